@@ -1,0 +1,18 @@
+// `node scripts/run.mjs FILE ARGS…`: sets up, then runs FILE on the pinned Node with the signals and the exit code passed through.
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { nodeBinary, setUp } from './setup.mjs';
+
+setUp();
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const [file, ...args] = process.argv.slice(2);
+const child = spawn(nodeBinary, [join(root, file), ...args], {
+  stdio: 'inherit',
+  env: { ...process.env, PATH: `${join(root, 'node_modules', '.bin')}:${process.env.PATH}` },
+});
+// Ctrl-C reaches the whole foreground process group: the child stops by itself, and this process waits for its exit code.
+process.on('SIGINT', () => {});
+for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+child.on('exit', (code, signal) => process.exit(signal ? 128 + constants.signals[signal] : code));

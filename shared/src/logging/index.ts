@@ -1,0 +1,61 @@
+import winston from 'winston';
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+export type LogFormat = 'json' | 'console';
+
+/** Fields that every line carries where they exist. */
+export interface LogFields {
+  cluster?: string;
+  node?: string;
+  certificate?: string;
+  serial?: string;
+  /** Stable error code. */
+  code?: string;
+  error?: string;
+  [field: string]: string | number | boolean | undefined;
+}
+
+/** What the domain sees of logging. Messages are constant English sentences; what varies goes into the fields. Never a key, token or password. */
+export interface Logger {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+  /** A logger whose lines all carry these fields too. */
+  child(fields: LogFields): Logger;
+}
+
+const consoleFormat = winston.format.printf(({ timestamp, level, message, ...fields }) => {
+  const rest = Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => `${key}=${/[\s"=]/.test(String(value)) ? JSON.stringify(value) : String(value)}`);
+  return [timestamp, level.toUpperCase().padEnd(5), message, ...rest].join(' ');
+});
+
+/** Logs to standard error, where systemd's journal takes it from. */
+export function createLogger(options: { level: LogLevel; format: LogFormat; component: string }): Logger {
+  const root = winston.createLogger({
+    level: options.level,
+    levels: { error: 0, warn: 1, info: 2, debug: 3 },
+    format: winston.format.combine(winston.format.timestamp(), options.format === 'json' ? winston.format.json() : consoleFormat),
+    transports: [new winston.transports.Console({ stderrLevels: ['error', 'warn', 'info', 'debug'] })],
+  });
+  return wrap(root, { component: options.component });
+}
+
+function wrap(root: winston.Logger, base: LogFields): Logger {
+  const write =
+    (level: LogLevel) =>
+    (message: string, fields: LogFields = {}): void =>
+      void root.log({ level, message, ...base, ...fields });
+  return {
+    debug: write('debug'),
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+    child: (fields) => wrap(root, { ...base, ...fields }),
+  };
+}
+
+/** Discards everything; for tests and for library use. */
+export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => silentLogger };

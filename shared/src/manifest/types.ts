@@ -1,0 +1,197 @@
+/**
+ * Manifests as the product sees them: parsed, validated and with their defaults, but not yet resolved for a node (templates are still text).
+ * `resolve` turns one into what a node is to hold.
+ */
+import type { KeyAlgorithm, Usage } from '../x509/types.ts';
+
+export const apiVersion = 'evercert.io/v1';
+
+/** The CAs of a cluster that a manifest may name as its issuer. */
+export const issuers = ['cluster-ca', 'etcd-ca', 'front-proxy-ca'] as const;
+export type IssuerName = (typeof issuers)[number];
+
+export const roles = ['control-plane', 'worker'] as const;
+export type RoleName = (typeof roles)[number];
+
+export const layouts = ['founding', 'kubeadm'] as const;
+export type LayoutName = (typeof layouts)[number];
+
+/** Nodes that a manifest is for; all of the given conditions must hold, none given selects every node. */
+export interface Selector {
+  role?: RoleName;
+  nodes?: string[];
+  labels?: Record<string, string>;
+}
+
+export interface FileSpec {
+  /** Absolute; may hold templates until it is resolved. */
+  path: string;
+  /** Permission bits. */
+  mode: number;
+  /** Name or number; absent: the agent's own user. */
+  owner?: string;
+  group?: string;
+}
+
+export type OutputSpec =
+  | { type: 'pem'; certificate: FileSpec; privateKey: FileSpec }
+  | { type: 'chain'; file: FileSpec }
+  | { type: 'combined'; file: FileSpec; dated: boolean }
+  | {
+      type: 'kubeconfig';
+      file: FileSpec;
+      clusterName: string;
+      server: string;
+      user: string;
+      certificatePath?: string;
+      privateKeyPath?: string;
+      certificateAuthorityPath?: string;
+    }
+  | { type: 'pkcs12'; file: FileSpec; passwordPath: string };
+
+export type ReloadSpec =
+  | { type: 'systemd'; unit: string; action: 'reload' | 'restart' | 'reload-or-restart' | 'try-restart' }
+  | { type: 'signal'; pidPath: string; signal: NodeJS.Signals }
+  | { type: 'command'; argv: string[]; timeoutSeconds: number };
+
+export interface ManifestMetadata {
+  /** RFC 1123 label, 63 characters at most. */
+  name: string;
+  /** Where the document says which cluster it is for. */
+  cluster?: string;
+}
+
+export interface CertificateManifest {
+  kind: 'CertificateManifest';
+  metadata: ManifestMetadata;
+  spec: {
+    selector: Selector;
+    issuer: IssuerName;
+    subject: { commonName: string; organizations: string[] };
+    dnsNames: string[];
+    ipAddresses: string[];
+    usages: Usage[];
+    /** Absent: the cluster's key algorithm. */
+    keyAlgorithm?: KeyAlgorithm;
+    /** Absent: the cluster's leaf lifetime. */
+    lifetimeSeconds?: number;
+    /** Part of the life after which renewal is due; 2/3 by default. */
+    renewAt: number;
+    outputs: OutputSpec[];
+    reload?: ReloadSpec;
+    /** `tls://HOST:PORT`; may hold templates. */
+    verify?: string;
+  };
+}
+
+export interface TrustBundleManifest {
+  kind: 'TrustBundleManifest';
+  metadata: ManifestMetadata;
+  spec: { selector: Selector; issuer: IssuerName; file: FileSpec; reload?: ReloadSpec };
+}
+
+export interface KeyPairManifest {
+  kind: 'KeyPairManifest';
+  metadata: ManifestMetadata;
+  /** Control-plane nodes alone may be selected: the selector's role is always `control-plane`. */
+  spec: { selector: Selector; keyAlgorithm?: KeyAlgorithm; privateKey: FileSpec; publicKey: FileSpec; reload?: ReloadSpec };
+}
+
+/** Registers a node, its labels and what may stand in its certificates. */
+export interface NodeManifest {
+  kind: 'Node';
+  metadata: ManifestMetadata & { labels: Record<string, string> };
+  spec: { role: RoleName; addresses: string[]; dnsNames: string[] };
+}
+
+/** Sets a cluster's policy. Its CAs' algorithm and its layout are fixed when it is created. */
+export interface ClusterManifest {
+  kind: 'Cluster';
+  metadata: ManifestMetadata;
+  spec: Partial<ClusterPolicy>;
+}
+
+export interface ClusterPolicy {
+  keyAlgorithm: KeyAlgorithm;
+  layout: LayoutName;
+  dnsDomain: string;
+  serviceCidr: string;
+  controlPlaneEndpoint: string;
+  nodeAddressRanges: string[];
+  allowedPaths: string[];
+  leafLifetimeSeconds: number;
+  identityLifetimeSeconds: number;
+  apiServerExtraSans: string[];
+}
+
+export const defaultClusterPolicy: ClusterPolicy = {
+  keyAlgorithm: 'ecdsa-p384',
+  layout: 'founding',
+  dnsDomain: 'cluster.local',
+  serviceCidr: '10.96.0.0/12',
+  controlPlaneEndpoint: '',
+  nodeAddressRanges: [],
+  allowedPaths: ['/etc/kubernetes', '/var/lib/kubelet/pki', '/etc/evercert/certificates'],
+  leafLifetimeSeconds: 96 * 3600,
+  identityLifetimeSeconds: 96 * 3600,
+  apiServerExtraSans: [],
+};
+
+/** The kinds that are stored per cluster and resolved for nodes. */
+export type Manifest = CertificateManifest | TrustBundleManifest | KeyPairManifest;
+export type AnyDocument = Manifest | NodeManifest | ClusterManifest;
+
+/** What templates can speak of, and what selectors match. */
+export interface NodeFacts {
+  name: string;
+  role: RoleName;
+  labels: Record<string, string>;
+  /** Addresses that may stand in certificates; the first is the advertise address. */
+  addresses: string[];
+  dnsNames: string[];
+}
+
+export interface ClusterFacts {
+  name: string;
+  policy: ClusterPolicy;
+}
+
+/** A certificate for one node, with nothing left to decide. */
+export interface ResolvedCertificate {
+  name: string;
+  issuer: IssuerName;
+  commonName: string;
+  organizations: string[];
+  dnsNames: string[];
+  ipAddresses: string[];
+  usages: Usage[];
+  keyAlgorithm: KeyAlgorithm;
+  lifetimeSeconds: number;
+  renewAt: number;
+  outputs: OutputSpec[];
+  reload?: ReloadSpec;
+  verify?: string;
+  /** SHA-256 over what is in the certificate (issuer, subject, names, usages, key, lifetime): a change means a new certificate; files, reload and verify do not. */
+  specHash: string;
+}
+
+export interface ResolvedBundle {
+  name: string;
+  issuer: IssuerName;
+  file: FileSpec;
+  reload?: ReloadSpec;
+}
+
+export interface ResolvedKeyPair {
+  name: string;
+  keyAlgorithm: KeyAlgorithm;
+  privateKey: FileSpec;
+  publicKey: FileSpec;
+  reload?: ReloadSpec;
+}
+
+export interface ResolvedNode {
+  certificates: ResolvedCertificate[];
+  bundles: ResolvedBundle[];
+  keyPairs: ResolvedKeyPair[];
+}

@@ -1,0 +1,19 @@
+/** Key algorithms that Evercert makes and accepts. The cluster's certificates use P-384 or RSA 4096; P-256 is for Evercert's own identities. */
+export const keyAlgorithms = ['ecdsa-p256', 'ecdsa-p384', 'rsa-3072', 'rsa-4096'] as const;
+export type KeyAlgorithm = (typeof keyAlgorithms)[number];
+
+/** Key usages by Kubernetes' names (certificates.k8s.io/v1 KeyUsage). */
+export const usages = ['digital signature', 'key encipherment', 'server auth', 'client auth'] as const;
+export type Usage = (typeof usages)[number];
+
+/** What a leaf says, decided by the coordinator. */
+export interface LeafProfile {
+  commonName: string;
+  organizations: string[];
+  dnsNames: string[];
+  /** Textual addresses, canonical or not. */
+  ipAddresses: string[];
+  /** URI SANs, for SPIFFE-style identities. */
+  uris: string[];
+  usages: Usage[];
+}
