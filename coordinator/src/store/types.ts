@@ -1,0 +1,92 @@
+/**
+ * The store: a small slice of etcd's data model (https://etcd.io/docs/v3.4/learning/data_model/). All drivers keep these promises, and one contract suite
+ * (test/contract/store.ts) runs over each of them.
+ *
+ * - A transaction is atomic and durable before its promise resolves (invariant 6).
+ * - Every successful write transaction raises the store's revision by exactly one; all keys that it writes carry that revision.
+ * - Reads and transactions are linearizable.
+ */
+export interface KeyValue {
+  key: string;
+  value: Uint8Array;
+  /** Revision at which the key was created, after its last deletion. */
+  createRevision: number;
+  /** Revision of the last write. */
+  modRevision: number;
+  /** Number of writes since creation; 1 for a new key. */
+  version: number;
+  /** Lease that the key hangs on. */
+  lease?: string;
+}
+
+export type Compare =
+  /** The key's mod revision equals this; 0: the key does not exist. */
+  { key: string; modRevision: number };
+
+export type Operation =
+  | { type: 'put'; key: string; value: Uint8Array; lease?: string }
+  | { type: 'delete'; key: string }
+  /** Deletes every key that starts with the prefix. */
+  | { type: 'deletePrefix'; prefix: string };
+
+export interface TransactionResult {
+  /** False: a comparison failed and nothing was written. */
+  succeeded: boolean;
+  /** The store's revision after the transaction. */
+  revision: number;
+}
+
+export interface RangeOptions {
+  /** Keys that start with this, in byte order. */
+  prefix: string;
+  /** Only keys after this one (exclusive), for paging. */
+  after?: string;
+  /** At most this many; 0 or absent: all. */
+  limit?: number;
+  /** Descending byte order (then `after` means before). */
+  reverse?: boolean;
+}
+
+export interface RangeResult {
+  entries: KeyValue[];
+  /** True: the limit cut the answer. */
+  more: boolean;
+  /** The store's revision as of the read. */
+  revision: number;
+}
+
+export interface WatchEvent {
+  type: 'put' | 'delete';
+  key: string;
+  /** Absent on delete. */
+  entry?: KeyValue;
+  /** Revision of the change. */
+  revision: number;
+}
+
+export interface WatchOptions {
+  prefix: string;
+  /** First revision to report; absent: from the next change on. */
+  fromRevision?: number;
+  signal: AbortSignal;
+}
+
+export interface Store {
+  get(key: string): Promise<KeyValue | undefined>;
+  range(options: RangeOptions): Promise<RangeResult>;
+  /** Applies the operations if every comparison holds. Errors: StoreFailure (retryable), DiskFull. */
+  transact(compares: Compare[], operations: Operation[]): Promise<TransactionResult>;
+  /**
+   * Yields changes in order of revision, several of one revision together. Ends quietly when the signal aborts. Throws FailedPrecondition when `fromRevision` is older than
+   * what the store still remembers (compacted): the caller lists again and watches from there. A consumer that falls too far behind gets the same error.
+   */
+  watch(options: WatchOptions): AsyncIterable<WatchEvent[]>;
+  /** A lease whose keys are deleted when it runs out. Returns its id. */
+  grantLease(ttlSeconds: number): Promise<string>;
+  /** Renews a lease to its whole time to live. NotFound: it ran out. */
+  keepLeaseAlive(lease: string): Promise<void>;
+  /** Ends a lease and deletes its keys. */
+  revokeLease(lease: string): Promise<void>;
+  /** Waits for what is under way, then closes. Idempotent. */
+  close(): Promise<void>;
+}
