@@ -25,7 +25,11 @@ const options = [
 ];
 
 function run(command: string, args: string[], cwd = protoDir): void {
-  const result = spawnSync(join(bin, command), args, { cwd, stdio: 'inherit', env: { ...process.env, PATH: `${bin}:${process.env['PATH']}` } });
+  const result = spawnSync(join(bin, command), args, {
+    cwd,
+    stdio: 'inherit',
+    env: { ...process.env, PATH: `${bin}:${process.env['PATH']}` },
+  });
   if (result.status !== 0) process.exit(result.status ?? 1);
 }
 
@@ -37,7 +41,9 @@ function generate(out: string): void {
   ] as const) {
     const template = {
       version: 'v2',
-      plugins: [{ local: 'protoc-gen-ts_proto', out, opt: [...options.filter((o) => !extra.length || o !== 'outputServices=grpc-js'), ...extra] }],
+      plugins: [
+        { local: 'protoc-gen-ts_proto', out, opt: [...options.filter((o) => !extra.length || o !== 'outputServices=grpc-js'), ...extra] },
+      ],
     };
     run('buf', ['generate', '--template', JSON.stringify(template), ...paths.flatMap((p) => ['--path', p])]);
   }

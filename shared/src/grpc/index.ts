@@ -1,0 +1,4 @@
+export { createClientCredentials, createHotSwapServerCredentials, type HotSwapCredentials, type ServerIdentity } from './credentials.ts';
+export { fromServiceError, toServiceError } from './status.ts';
+export { fetchTrustAnchors } from './trust-anchors.ts';
+export { type UnaryMethod, type UnaryOptions, unary } from './unary.ts';

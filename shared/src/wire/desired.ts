@@ -1,0 +1,203 @@
+/** The one place that converts desired state between the protocol and the domain. */
+import type * as proto from '@evercert/proto';
+import { EvercertError } from '../errors/index.ts';
+import {
+  type FileSpec,
+  type IssuerName,
+  issuers,
+  type OutputSpec,
+  type ReloadSpec,
+  type ResolvedBundle,
+  type ResolvedCertificate,
+  type ResolvedKeyPair,
+} from '../manifest/types.ts';
+import { type KeyAlgorithm, keyAlgorithms, type Usage, usages } from '../x509/types.ts';
+
+/** Drops undefined properties, which exactOptionalPropertyTypes tells from absent ones. */
+type Optional<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+function present<T extends object>(fields: T): Optional<T> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Optional<T>;
+}
+
+function oneOf<T extends string>(known: readonly T[], value: string, field: string): T {
+  const found = known.find((candidate) => candidate === value);
+  if (found === undefined) {
+    throw new EvercertError(
+      'InvalidArgument',
+      `the coordinator sent ${field} "${value}", which this agent does not know: upgrade the agent`,
+    );
+  }
+  return found;
+}
+
+function fileToProto(file: FileSpec): proto.FileSpec {
+  return { path: file.path, mode: file.mode, owner: file.owner ?? '', group: file.group ?? '' };
+}
+
+function fileFromProto(file: proto.FileSpec | undefined): FileSpec {
+  if (!file) throw new EvercertError('InvalidArgument', 'the coordinator sent an output without a file');
+  return { path: file.path, mode: file.mode, ...present({ owner: file.owner || undefined, group: file.group || undefined }) };
+}
+
+function outputToProto(output: OutputSpec): proto.Output {
+  switch (output.type) {
+    case 'pem':
+      return {
+        kind: { $case: 'pem', value: { certificate: fileToProto(output.certificate), privateKey: fileToProto(output.privateKey) } },
+      };
+    case 'chain':
+      return { kind: { $case: 'chain', value: { file: fileToProto(output.file) } } };
+    case 'combined':
+      return { kind: { $case: 'combined', value: { file: fileToProto(output.file), dated: output.dated } } };
+    case 'pkcs12':
+      return { kind: { $case: 'pkcs12', value: { file: fileToProto(output.file), passwordPath: output.passwordPath } } };
+    case 'kubeconfig':
+      return {
+        kind: {
+          $case: 'kubeconfig',
+          value: {
+            file: fileToProto(output.file),
+            clusterName: output.clusterName,
+            server: output.server,
+            user: output.user,
+            certificatePath: output.certificatePath ?? '',
+            privateKeyPath: output.privateKeyPath ?? '',
+            certificateAuthorityPath: output.certificateAuthorityPath ?? '',
+          },
+        },
+      };
+  }
+}
+
+function outputFromProto({ kind }: proto.Output): OutputSpec {
+  switch (kind?.$case) {
+    case 'pem':
+      return { type: 'pem', certificate: fileFromProto(kind.value.certificate), privateKey: fileFromProto(kind.value.privateKey) };
+    case 'chain':
+      return { type: 'chain', file: fileFromProto(kind.value.file) };
+    case 'combined':
+      return { type: 'combined', file: fileFromProto(kind.value.file), dated: kind.value.dated };
+    case 'pkcs12':
+      return { type: 'pkcs12', file: fileFromProto(kind.value.file), passwordPath: kind.value.passwordPath };
+    case 'kubeconfig': {
+      const { file, clusterName, server, user, certificatePath, privateKeyPath, certificateAuthorityPath } = kind.value;
+      return {
+        type: 'kubeconfig',
+        file: fileFromProto(file),
+        clusterName,
+        server,
+        user,
+        ...present({
+          certificatePath: certificatePath || undefined,
+          privateKeyPath: privateKeyPath || undefined,
+          certificateAuthorityPath: certificateAuthorityPath || undefined,
+        }),
+      };
+    }
+    default:
+      throw new EvercertError(
+        'InvalidArgument',
+        'the coordinator sent an output of a kind that this agent does not know: upgrade the agent',
+      );
+  }
+}
+
+function reloadToProto(reload: ReloadSpec | undefined): proto.Reload | undefined {
+  switch (reload?.type) {
+    case undefined:
+      return undefined;
+    case 'systemd':
+      return { kind: { $case: 'systemd', value: { unit: reload.unit, action: reload.action } } };
+    case 'signal':
+      return { kind: { $case: 'signal', value: { pidPath: reload.pidPath, signal: reload.signal } } };
+    case 'command':
+      return { kind: { $case: 'command', value: { argv: reload.argv, timeoutSeconds: reload.timeoutSeconds } } };
+  }
+}
+
+const systemdActions = ['reload', 'restart', 'reload-or-restart', 'try-restart'] as const;
+
+function reloadFromProto(reload: proto.Reload | undefined): ReloadSpec | undefined {
+  switch (reload?.kind?.$case) {
+    case 'systemd':
+      return { type: 'systemd', unit: reload.kind.value.unit, action: oneOf(systemdActions, reload.kind.value.action, 'a systemd action') };
+    case 'signal':
+      return { type: 'signal', pidPath: reload.kind.value.pidPath, signal: reload.kind.value.signal as NodeJS.Signals };
+    case 'command':
+      return { type: 'command', argv: reload.kind.value.argv, timeoutSeconds: reload.kind.value.timeoutSeconds };
+    default:
+      return undefined;
+  }
+}
+
+export function desiredCertificateToProto(
+  certificate: ResolvedCertificate,
+  trustAnchors: Buffer[],
+  renewIfIssuedBefore?: Date,
+): proto.DesiredCertificate {
+  const { outputs, reload, verify, ...rest } = certificate;
+  return {
+    ...rest,
+    outputs: outputs.map(outputToProto),
+    reload: reloadToProto(reload),
+    verify: verify ?? '',
+    trustAnchors,
+    renewIfIssuedBefore,
+  };
+}
+
+export function desiredCertificateFromProto(certificate: proto.DesiredCertificate): ResolvedCertificate {
+  const { name, commonName, organizations, dnsNames, ipAddresses, lifetimeSeconds, renewAt, specHash } = certificate;
+  return {
+    name,
+    commonName,
+    organizations,
+    dnsNames,
+    ipAddresses,
+    lifetimeSeconds,
+    renewAt,
+    specHash,
+    issuer: issuerFromProto(certificate.issuer),
+    usages: certificate.usages.map((usage): Usage => oneOf(usages, usage, 'the usage')),
+    keyAlgorithm: oneOf<KeyAlgorithm>(keyAlgorithms, certificate.keyAlgorithm, 'the key algorithm'),
+    outputs: certificate.outputs.map(outputFromProto),
+    ...present({ reload: reloadFromProto(certificate.reload), verify: certificate.verify || undefined }),
+  };
+}
+
+function issuerFromProto(issuer: string): IssuerName {
+  return oneOf<IssuerName>(issuers, issuer, 'the issuer');
+}
+
+export function desiredBundleToProto(bundle: ResolvedBundle, version: number, certificates: Buffer[]): proto.DesiredBundle {
+  const { name, issuer, file, reload } = bundle;
+  return { name, issuer, version, certificates, file: fileToProto(file), reload: reloadToProto(reload) };
+}
+
+export function desiredBundleFromProto(bundle: proto.DesiredBundle): ResolvedBundle & { version: number; certificates: Buffer[] } {
+  const { name, version, certificates } = bundle;
+  return {
+    name,
+    version,
+    issuer: issuerFromProto(bundle.issuer),
+    certificates: certificates.map((der) => Buffer.from(der)),
+    file: fileFromProto(bundle.file),
+    ...present({ reload: reloadFromProto(bundle.reload) }),
+  };
+}
+
+export function desiredKeyPairToProto(pair: ResolvedKeyPair, version: string): proto.DesiredKeyPair {
+  const { name, privateKey, publicKey, reload } = pair;
+  return { name, version, privateKey: fileToProto(privateKey), publicKey: fileToProto(publicKey), reload: reloadToProto(reload) };
+}
+
+export function desiredKeyPairFromProto(pair: proto.DesiredKeyPair): Omit<ResolvedKeyPair, 'keyAlgorithm'> & { version: string } {
+  const { name, version, privateKey, publicKey, reload } = pair;
+  return {
+    name,
+    version,
+    privateKey: fileFromProto(privateKey),
+    publicKey: fileFromProto(publicKey),
+    ...present({ reload: reloadFromProto(reload) }),
+  };
+}
