@@ -1,0 +1,137 @@
+import { constants } from 'node:fs';
+import { type FileHandle, lstat, open, readdir, rename, symlink, unlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { errnoOf, toFileError } from './errors.ts';
+
+export interface DurableFileOptions {
+  /** Permission bits; set on the open file, so the process's umask does not count. */
+  mode: number;
+  /** Absent: this process's user or group. */
+  uid?: number;
+  gid?: number;
+}
+
+const temporaryName = /^\..+\.\d+-\d+\.evercert-tmp$/;
+const underWay = new Set<string>();
+let counter = 0;
+
+/** A hidden name beside `path` that no other writer of this process uses now. Left behind by a crash, `sweepTemporaries` takes it away. */
+export function temporaryPath(path: string): string {
+  counter += 1;
+  return join(dirname(path), `.${basename(path)}.${process.pid}-${counter}.evercert-tmp`);
+}
+
+/**
+ * Creates a file that must not exist yet, with its content, owner and mode durable. It is readable by its owner alone until owner and mode are set.
+ * The folder's entry is not synced: see `syncDirectory`. Errors: DiskFull, FileSystem (also when the name is taken).
+ */
+export async function createFileDurable(path: string, data: string | Uint8Array, options: DurableFileOptions): Promise<void> {
+  let file: FileHandle | undefined;
+  try {
+    file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
+    await file.writeFile(data);
+    await setAttributes(file, options);
+    await file.sync();
+  } catch (error) {
+    if (file !== undefined) await removeIfThere(path);
+    throw toFileError(error, 'write', path);
+  } finally {
+    await file?.close();
+  }
+}
+
+/** Sets owner and mode of an open file; only what differs is changed. */
+export async function setAttributes(file: FileHandle, options: DurableFileOptions): Promise<void> {
+  const present = await file.stat();
+  const uid = options.uid ?? process.geteuid?.() ?? present.uid;
+  const gid = options.gid ?? process.getegid?.() ?? present.gid;
+  if (present.uid !== uid || present.gid !== gid) await file.chown(uid, gid);
+  await file.chmod(options.mode);
+}
+
+/**
+ * Replaces the file at `path` in one step: temporary file beside it, fsync, mode and owner, rename, fsync of the folder. A reader sees the old content or
+ * the new, never a part; when it resolves, the new content survives a power cut. A symlink at `path` is replaced, not followed.
+ * Errors: DiskFull, FileConflict (a folder is in the way), FileSystem.
+ */
+export async function writeFileDurable(path: string, data: string | Uint8Array, options: DurableFileOptions): Promise<void> {
+  const temporary = temporaryPath(path);
+  underWay.add(temporary);
+  try {
+    await createFileDurable(temporary, data, options);
+    await renameOver(temporary, path);
+  } finally {
+    underWay.delete(temporary);
+  }
+  await syncDirectory(dirname(path));
+}
+
+/**
+ * Points the symlink at `path` to `target` in one step, durably. A file or another symlink there is replaced; a reader sees the old or the new.
+ * Errors: DiskFull, FileConflict (a folder is in the way), FileSystem.
+ */
+export async function replaceSymlinkDurable(path: string, target: string): Promise<void> {
+  const temporary = temporaryPath(path);
+  underWay.add(temporary);
+  try {
+    await symlink(target, temporary);
+    await renameOver(temporary, path);
+  } catch (error) {
+    throw toFileError(error, 'link', path);
+  } finally {
+    underWay.delete(temporary);
+  }
+  await syncDirectory(dirname(path));
+}
+
+/** Renames a temporary file over `path`; on failure the temporary file goes away. */
+async function renameOver(temporary: string, path: string): Promise<void> {
+  try {
+    await rename(temporary, path);
+  } catch (error) {
+    await removeIfThere(temporary);
+    throw toFileError(error, 'replace', path);
+  }
+}
+
+/** Makes the entries of a folder (names made, renamed or removed in it) durable. Errors: DiskFull, FileSystem. */
+export async function syncDirectory(path: string): Promise<void> {
+  let folder: FileHandle | undefined;
+  try {
+    folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+    await folder.sync();
+  } catch (error) {
+    throw toFileError(error, 'sync the folder', path);
+  } finally {
+    await folder?.close();
+  }
+}
+
+/** Removes a file or symlink (never what it points to); nothing there is no error. */
+export async function removeIfThere(path: string): Promise<boolean> {
+  try {
+    await unlink(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return false;
+    throw toFileError(error, 'remove', path);
+  }
+}
+
+/** Removes temporary files that a crashed writer left in a folder; what this process is writing now stays. Returns the paths that went. */
+export async function sweepTemporaries(folder: string): Promise<string[]> {
+  let names: string[];
+  try {
+    names = await readdir(folder);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return [];
+    throw toFileError(error, 'list', folder);
+  }
+  const swept: string[] = [];
+  for (const name of names.filter((name) => temporaryName.test(name))) {
+    const path = join(folder, name);
+    if (underWay.has(path) || (await lstat(path)).isDirectory()) continue;
+    if (await removeIfThere(path)) swept.push(path);
+  }
+  return swept;
+}
