@@ -23,9 +23,8 @@ export const protobufPackage = "etcdserverpb";
 
 export const protobufFileName = "etcd/rpc.proto";
 
+/** The ids of cluster and members are left out: 64 random bits do not fit a JavaScript number. */
 export interface ResponseHeader {
-  clusterId: number;
-  memberId: number;
   revision: number;
   raftTerm: number;
 }
@@ -71,21 +70,16 @@ export interface StatusResponse {
   header: ResponseHeader | undefined;
   version: string;
   dbSize: number;
-  leader: number;
+  /** "etcdserver: no leader" and raised alarms; empty when the member is well (etcd 3.4 on). */
+  errors: string[];
 }
 
 function createBaseResponseHeader(): ResponseHeader {
-  return { clusterId: 0, memberId: 0, revision: 0, raftTerm: 0 };
+  return { revision: 0, raftTerm: 0 };
 }
 
 export const ResponseHeader: MessageFns<ResponseHeader> = {
   encode(message: ResponseHeader, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.clusterId !== 0) {
-      writer.uint32(8).uint64(message.clusterId);
-    }
-    if (message.memberId !== 0) {
-      writer.uint32(16).uint64(message.memberId);
-    }
     if (message.revision !== 0) {
       writer.uint32(24).int64(message.revision);
     }
@@ -108,22 +102,6 @@ export const ResponseHeader: MessageFns<ResponseHeader> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 8) {
-              break;
-            }
-
-            message.clusterId = longToNumber(reader.uint64());
-            continue;
-          }
-          case 2: {
-            if (tag !== 16) {
-              break;
-            }
-
-            message.memberId = longToNumber(reader.uint64());
-            continue;
-          }
           case 3: {
             if (tag !== 24) {
               break;
@@ -157,8 +135,6 @@ export const ResponseHeader: MessageFns<ResponseHeader> = {
   },
   fromPartial(object: DeepPartial<ResponseHeader>): ResponseHeader {
     const message = createBaseResponseHeader();
-    message.clusterId = object.clusterId ?? 0;
-    message.memberId = object.memberId ?? 0;
     message.revision = object.revision ?? 0;
     message.raftTerm = object.raftTerm ?? 0;
     return message;
@@ -656,7 +632,7 @@ export const StatusRequest: MessageFns<StatusRequest> = {
 };
 
 function createBaseStatusResponse(): StatusResponse {
-  return { header: undefined, version: "", dbSize: 0, leader: 0 };
+  return { header: undefined, version: "", dbSize: 0, errors: [] };
 }
 
 export const StatusResponse: MessageFns<StatusResponse> = {
@@ -670,8 +646,8 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     if (message.dbSize !== 0) {
       writer.uint32(24).int64(message.dbSize);
     }
-    if (message.leader !== 0) {
-      writer.uint32(32).uint64(message.leader);
+    for (const v of message.errors) {
+      writer.uint32(66).string(v!);
     }
     return writer;
   },
@@ -713,12 +689,12 @@ export const StatusResponse: MessageFns<StatusResponse> = {
             message.dbSize = longToNumber(reader.int64());
             continue;
           }
-          case 4: {
-            if (tag !== 32) {
+          case 8: {
+            if (tag !== 66) {
               break;
             }
 
-            message.leader = longToNumber(reader.uint64());
+            message.errors.push(reader.string());
             continue;
           }
         }
@@ -743,7 +719,7 @@ export const StatusResponse: MessageFns<StatusResponse> = {
       : undefined;
     message.version = object.version ?? "";
     message.dbSize = object.dbSize ?? 0;
-    message.leader = object.leader ?? 0;
+    message.errors = object.errors?.map((e) => e) || [];
     return message;
   },
 };

@@ -1,0 +1,24 @@
+import { accessSync, constants, statSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+/** One line for a person whose machine has no etcd. */
+export const etcdMissing =
+  "no etcd binary in PATH or $ETCD: the nodes run without etcd members and nothing is written (Debian and Ubuntu: apt-get install etcd-server)";
+
+/** Path of the etcd binary: $ETCD if it is set, else the first in PATH. Undefined when there is none. */
+export function findEtcd(env: NodeJS.ProcessEnv = process.env): string | undefined {
+  const named = env['ETCD'];
+  if (named) return isExecutable(named) ? named : undefined;
+  const folders = (env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '');
+  return folders.map((folder) => join(folder, 'etcd')).find(isExecutable);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch (error) {
+    if (error instanceof Error && 'code' in error) return false;
+    throw error;
+  }
+}
