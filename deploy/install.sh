@@ -43,6 +43,7 @@ done
 [ -n "$destdir" ] || [ "$(id -u)" = 0 ] || fail "run this as root, or give --destdir"
 node=$source/node_modules/.bin/node
 [ -x "$node" ] || fail "$source/node_modules is missing: run 'npm run setup' there first (needs the network, once)"
+"$node" --version >/dev/null || fail "$node does not run here: it needs libstdc++ and libatomic (Debian: apt-get install libstdc++6 libatomic1)"
 
 library=$destdir$prefix/lib/evercert
 case $part in coordinator) parts='coordinator cli' ;; *) parts=$part ;; esac
