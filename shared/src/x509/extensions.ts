@@ -1,0 +1,168 @@
+/** The extensions that Evercert writes and reads (RFC 5280 section 4.2). */
+import { type Asn1, children, content, decode, hasTag, oid } from './asn1.ts';
+import { booleanTrue, contextPrimitive, namedBits, objectIdentifier, octetString, sequence } from './der.ts';
+import { type AlternativeNames, readGeneralNames } from './general-names.ts';
+import { oids } from './oids.ts';
+import type { Usage } from './types.ts';
+
+const maxExtensions = 64;
+
+function extension(type: Buffer, critical: boolean, value: Uint8Array): Buffer {
+  return critical ? sequence(type, booleanTrue, octetString(value)) : sequence(type, octetString(value));
+}
+
+const types = {
+  authorityKeyIdentifier: objectIdentifier(oids.authorityKeyIdentifier),
+  subjectKeyIdentifier: objectIdentifier(oids.subjectKeyIdentifier),
+  subjectAltName: objectIdentifier(oids.subjectAltName),
+};
+
+const keyUsageBits = { digitalSignature: 0, keyEncipherment: 2, keyCertSign: 5, cRLSign: 6 } as const;
+
+function keyUsageExtension(...names: (keyof typeof keyUsageBits)[]): Buffer {
+  return extension(objectIdentifier(oids.keyUsage), true, namedBits(names.map((name) => keyUsageBits[name])));
+}
+
+function basicConstraintsExtension(ca: boolean): Buffer {
+  return extension(objectIdentifier(oids.basicConstraints), true, ca ? sequence(booleanTrue) : sequence());
+}
+
+function extendedKeyUsageExtension(...purposes: string[]): Buffer {
+  return extension(objectIdentifier(oids.extendedKeyUsage), false, sequence(...purposes.map(objectIdentifier)));
+}
+
+/** What every root says. */
+export const rootExtensions: readonly Buffer[] = [
+  basicConstraintsExtension(true),
+  keyUsageExtension('digitalSignature', 'keyCertSign', 'cRLSign'),
+];
+
+const leafBasicConstraints = basicConstraintsExtension(false);
+const leafKeyUsage = { sign: keyUsageExtension('digitalSignature'), both: keyUsageExtension('digitalSignature', 'keyEncipherment') };
+const leafPurposes = {
+  server: extendedKeyUsageExtension(oids.serverAuth),
+  client: extendedKeyUsageExtension(oids.clientAuth),
+  both: extendedKeyUsageExtension(oids.serverAuth, oids.clientAuth),
+};
+
+/**
+ * Basic constraints, key usage and extended key usage of a leaf. Digital signature is always there, as TLS 1.3 needs it; key encipherment is for RSA keys alone
+ * (RFC 5480 section 3 forbids it for EC keys).
+ */
+export function usageExtensions(usages: readonly Usage[], rsa: boolean): Buffer[] {
+  const server = usages.includes('server auth');
+  const client = usages.includes('client auth');
+  const keyUsage = rsa && usages.includes('key encipherment') ? leafKeyUsage.both : leafKeyUsage.sign;
+  const purposes = server && client ? [leafPurposes.both] : server ? [leafPurposes.server] : client ? [leafPurposes.client] : [];
+  return [leafBasicConstraints, keyUsage, ...purposes];
+}
+
+export function subjectKeyIdentifierExtension(identifier: Buffer): Buffer {
+  return extension(types.subjectKeyIdentifier, false, octetString(identifier));
+}
+
+export function authorityKeyIdentifierExtension(identifier: Buffer): Buffer {
+  return extension(types.authorityKeyIdentifier, false, sequence(contextPrimitive(0, identifier)));
+}
+
+/** Critical only when there is no subject to tell the certificate by (RFC 5280 section 4.2.1.6). */
+export function subjectAltNameExtension(generalNames: Buffer, subjectIsEmpty: boolean): Buffer {
+  return extension(types.subjectAltName, subjectIsEmpty, generalNames);
+}
+
+/** What is read from a certificate's or a request's extensions. */
+export interface ReadExtensions extends AlternativeNames {
+  usages: Usage[];
+  /** Basic constraints say CA, and key usage, where present, allows signing certificates. */
+  isCa: boolean;
+  pathLength: number | undefined;
+  /** False: the extension is absent and any purpose is allowed. */
+  hasExtendedKeyUsage: boolean;
+  /** Purposes hold anyExtendedKeyUsage. */
+  anyPurpose: boolean;
+  subjectKeyId: string | undefined;
+  authorityKeyId: string | undefined;
+  /** Critical extensions that are not understood here; a chain with one must be refused. */
+  unknownCritical: string[];
+}
+
+/** Reads a SEQUENCE OF Extension; undefined stands for none. A repeated extension is an error (RFC 5280 section 4.2). */
+export function readExtensions(node: Asn1 | undefined): ReadExtensions {
+  const found: Found = { ...noExtensions(), certSign: true };
+  const seen = new Set<string>();
+  for (const part of node === undefined ? [] : children(node, 'the extensions')) {
+    const fields = children(part, 'an extension');
+    const type = oid(fields[0], 'the type of an extension');
+    if (seen.has(type)) throw new Error(`extension ${type} is there twice`);
+    if (seen.add(type).size > maxExtensions) throw new Error(`there are more than ${maxExtensions} extensions`);
+    const critical = hasTag(fields[1], 0x01) && content(fields[1], 'a criticality')[0] !== 0;
+    const value = fields[hasTag(fields[1], 0x01) ? 2 : 1];
+    if (!hasTag(value, 0x04)) throw new Error(`extension ${type} has no value`);
+    const read = readers[type];
+    if (read !== undefined) read(decode(content(value, 'an extension')), found);
+    else if (critical) found.unknownCritical.push(type);
+  }
+  const { certSign, ...result } = found;
+  return { ...result, isCa: result.isCa && certSign };
+}
+
+type Found = ReadExtensions & { certSign: boolean };
+
+function noExtensions(): ReadExtensions {
+  return {
+    dnsNames: [],
+    ipAddresses: [],
+    uris: [],
+    usages: [],
+    isCa: false,
+    pathLength: undefined,
+    hasExtendedKeyUsage: false,
+    anyPurpose: false,
+    subjectKeyId: undefined,
+    authorityKeyId: undefined,
+    unknownCritical: [],
+  };
+}
+
+const readers: Readonly<Record<string, (value: Asn1, found: Found) => void>> = {
+  [oids.basicConstraints]: readBasicConstraints,
+  [oids.keyUsage]: readKeyUsage,
+  [oids.extendedKeyUsage]: readExtendedKeyUsage,
+  [oids.subjectAltName]: (value, found) => Object.assign(found, readGeneralNames(value)),
+  [oids.subjectKeyIdentifier]: (value, found) => {
+    found.subjectKeyId = content(value, 'the subject key identifier').toString('hex');
+  },
+  [oids.authorityKeyIdentifier]: (value, found) => {
+    const identifier = children(value, 'the authority key identifier').find((part) => hasTag(part, 0x80));
+    if (identifier !== undefined) found.authorityKeyId = content(identifier, 'the authority key identifier').toString('hex');
+  },
+};
+
+function readBasicConstraints(value: Asn1, found: Found): void {
+  const fields = children(value, 'the basic constraints');
+  found.isCa = hasTag(fields[0], 0x01) && content(fields[0], 'the basic constraints')[0] !== 0;
+  const length = fields.find((field) => hasTag(field, 0x02));
+  if (length === undefined) return;
+  const bytes = content(length, 'the path length');
+  if (bytes.length === 0 || bytes.length > 2 || (bytes[0] as number) >= 0x80) throw new Error('the path length is out of range');
+  found.pathLength = bytes.readUIntBE(0, bytes.length);
+}
+
+function readKeyUsage(value: Asn1, found: Found): void {
+  if (!hasTag(value, 0x03)) throw new Error('the key usage is not a BIT STRING');
+  const bytes = content(value, 'the key usage');
+  const first = bytes[1] ?? 0;
+  if (first & 0x80) found.usages.push('digital signature');
+  if (first & 0x20) found.usages.push('key encipherment');
+  found.certSign = (first & 0x04) !== 0;
+}
+
+function readExtendedKeyUsage(value: Asn1, found: Found): void {
+  found.hasExtendedKeyUsage = true;
+  for (const purpose of children(value, 'the extended key usage')) {
+    const type = oid(purpose, 'a purpose');
+    if (type === oids.serverAuth) found.usages.push('server auth');
+    else if (type === oids.clientAuth) found.usages.push('client auth');
+    else if (type === oids.anyExtendedKeyUsage) found.anyPurpose = true;
+  }
+}

@@ -1,0 +1,24 @@
+export { type CertificateInfo, parseCertificate } from './certificate.ts';
+export { type ChainCheck, verifyChain } from './chain.ts';
+export { type CsrContents, createCsr } from './create-csr.ts';
+export { openCsr, type ParsedCsr, parseCsr, type RequestedContents, verifyCsr } from './csr.ts';
+export { type AlternativeNames, canonicalIp, normalizeNames } from './general-names.ts';
+export { createRootCertificate, issueLeaf, type LeafRequest, type PreparedIssuer, prepareIssuer, type RootRequest } from './issue.ts';
+export {
+  type CertificateSigner,
+  generateKeyPair,
+  type KeyPair,
+  keyAlgorithmOf,
+  matchesPin,
+  pairMatches,
+  privateKeyFromPem,
+  privateKeyToPem,
+  publicKeyPin,
+  signerFor,
+  spkiDer,
+  spkiSha256,
+} from './keys.ts';
+export { certificatesFromPem, certificatesToPem, type PemBlock, pemBlocks, toPem } from './pem.ts';
+export { createPkcs12, type Pkcs12Contents } from './pkcs12.ts';
+export { newSerial, normalizeSerial } from './serial.ts';
+export * from './types.ts';

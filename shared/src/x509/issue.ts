@@ -1,0 +1,148 @@
+import { EvercertError } from '../errors/index.ts';
+import { signingAlgorithm } from './algorithms.ts';
+import { parseCertificate } from './certificate.ts';
+import { certificateParts, readingCertificate } from './certificate-parts.ts';
+import { bitString, contextConstructed, sequence, time, unsignedInteger } from './der.ts';
+import {
+  authorityKeyIdentifierExtension,
+  rootExtensions,
+  subjectAltNameExtension,
+  subjectKeyIdentifierExtension,
+  usageExtensions,
+} from './extensions.ts';
+import { encodeGeneralNames, normalizeNames } from './general-names.ts';
+import { type CertificateSigner, spkiDer } from './keys.ts';
+import { checkSubject, encodeName } from './names.ts';
+import { encodeSerial } from './serial.ts';
+import { keyIdentifier } from './spki.ts';
+import type { KeyAlgorithm, LeafProfile } from './types.ts';
+
+/** A CA made ready to issue: what is the same in all its leaves is encoded once. */
+export interface PreparedIssuer {
+  readonly der: Buffer;
+  readonly notAfter: Date;
+  readonly signer: CertificateSigner;
+  /** Encoded issuer name. */
+  readonly name: Buffer;
+  /** Encoded authority key identifier extension. */
+  readonly authorityKeyIdentifier: Buffer;
+  /** Encoded AlgorithmIdentifier. */
+  readonly algorithm: Buffer;
+}
+
+export interface RootRequest {
+  commonName: string;
+  /** Goes into the subject's serialNumber attribute: keeps several generations of one CA apart. */
+  uniqueAttribute?: string;
+  signer: CertificateSigner;
+  /** Hex. */
+  serial: string;
+  notBefore: Date;
+  notAfter: Date;
+}
+
+export interface LeafRequest {
+  /** DER SubjectPublicKeyInfo as `parseCsr` accepted it. */
+  spki: Buffer;
+  keyAlgorithm: KeyAlgorithm;
+  profile: LeafProfile;
+  /** Hex. */
+  serial: string;
+  notBefore: Date;
+  notAfter: Date;
+}
+
+const version3 = contextConstructed(0, unsignedInteger(Buffer.of(2)));
+
+/** Makes a self-signed root with critical CA:TRUE and the key usages of kubeadm's CAs. InvalidArgument: a name, serial or time that cannot stand in it. */
+export async function createRootCertificate(request: RootRequest): Promise<Buffer> {
+  const { commonName, uniqueAttribute, signer, serial, notBefore, notAfter } = request;
+  const fields = { commonName, ...(uniqueAttribute === undefined ? {} : { serialNumber: uniqueAttribute }) };
+  checkSubject(fields);
+  if (commonName === '') throw new EvercertError('InvalidArgument', 'a CA needs a common name');
+  const name = encodeName(fields);
+  const spki = spkiDer(signer.publicKey);
+  const { encoded: algorithm } = signingAlgorithm(signer.keyAlgorithm);
+  const extensions = [...rootExtensions, subjectKeyIdentifierExtension(keyIdentifier(spki))];
+  const validity = encodeValidity(notBefore, notAfter);
+  return await sign(signer, algorithm, [version3, encodeSerial(serial), algorithm, name, validity, name, spki, wrap(extensions)]);
+}
+
+/**
+ * Makes a CA ready to issue. InvalidCertificate: it cannot be read, is no CA or has no subject key identifier.
+ * InvalidArgument: the signer holds another key.
+ */
+export function prepareIssuer(caDer: Buffer, signer: CertificateSigner): PreparedIssuer {
+  const info = parseCertificate(caDer);
+  if (!info.isCa || info.subjectKeyId === undefined) {
+    throw new EvercertError('InvalidCertificate', `${info.subject} cannot issue: it is no CA, or it has no subject key identifier`);
+  }
+  if (!info.spki.equals(spkiDer(signer.publicKey))) {
+    throw new EvercertError('InvalidArgument', `the signer does not hold the key of ${info.subject}`);
+  }
+  return {
+    der: caDer,
+    notAfter: info.notAfter,
+    signer,
+    name: readingCertificate(() => certificateParts(caDer).subject.bytes),
+    authorityKeyIdentifier: authorityKeyIdentifierExtension(Buffer.from(info.subjectKeyId, 'hex')),
+    algorithm: signingAlgorithm(signer.keyAlgorithm).encoded,
+  };
+}
+
+/**
+ * Issues a leaf: critical CA:FALSE, critical key usage (digital signature always, key encipherment for RSA keys only), extended key usage, key identifiers, and the
+ * alternative names lower-cased, canonical and without repeats. Times are cut to whole seconds.
+ * InvalidArgument: a name, serial or time that cannot stand in a certificate, or an end after the issuer's.
+ */
+export async function issueLeaf(issuer: PreparedIssuer, request: LeafRequest): Promise<Buffer> {
+  const { spki, keyAlgorithm, profile, serial, notBefore, notAfter } = request;
+  if (notAfter.getTime() > issuer.notAfter.getTime()) {
+    throw new EvercertError(
+      'InvalidArgument',
+      `a leaf may not outlive its issuer: it would end ${text(notAfter)}, the CA ends ${text(issuer.notAfter)}`,
+    );
+  }
+  checkSubject(profile);
+  const generalNames = encodeGeneralNames(normalizeNames(profile));
+  const subjectIsEmpty = profile.commonName === '' && profile.organizations.length === 0;
+  if (subjectIsEmpty && generalNames === undefined) {
+    throw new EvercertError('InvalidArgument', 'a certificate needs a subject or an alternative name');
+  }
+  const extensions = [
+    ...usageExtensions(profile.usages, keyAlgorithm.startsWith('rsa')),
+    subjectKeyIdentifierExtension(keyIdentifier(spki)),
+    issuer.authorityKeyIdentifier,
+  ];
+  if (generalNames !== undefined) extensions.push(subjectAltNameExtension(generalNames, subjectIsEmpty));
+  return await sign(issuer.signer, issuer.algorithm, [
+    version3,
+    encodeSerial(serial),
+    issuer.algorithm,
+    issuer.name,
+    encodeValidity(notBefore, notAfter),
+    encodeName({ commonName: profile.commonName, organizations: profile.organizations }),
+    spki,
+    wrap(extensions),
+  ]);
+}
+
+async function sign(signer: CertificateSigner, algorithm: Buffer, fields: Buffer[]): Promise<Buffer> {
+  const tbs = sequence(...fields);
+  return sequence(tbs, algorithm, bitString(await signer.sign(tbs)));
+}
+
+const wrap = (extensions: Buffer[]): Buffer => contextConstructed(3, sequence(...extensions));
+
+function encodeValidity(notBefore: Date, notAfter: Date): Buffer {
+  const start = notBefore.getTime();
+  const end = notAfter.getTime();
+  const inRange = [notBefore, notAfter].every((date) => date.getUTCFullYear() >= 1970 && date.getUTCFullYear() <= 9999);
+  if (!inRange || start >= end)
+    throw new EvercertError('InvalidArgument', 'a certificate must begin before it ends, in the years 1970 to 9999');
+  return sequence(time(notBefore), time(notAfter));
+}
+
+function text(date: Date): string {
+  return Number.isNaN(date.getTime()) ? 'never' : date.toISOString();
+}
