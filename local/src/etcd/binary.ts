@@ -3,7 +3,7 @@ import { delimiter, join } from 'node:path';
 
 /** One line for a person whose machine has no etcd. */
 export const etcdMissing =
-  "no etcd binary in PATH or $ETCD: the nodes run without etcd members and nothing is written (Debian and Ubuntu: apt-get install etcd-server)";
+  'no etcd binary in PATH or $ETCD: the nodes run without etcd members and nothing is written (Debian and Ubuntu: apt-get install etcd-server)';
 
 /** Path of the etcd binary: $ETCD if it is set, else the first in PATH. Undefined when there is none. */
 export function findEtcd(env: NodeJS.ProcessEnv = process.env): string | undefined {

@@ -15,7 +15,9 @@ export interface MemberHealth {
 export async function memberHealth({ target, files }: Pick<WriterMember, 'target' | 'files'>, clock: Clock): Promise<MemberHealth> {
   try {
     const { ca, privateKey, certificate } = await readClientMaterial(files, clock);
-    const client = new MaintenanceClient(target, credentials.createSsl(ca, privateKey, certificate), { 'grpc.use_local_subchannel_pool': 1 });
+    const client = new MaintenanceClient(target, credentials.createSsl(ca, privateKey, certificate), {
+      'grpc.use_local_subchannel_pool': 1,
+    });
     try {
       const { errors, version } = await unary(client.status.bind(client), {}, { deadlineMs: 2000 });
       return errors.length > 0 ? { healthy: false, detail: errors.join('; ') } : { healthy: true, detail: version };

@@ -71,7 +71,7 @@ export class EtcdWriter {
     await Promise.all(this.#channels.map((channel) => channel.refresh()));
     const missing = this.#channels.filter((channel) => !channel.connected).map((channel) => channel.target);
     if (missing.length > 0) {
-      this.#channels.forEach((channel) => channel.close());
+      for (const channel of this.#channels) channel.close();
       throw new EvercertError('Unavailable', `cannot connect to etcd at ${missing.join(', ')}`);
     }
     for (const channel of this.#channels) this.#loops.push(repeat(clock, lookEveryMs, this.#abort.signal, () => channel.refresh()));
@@ -82,7 +82,7 @@ export class EtcdWriter {
   async stop(): Promise<void> {
     this.#abort.abort();
     await Promise.all([...this.#loops, ...this.#pending]);
-    this.#channels.forEach((channel) => channel.close());
+    for (const channel of this.#channels) channel.close();
   }
 
   statistics(): WriterStatistics {

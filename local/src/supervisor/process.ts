@@ -81,14 +81,15 @@ export class SupervisedProcess {
     try {
       await this.#spawn(env);
     } catch (error) {
-      this.#unwanted();
+      this.#forgo();
       throw error;
     }
   }
 
   /** SIGTERM, and SIGKILL after the grace time. Not started again until `start`. */
   async stop(): Promise<void> {
-    const exited = this.#unwanted();
+    this.#forgo();
+    const exited = this.#exited;
     if (!exited) return;
     this.signal('SIGTERM');
     const timer = this.#clock.after(this.spec.graceMs, () => {
@@ -101,7 +102,8 @@ export class SupervisedProcess {
 
   /** SIGKILL, as a power cut. Not started again until `start`. */
   async kill(): Promise<void> {
-    const exited = this.#unwanted();
+    this.#forgo();
+    const exited = this.#exited;
     this.signal('SIGKILL');
     await exited;
   }
@@ -132,10 +134,9 @@ export class SupervisedProcess {
     return exit ?? this.lastExit;
   }
 
-  #unwanted(): Promise<ProcessExit> | undefined {
+  #forgo(): void {
     this.#wanted = false;
     this.#restart?.cancel();
-    return this.#exited;
   }
 
   async #spawn(env: Environment): Promise<void> {

@@ -62,7 +62,10 @@ function claim(path: string, nowMs: number): void {
   }
   const pid = found.length > 0 ? readPid(marker) : undefined;
   if (pid !== undefined && isAlive(pid)) {
-    throw new EvercertError('FileConflict', `${path} is in use by a local cluster that still runs (process ${pid}): stop it or choose another folder`);
+    throw new EvercertError(
+      'FileConflict',
+      `${path} is in use by a local cluster that still runs (process ${pid}): stop it or choose another folder`,
+    );
   }
   for (const entry of entries) rmSync(join(path, entry), { recursive: true, force: true });
   writeMarker(path, { startedAt: new Date(nowMs).toISOString(), pid: process.pid });

@@ -1,0 +1,91 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AdminServiceClient, type ClusterSpec, type CreateTokenResponse, type Event, type Node, type Role } from '@evercert/proto';
+import { EvercertError } from '@evercert/shared/errors';
+import { createClientCredentials, type UnaryMethod, unary } from '@evercert/shared/grpc';
+
+/** Making a cluster makes its CA keys, and RSA 4096 ones take seconds each. */
+const slowCallMs = 120_000;
+const callMs = 10_000;
+const maxPages = 1000;
+
+/** The admin API of the running coordinator, with the admin credential that its first start made. Calls reject with the coordinator's own EvercertError. */
+export class AdminApi {
+  readonly client: AdminServiceClient;
+
+  constructor(client: AdminServiceClient) {
+    this.client = client;
+  }
+
+  /** `adminDir` holds ca.crt, admin.crt and admin.key. FileSystem while it does not. */
+  static async open(address: string, adminDir: string): Promise<AdminApi> {
+    const read = async (name: string): Promise<string> => await readFile(join(adminDir, name), 'utf8');
+    try {
+      const [anchors, chain, key] = await Promise.all([read('ca.crt'), read('admin.crt'), read('admin.key')]);
+      const credentials = createClientCredentials({ trustAnchors: toDer(anchors), chain: toDer(chain), privateKey: createPrivateKey(key) });
+      const backoff = { 'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 1000 };
+      return new AdminApi(new AdminServiceClient(address, credentials, backoff));
+    } catch (error) {
+      throw new EvercertError('FileSystem', `cannot use the admin credential in ${adminDir}`, { cause: error });
+    }
+  }
+
+  /** Any unary method: `admin.call(admin.client.listEvents, request)`. */
+  call<Request, Response>(method: UnaryMethod<Request, Response>, request: Request, deadlineMs = callMs): Promise<Response> {
+    return unary(method.bind(this.client), request, { deadlineMs });
+  }
+
+  async serving(): Promise<boolean> {
+    return await this.call(this.client.getServerInfo, {}, 2000).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  async createCluster(name: string, spec: ClusterSpec): Promise<void> {
+    await this.call(this.client.createCluster, { name, spec }, slowCallMs);
+  }
+
+  /** A token for one node, used once; it registers the node's addresses. */
+  createToken(cluster: string, node: { name: string; role: Role; addresses: string[] }): Promise<CreateTokenResponse> {
+    return this.call(this.client.createToken, {
+      cluster,
+      role: node.role,
+      nodeName: node.name,
+      lifetime: { seconds: 3600, nanos: 0 },
+      maxUses: 1,
+      description: `local cluster, ${node.name}`,
+      labels: {},
+      addresses: node.addresses,
+      dnsNames: [],
+    });
+  }
+
+  async listNodes(cluster: string): Promise<Node[]> {
+    return (await this.call(this.client.listNodes, { cluster, name: '' })).nodes;
+  }
+
+  /** All events of a cluster, newest first. */
+  async listEvents(cluster: string, filter: { node?: string; certificate?: string; reason?: string } = {}): Promise<Event[]> {
+    const { node = '', certificate = '', reason = '' } = filter;
+    const events: Event[] = [];
+    let pageToken = '';
+    for (let page = 0; page < maxPages; page++) {
+      const answer = await this.call(this.client.listEvents, { cluster, node, certificate, reason, pageSize: 1000, pageToken });
+      events.push(...answer.events);
+      pageToken = answer.nextPageToken;
+      if (pageToken === '') break;
+    }
+    return events;
+  }
+
+  close(): void {
+    this.client.close();
+  }
+}
+
+function toDer(pem: string): Buffer[] {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return blocks.map((block) => new X509Certificate(block).raw);
+}

@@ -1,0 +1,336 @@
+import { Role } from '@evercert/proto';
+import { type Clock, systemClock } from '@evercert/shared/clock';
+import { EvercertError } from '@evercert/shared/errors';
+import { EtcdWriter, type WriterMember, type WriterStatistics } from '../etcd/writer.ts';
+import { repeat, waitUntil } from '../loop.ts';
+import type { Notice, Notify } from '../supervisor/events.ts';
+import { freePort } from '../supervisor/ports.ts';
+import type { SupervisedProcess } from '../supervisor/process.ts';
+import { prepareRunFolder, type RunFolder } from '../supervisor/run-folder.ts';
+import type { AdminApi } from './admin.ts';
+import { LocalCoordinator } from './coordinator.ts';
+import { prepareEtcd, startEtcd } from './etcd-cluster.ts';
+import { LocalNode, type NodeRole } from './node.ts';
+import { CertificateObserver } from './observer.ts';
+import type { LocalClusterOptions, Settings } from './options.ts';
+import { checkPrograms } from './programs.ts';
+import { StatusBook } from './status.ts';
+import { type Summary, summarize } from './summary.ts';
+
+const pollMs = 500;
+const observeMs = 1000;
+const etcdTimeoutMs = 180_000;
+const firstAddress = 11;
+const maxNodes = 200;
+
+/**
+ * A whole cluster on this machine: a coordinator, nodes with their agents and etcd members, each a process of its own, and a writer through etcd. Everything can be stopped,
+ * killed and started again one by one; `stop` ends all of it. Made by `prepareLocalCluster`, which starts nothing yet, or `startLocalCluster`.
+ */
+export class LocalCluster {
+  readonly settings: Settings;
+  readonly folder: RunFolder;
+  readonly coordinator: LocalCoordinator;
+  readonly nodes: readonly LocalNode[];
+  readonly book: StatusBook;
+  readonly #observers: CertificateObserver[];
+  readonly #abort = new AbortController();
+  readonly #loops: Promise<void>[] = [];
+  readonly #begunMs: number;
+  #writer: EtcdWriter | undefined;
+  #etcdState: 'off' | 'starting' | 'up' | 'failed' = 'off';
+  #readyAfterMs: number | undefined;
+  #stopping: Promise<void> | undefined;
+
+  private constructor(settings: Settings, folder: RunFolder, port: number) {
+    this.settings = settings;
+    this.folder = folder;
+    const { clock, autoRestart } = settings;
+    this.#begunMs = clock.monotonicMs();
+    const common = { folder, autoRestart, clock, notify: this.#notify };
+    this.coordinator = new LocalCoordinator({ ...common, port, config: settings.coordinatorConfig });
+    const named = (role: NodeRole, prefix: string, count: number): { name: string; role: NodeRole }[] =>
+      Array.from({ length: count }, (_, index) => ({ name: `${prefix}-${index + 1}`, role }));
+    const nodes = [...named('control-plane', 'cp', settings.controlPlanes), ...named('worker', 'worker', settings.workers)];
+    this.nodes = nodes.map((node, index) => new LocalNode({ ...common, ...node, address: `127.0.0.${firstAddress + index}` }));
+    this.book = new StatusBook(nodes);
+    this.#observers = this.nodes.map((node) => new CertificateObserver(node.rootDir));
+  }
+
+  /** Makes folder, ports and configuration. FileConflict: the run folder is somebody else's. */
+  static async prepare(options: LocalClusterOptions): Promise<LocalCluster> {
+    const settings = withDefaults(options);
+    if (settings.controlPlanes < 1 || settings.workers < 0 || settings.controlPlanes + settings.workers > maxNodes) {
+      throw new EvercertError('InvalidArgument', `a local cluster has 1 to ${maxNodes} nodes, one of them a control-plane node`);
+    }
+    checkPrograms();
+    const folder = prepareRunFolder(settings.runDir, settings.clock.nowMs());
+    try {
+      const takenPorts = new Set<number>();
+      const cluster = new LocalCluster(settings, folder, await freePort('127.0.0.1', settings.random, takenPorts));
+      const { etcdBinary: binary, layout, random } = settings;
+      if (binary !== undefined) await prepareEtcd({ binary, nodes: cluster.controlPlaneNodes, layout, random, takenPorts });
+      return cluster;
+    } catch (error) {
+      folder.release();
+      throw error;
+    }
+  }
+
+  get name(): string {
+    return this.settings.clusterName;
+  }
+
+  get controlPlaneNodes(): LocalNode[] {
+    return this.nodes.filter((node) => node.role === 'control-plane');
+  }
+
+  /** NotFound when there is none of this name. */
+  node(name: string): LocalNode {
+    const node = this.nodes.find((candidate) => candidate.name === name);
+    if (!node)
+      throw new EvercertError('NotFound', `this cluster has no node ${name}; it has ${this.nodes.map((each) => each.name).join(', ')}`);
+    return node;
+  }
+
+  get elapsedMs(): number {
+    return this.settings.clock.monotonicMs() - this.#begunMs;
+  }
+
+  get etcdState(): 'off' | 'starting' | 'up' | 'failed' {
+    return this.#etcdState;
+  }
+
+  get writerStatistics(): WriterStatistics | undefined {
+    return this.#writer?.statistics();
+  }
+
+  /** True from the first call of `stop` on. */
+  get stopping(): boolean {
+    return this.#stopping !== undefined;
+  }
+
+  /** Automatic restarts of all processes. */
+  get restarts(): number {
+    return this.#processes().reduce((sum, process) => sum + process.restarts, 0);
+  }
+
+  /** The admin API of the coordinator. */
+  admin(): Promise<AdminApi> {
+    return this.coordinator.admin();
+  }
+
+  /**
+   * Starts the coordinator, makes the cluster and starts every agent; resolves then, with the nodes on their way to Ready. The etcd members and the writer follow by themselves
+   * once the certificates are there.
+   */
+  async start(): Promise<void> {
+    const { signal } = this.#abort;
+    const { env, etcdBinary, clock } = this.settings;
+    await this.coordinator.start(env['coordinator'], signal);
+    this.#notify('info', `coordinator serves on ${this.coordinator.address}`);
+    this.#checkNotStopping();
+    await this.#createCluster();
+    await Promise.all(this.nodes.map((node) => this.#join(node)));
+    this.#loops.push(repeat(clock, pollMs, signal, () => this.#poll()));
+    this.#loops.push(repeat(clock, observeMs, signal, () => this.#observe()));
+    if (etcdBinary !== undefined) this.#loops.push(this.#runEtcd());
+  }
+
+  /** Asks the coordinator for all nodes' status now. */
+  async refresh(): Promise<void> {
+    const nodes = await (await this.admin()).listNodes(this.name);
+    for (const { name, phase, message } of this.book.update(nodes)) {
+      this.#notify(phase === 'Ready' ? 'info' : 'warn', `${name} is ${phase}${message && phase !== 'Ready' ? `: ${message}` : ''}`);
+    }
+    const { ready, nodes: all } = this.book.totals();
+    if (this.#readyAfterMs !== undefined || ready < all) return;
+    this.#readyAfterMs = this.elapsedMs;
+    this.#notify('info', `all ${all} nodes are Ready after ${(this.elapsedMs / 1000).toFixed(1)} s`);
+  }
+
+  /** Refreshes the status and asks, again and again. DeadlineExceeded when the answer is not true in time. */
+  waitUntil(predicate: (cluster: this) => boolean | Promise<boolean>, timeoutMs: number, what = 'the condition'): Promise<void> {
+    const ask = async (): Promise<boolean> => {
+      await this.#poll();
+      return await predicate(this);
+    };
+    return waitUntil(this.settings.clock, ask, { timeoutMs, what, signal: this.#abort.signal });
+  }
+
+  /** DeadlineExceeded names the nodes that are not Ready. */
+  async waitUntilReady(timeoutMs: number): Promise<void> {
+    await this.waitUntil(({ book }) => book.nodes.every((node) => node.phase === 'Ready'), timeoutMs, 'all nodes to be Ready');
+  }
+
+  /** Until the etcd members are up and, unless it was switched off, the writer writes. */
+  async waitUntilWriting(timeoutMs: number): Promise<void> {
+    const writing = (): boolean => {
+      if (this.#etcdState === 'failed') throw new EvercertError('Unavailable', `etcd did not come up; see its logs in ${this.folder.logs}`);
+      return this.#etcdState === 'up' && (!this.settings.writer || this.#writer !== undefined);
+    };
+    await this.waitUntil(writing, timeoutMs, 'etcd and its writer');
+  }
+
+  /** Begins to write through all etcd members. */
+  async startWriter(): Promise<void> {
+    const members = this.controlPlaneNodes.map((node) => node.etcdClient).filter((member): member is WriterMember => member !== undefined);
+    const writer = new EtcdWriter({ members, clock: this.settings.clock, onProblem: (message) => this.#notify('warn', message) });
+    await writer.start();
+    this.#writer = writer;
+  }
+
+  async stopWriter(): Promise<void> {
+    await this.#writer?.stop();
+  }
+
+  /** What happened so far. */
+  summary(): Summary {
+    const sum = (of: (observer: CertificateObserver) => number): number => this.#observers.reduce((total, each) => total + of(each), 0);
+    const { keyAlgorithm, layout, leafLifetimeSeconds, etcdBinary } = this.settings;
+    return summarize({
+      totals: this.book.totals(),
+      writer: this.writerStatistics,
+      etcdFailed: etcdBinary !== undefined && this.settings.writer && !this.#writer,
+      etcdMembers: this.#etcdState === 'up' ? this.controlPlaneNodes.length : 0,
+      observedLapses: sum((observer) => observer.lapsedSerials.length),
+      observedRenewals: sum((observer) => observer.replacements),
+      reusedKeys: sum((observer) => observer.reusedKeys),
+      restarts: this.restarts,
+      readyAfterSeconds: this.#readyAfterMs === undefined ? undefined : this.#readyAfterMs / 1000,
+      seconds: this.elapsedMs / 1000,
+      keyAlgorithm,
+      layout,
+      leafLifetimeSeconds,
+      runDir: this.folder.path,
+    });
+  }
+
+  /** Stops everything in order: writer, etcd, agents, coordinator. Idempotent. Nothing that was started here runs afterwards. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stopAll();
+    return this.#stopping;
+  }
+
+  /** SIGKILL to every process, at once and without waiting: for an end that cannot wait. */
+  killAll(): void {
+    for (const process of this.#processes()) void process.kill();
+  }
+
+  async #stopAll(): Promise<void> {
+    this.#abort.abort();
+    await this.stopWriter();
+    await Promise.all(this.#loops);
+    // Once more: it may just have been starting.
+    await this.stopWriter();
+    await Promise.all(this.nodes.map((node) => node.etcd?.stop()));
+    await Promise.all(this.nodes.map((node) => node.agent.stop()));
+    await this.coordinator.stop();
+    this.folder.release();
+  }
+
+  #checkNotStopping(): void {
+    if (this.#abort.signal.aborted) throw new EvercertError('Cancelled', 'the local cluster was stopped while it started');
+  }
+
+  #processes(): SupervisedProcess[] {
+    const ofNodes = this.nodes.flatMap((node) => [node.agent, node.etcd]);
+    return [this.coordinator.process, ...ofNodes].filter((process) => process !== undefined);
+  }
+
+  async #createCluster(): Promise<void> {
+    const { clusterName, keyAlgorithm, layout, leafLifetimeSeconds, identityLifetimeSeconds } = this.settings;
+    const admin = await this.admin();
+    await admin.createCluster(clusterName, {
+      keyAlgorithm,
+      layout,
+      dnsDomain: '',
+      serviceCidr: '',
+      controlPlaneEndpoint: `${this.nodes[0]?.address ?? '127.0.0.1'}:6443`,
+      nodeAddressRanges: ['127.0.0.0/8'],
+      allowedPaths: [],
+      leafLifetimeSeconds,
+      identityLifetimeSeconds,
+      apiServerExtraSans: [],
+    });
+    this.#notify('info', `cluster ${clusterName}: ${keyAlgorithm}, ${layout} layout, leaves live ${leafLifetimeSeconds} s`);
+  }
+
+  async #join(node: LocalNode): Promise<void> {
+    const admin = await this.admin();
+    const role = node.role === 'control-plane' ? Role.CONTROL_PLANE : Role.WORKER;
+    const { token, caPin } = await admin.createToken(this.name, { name: node.name, role, addresses: [node.address] });
+    const { scanIntervalSeconds, env } = this.settings;
+    this.#checkNotStopping();
+    node.writeAgentConfig({ coordinator: this.coordinator.address, caPin, token, scanIntervalSeconds });
+    await node.agent.start(env[node.name]);
+  }
+
+  async #runEtcd(): Promise<void> {
+    const { signal } = this.#abort;
+    const { clock, env, writer } = this.settings;
+    this.#etcdState = 'starting';
+    try {
+      await startEtcd({ nodes: this.controlPlaneNodes, env, timeoutMs: etcdTimeoutMs, clock, signal });
+      this.#etcdState = 'up';
+      this.#notify('info', `etcd: ${this.controlPlaneNodes.length} members serve with the issued certificates`);
+      if (writer) await this.startWriter();
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#etcdState = 'failed';
+      this.#notify('warn', `etcd did not come up: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  /** As `refresh`; a coordinator that is away is what some of its users are testing. */
+  async #poll(): Promise<void> {
+    await this.refresh().catch((error: unknown) => {
+      if (!(error instanceof EvercertError)) throw error;
+    });
+  }
+
+  async #observe(): Promise<void> {
+    const nowMs = this.settings.clock.nowMs();
+    await Promise.all(this.#observers.map((observer) => observer.look(nowMs)));
+  }
+
+  readonly #notify: Notify = (level, message) => this.settings.onNotice({ timeMs: this.settings.clock.nowMs(), level, message });
+}
+
+function withDefaults(options: LocalClusterOptions): Settings {
+  const leafLifetimeSeconds = options.leafLifetimeSeconds ?? 60;
+  return {
+    clusterName: 'demo',
+    controlPlanes: 3,
+    workers: 2,
+    identityLifetimeSeconds: Math.max(60, leafLifetimeSeconds),
+    keyAlgorithm: 'ecdsa-p384',
+    layout: 'founding',
+    writer: true,
+    coordinatorConfig: {},
+    scanIntervalSeconds: 10,
+    autoRestart: true,
+    env: {},
+    onNotice: (_notice: Notice) => undefined,
+    clock: systemClock as Clock,
+    random: Math.random,
+    ...options,
+    leafLifetimeSeconds,
+  };
+}
+
+export function prepareLocalCluster(options: LocalClusterOptions = {}): Promise<LocalCluster> {
+  return LocalCluster.prepare(options);
+}
+
+/** Prepares and starts; on a failure everything is stopped again. See LocalCluster.start for how far it is when this resolves. */
+export async function startLocalCluster(options: LocalClusterOptions = {}): Promise<LocalCluster> {
+  const cluster = await LocalCluster.prepare(options);
+  try {
+    await cluster.start();
+    return cluster;
+  } catch (error) {
+    await cluster.stop();
+    throw error;
+  }
+}

@@ -1,0 +1,91 @@
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Clock } from '@evercert/shared/clock';
+import { stringify } from 'yaml';
+import { waitUntil } from '../loop.ts';
+import type { Environment } from '../supervisor/environment.ts';
+import type { Notify } from '../supervisor/events.ts';
+import { SupervisedProcess } from '../supervisor/process.ts';
+import type { RunFolder } from '../supervisor/run-folder.ts';
+import { AdminApi } from './admin.ts';
+import { programs } from './programs.ts';
+
+export interface CoordinatorOptions {
+  folder: RunFolder;
+  port: number;
+  /** Added to the configuration, or instead of what it would hold. */
+  config: Record<string, unknown>;
+  autoRestart: boolean;
+  clock: Clock;
+  notify: Notify;
+}
+
+const startTimeoutMs = 60_000;
+
+/** The coordinator of a local cluster: a process with its configuration, its data folder and its admin API. */
+export class LocalCoordinator {
+  readonly process: SupervisedProcess;
+  readonly dataDir: string;
+  readonly configPath: string;
+  /** `127.0.0.1:PORT`. */
+  readonly address: string;
+  readonly #clock: Clock;
+  #admin: AdminApi | undefined;
+
+  constructor({ folder, port, config: more, autoRestart, clock, notify }: CoordinatorOptions) {
+    this.dataDir = join(folder.path, 'coordinator');
+    this.configPath = join(folder.path, 'coordinator.yaml');
+    this.address = `127.0.0.1:${port}`;
+    this.#clock = clock;
+    const config = {
+      dataDir: this.dataDir,
+      listen: this.address,
+      serverNames: ['localhost', '127.0.0.1'],
+      log: { level: 'info', format: 'json' },
+      ...more,
+    };
+    writeFileSync(this.configPath, stringify(config), { mode: 0o600 });
+    this.process = new SupervisedProcess(
+      {
+        name: 'coordinator',
+        command: programs.coordinator,
+        args: ['--config', this.configPath],
+        cwd: folder.path,
+        logPath: join(folder.logs, 'coordinator.log'),
+        graceMs: 10_000,
+        autoRestart,
+      },
+      clock,
+      notify,
+    );
+  }
+
+  /** Folder of the admin credential that the first start makes. */
+  get adminDir(): string {
+    return join(this.dataDir, 'admin');
+  }
+
+  /** The admin API; opened on first use, and again after `close`. FileSystem before the first start has made the credential. */
+  async admin(): Promise<AdminApi> {
+    this.#admin ??= await AdminApi.open(this.address, this.adminDir);
+    return this.#admin;
+  }
+
+  /** Starts it and resolves once it answers calls. DeadlineExceeded when it does not within a minute. */
+  async start(env: Environment = {}, signal?: AbortSignal): Promise<void> {
+    await this.process.start(env);
+    await this.waitUntilServing(signal);
+  }
+
+  async waitUntilServing(signal?: AbortSignal): Promise<void> {
+    const ready = async (): Promise<boolean> => existsSync(join(this.adminDir, 'config.yaml')) && (await (await this.admin()).serving());
+    const what = `the coordinator to answer (log: ${this.process.spec.logPath})`;
+    await waitUntil(this.#clock, ready, { timeoutMs: startTimeoutMs, what, ...(signal && { signal }) });
+  }
+
+  async stop(): Promise<void> {
+    this.#admin?.close();
+    this.#admin = undefined;
+    await this.process.stop();
+  }
+}

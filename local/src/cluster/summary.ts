@@ -1,0 +1,110 @@
+import type { WriterStatistics } from '../etcd/writer.ts';
+import type { StatusTotals } from './status.ts';
+
+/** The JSON object of `--summary json`. Field names are an interface: they are added to, not renamed. */
+export interface Summary {
+  nodes: number;
+  ready: number;
+  certificates: number;
+  renewals: number;
+  renewalFailures: number;
+  /** Certificates that ran out while in use: what agents report, or what was seen on the nodes' files, whichever is more. */
+  lapses: number;
+  etcdWrites: number;
+  etcdWritesFailed: number;
+  /** Etcd members that ran with the cluster's certificates; 0 without etcd. */
+  etcdMembers: number;
+  /** Values read back and compared, and those that were not as written or could not be read. */
+  etcdReads: number;
+  etcdReadsFailed: number;
+  /** TLS connections that the writer made to members, each with the newest certificates; attempts that failed and were made again. */
+  etcdConnections: number;
+  etcdConnectionAttemptsFailed: number;
+  slowestEtcdWriteMs: number;
+  /** New certificates seen on the nodes' files, and keys seen in more than one of them. */
+  observedRenewals: number;
+  reusedKeys: number;
+  /** Processes that ended by themselves and were started again. */
+  restarts: number;
+  /** Seconds from the start until all nodes were Ready; null when they never were. */
+  readyAfterSeconds: number | null;
+  seconds: number;
+  keyAlgorithm: string;
+  layout: string;
+  leafLifetimeSeconds: number;
+  runDir: string;
+  /** Why the exit code is not 0. */
+  problems: string[];
+}
+
+export interface SummaryInput {
+  totals: StatusTotals;
+  /** Undefined: there was no writer. */
+  writer: WriterStatistics | undefined;
+  /** Etcd was wanted, found and yet its writer never began. */
+  etcdFailed: boolean;
+  etcdMembers: number;
+  observedLapses: number;
+  observedRenewals: number;
+  reusedKeys: number;
+  restarts: number;
+  readyAfterSeconds: number | undefined;
+  seconds: number;
+  keyAlgorithm: string;
+  layout: string;
+  leafLifetimeSeconds: number;
+  runDir: string;
+}
+
+export function summarize(input: SummaryInput): Summary {
+  const { totals, writer } = input;
+  const summary: Summary = {
+    nodes: totals.nodes,
+    ready: totals.ready,
+    certificates: totals.certificates,
+    renewals: totals.renewals,
+    renewalFailures: totals.failures,
+    lapses: Math.max(totals.lapses, input.observedLapses),
+    etcdWrites: writer?.writes ?? 0,
+    etcdWritesFailed: writer?.writesFailed ?? 0,
+    etcdMembers: input.etcdMembers,
+    etcdReads: writer?.reads ?? 0,
+    etcdReadsFailed: writer?.readsFailed ?? 0,
+    etcdConnections: writer?.connections ?? 0,
+    etcdConnectionAttemptsFailed: writer?.connectionAttemptsFailed ?? 0,
+    slowestEtcdWriteMs: writer?.slowestWriteMs ?? 0,
+    observedRenewals: input.observedRenewals,
+    reusedKeys: input.reusedKeys,
+    restarts: input.restarts,
+    readyAfterSeconds: input.readyAfterSeconds === undefined ? null : round(input.readyAfterSeconds),
+    seconds: round(input.seconds),
+    keyAlgorithm: input.keyAlgorithm,
+    layout: input.layout,
+    leafLifetimeSeconds: input.leafLifetimeSeconds,
+    runDir: input.runDir,
+    problems: [],
+  };
+  return { ...summary, problems: problemsOf(summary, input) };
+}
+
+/** 0 when all went well, 1 when a node is not Ready, a certificate lapsed or was made with an old key, or a write or a read failed. */
+export function exitCodeOf(summary: Pick<Summary, 'problems'>): 0 | 1 {
+  return summary.problems.length === 0 ? 0 : 1;
+}
+
+function problemsOf(summary: Summary, { etcdFailed, writer }: SummaryInput): string[] {
+  const last = writer?.lastError ? `; the last: ${writer.lastError}` : '';
+  const checks: [boolean, string][] = [
+    [summary.ready < summary.nodes, `${summary.nodes - summary.ready} of ${summary.nodes} nodes are not Ready`],
+    [summary.lapses > 0, `${summary.lapses} certificates ran out while in use`],
+    [summary.reusedKeys > 0, `${summary.reusedKeys} keys came back in another certificate`],
+    [etcdFailed, 'the etcd cluster did not come up'],
+    [summary.etcdWritesFailed > 0, `${summary.etcdWritesFailed} of ${summary.etcdWrites} etcd writes failed${last}`],
+    [summary.etcdReadsFailed > 0, `${summary.etcdReadsFailed} of ${summary.etcdReads} reads from etcd failed${last}`],
+  ];
+  return checks.filter(([bad]) => bad).map(([, text]) => text);
+}
+
+function round(seconds: number): number {
+  return Math.round(seconds * 10) / 10;
+}

@@ -1,0 +1,20 @@
+/** A whole cluster on this machine, for `npm start`, for tests and for benchmarks. */
+export { AdminApi } from './cluster/admin.ts';
+export { type LocalCluster, prepareLocalCluster, startLocalCluster } from './cluster/cluster.ts';
+export { LocalCoordinator } from './cluster/coordinator.ts';
+export type { AgentSettings, LocalNode, NodeRole } from './cluster/node.ts';
+export { CertificateObserver, type ObservedFile } from './cluster/observer.ts';
+export type { ClusterKeyAlgorithm, LocalClusterOptions } from './cluster/options.ts';
+export { type CertificateView, type NodeView, StatusBook, type StatusTotals } from './cluster/status.ts';
+export { exitCodeOf, type Summary, type SummaryInput, summarize } from './cluster/summary.ts';
+export { etcdMissing, findEtcd } from './etcd/binary.ts';
+export { type ClientFiles, etcdClientFiles, type Layout } from './etcd/credentials.ts';
+export { type MemberHealth, memberHealth } from './etcd/health.ts';
+export { type EtcdEndpoint, type EtcdMemberOptions, etcdArguments } from './etcd/member.ts';
+export { EtcdWriter, type WriterMember, type WriterOptions, type WriterStatistics } from './etcd/writer.ts';
+export { pause, repeat, type WaitOptions, waitUntil } from './loop.ts';
+export { childEnvironment, type Environment } from './supervisor/environment.ts';
+export type { Notice, Notify } from './supervisor/events.ts';
+export { freePort } from './supervisor/ports.ts';
+export { type ProcessExit, type ProcessSpec, SupervisedProcess } from './supervisor/process.ts';
+export { prepareRunFolder, type RunFolder, timestampName } from './supervisor/run-folder.ts';

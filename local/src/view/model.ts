@@ -1,0 +1,48 @@
+import type { NodeView, StatusTotals } from '../cluster/status.ts';
+import type { WriterStatistics } from '../etcd/writer.ts';
+import type { Notice } from '../supervisor/events.ts';
+
+/** All that one picture shows. */
+export interface ViewModel {
+  nowMs: number;
+  elapsedMs: number;
+  clusterName: string;
+  runDir: string;
+  nodes: readonly NodeView[];
+  totals: StatusTotals;
+  etcd: 'off' | 'starting' | 'up' | 'failed';
+  writer: WriterStatistics | undefined;
+  restarts: number;
+  /** Oldest first. */
+  notices: readonly Notice[];
+}
+
+/** `00:01:23` */
+export function clockText(ms: number): string {
+  const seconds = Math.floor(ms / 1000);
+  const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  return parts.map((part) => String(part).padStart(2, '0')).join(':');
+}
+
+/** `12:34:56` of a time, UTC. */
+export function timeOfDay(ms: number): string {
+  return new Date(ms).toISOString().slice(11, 19);
+}
+
+export function etcdText({ etcd, writer }: ViewModel): string {
+  if (etcd === 'off') return 'etcd: none';
+  if (etcd === 'failed') return 'etcd: did not come up';
+  if (!writer) return etcd === 'up' ? 'etcd: up' : 'etcd: starting';
+  return `etcd: ${writer.writes} writes, ${writer.writesFailed} failed, ${writer.connections} connections`;
+}
+
+export function statusText({ totals, restarts }: ViewModel): string {
+  const { ready, nodes, certificates, renewals, failures, lapses } = totals;
+  const more = restarts > 0 ? `, ${restarts} restarts` : '';
+  return `${ready}/${nodes} nodes Ready, ${certificates} certificates, ${renewals} renewals, ${failures} failures, ${lapses} lapses${more}`;
+}
+
+/** One line for a log. */
+export function plainLine(model: ViewModel): string {
+  return `[${clockText(model.elapsedMs)}] ${statusText(model)}; ${etcdText(model)}`;
+}

@@ -1,0 +1,17 @@
+import type { Summary } from '../cluster/summary.ts';
+
+/** The summary for a person. */
+export function summaryText(summary: Summary): string {
+  const { nodes, ready, certificates, renewals, renewalFailures, lapses, etcdMembers, etcdWrites, etcdWritesFailed } = summary;
+  const etcd =
+    etcdMembers === 0
+      ? 'no etcd'
+      : `${etcdWrites} etcd writes, ${etcdWritesFailed} failed, ${summary.etcdReads} read back, over ${summary.etcdConnections} connections (slowest write ${summary.slowestEtcdWriteMs} ms)`;
+  return [
+    `${ready} of ${nodes} nodes Ready${summary.readyAfterSeconds === null ? '' : `, after ${summary.readyAfterSeconds} s`}`,
+    `${certificates} certificates, ${renewals} renewals, ${renewalFailures} failures, ${lapses} lapses, ${summary.reusedKeys} keys used twice`,
+    etcd,
+    `${summary.restarts} restarts in ${summary.seconds} s; logs and data: ${summary.runDir}`,
+    '',
+  ].join('\n');
+}
