@@ -15,10 +15,12 @@ export function loadYaml<S extends z.ZodType>(schema: S, text: string, file: str
   const extra = documents[1];
   if (extra !== undefined)
     faults.push({ field: '', message: 'expected one document, found another one here', file, line: extra.line, column: 1 });
-  if (faults.length > 0) throw invalid(file, faults);
-  const document = documents[0] ?? { value: {}, source: new SourceMap(file, new Map()) };
-  const result = validate(schema, document.value, document.source);
-  if (!result.ok) throw invalid(file, result.faults);
+  const document = documents[0];
+  if (document === undefined && faults.length > 0) throw invalid(file, faults);
+  const result =
+    document === undefined ? validate(schema, {}, new SourceMap(file, new Map())) : validate(schema, document.value, document.source);
+  if (!result.ok) faults.push(...result.faults);
+  if (!result.ok || faults.length > 0) throw invalid(file, faults);
   return deepFreeze(result.value);
 }
 

@@ -139,12 +139,13 @@ class Reader {
       }
       entries.set(name, { value: this.#read(value, [...path, name], position), line: position.line });
     }
-    // defineProperty-like semantics of fromEntries: a key named __proto__ is a key like any other.
+    // fromEntries defines and does not assign: a key named __proto__ is one like any other.
     return Object.fromEntries([...entries].map(([name, { value }]) => [name, value]));
   }
 
   #stop(path: Path, message: string, position: Position): undefined {
-    if (!this.#stopped) this.#fault(path, message, position);
+    // Deep paths are long: the first parts of one are enough to find the place.
+    if (!this.#stopped) this.#fault(path.slice(0, 3), message, position);
     this.#stopped = true;
     return undefined;
   }

@@ -1,0 +1,19 @@
+/** Manifests: what a cluster declares, read from YAML, checked, and resolved for nodes. */
+export { type CertificateChange, describeChange } from './change.ts';
+export { manifestLimits } from './limits.ts';
+export {
+  type DocumentKind,
+  documentKinds,
+  isManifest,
+  loadDocuments,
+  type ParsedDocument,
+  type ParseOptions,
+  type ParseResult,
+  parseDocuments,
+} from './parse.ts';
+export { resolveNode } from './resolve.ts';
+export { selects } from './selector.ts';
+export { templateVariables } from './template.ts';
+export { toYaml } from './to-yaml.ts';
+export * from './types.ts';
+export { validateSet } from './validate-set.ts';

@@ -1,0 +1,243 @@
+/** The YAML form of the documents. What it says is turned into the types of `types.ts` by `from-yaml.ts`; what needs a node or a cluster is checked by `resolve.ts`. */
+import { z } from 'zod';
+import { canonicalAddress, describeValue, dnsNameFault, durationSeconds, fileMode, ipRange, parseHostPort } from '../config/index.ts';
+import { keyAlgorithms, usages } from '../x509/types.ts';
+import { issuers, layouts, roles } from './types.ts';
+
+/** Bounds on one document. */
+export const documentLimits = { listItems: 200, labels: 64, textLength: 1024, argvItems: 64 } as const;
+
+const text = z.string().min(1).max(documentLimits.textLength);
+
+/** A number where text is wanted is a common slip that can mean one thing only, as in `owner: 0`. */
+const textOrNumber = z.preprocess((value) => (typeof value === 'number' ? String(value) : value), text);
+
+const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+
+/** RFC 1123 label, as Kubernetes names its objects. */
+export const objectName = z.string().refine((name) => label.test(name), {
+  error: 'expected a name of lower-case letters, digits and hyphens, 1 to 63 characters, beginning and ending with a letter or digit',
+});
+
+/** RFC 1123 subdomain: Kubernetes' node names may hold dots. */
+const nodeName = z.string().refine((name) => name.length <= 253 && name.split('.').every((part) => label.test(part)), {
+  error: 'expected a node name of lower-case letters, digits, hyphens and dots (RFC 1123), 253 characters at most',
+});
+
+/** https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set */
+const labelKey = z.string().refine((key) => /^(?:[a-z0-9.-]{1,253}\/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/.test(key), {
+  error: 'expected a label key as Kubernetes has them, such as "zone" or "topology.kubernetes.io/zone"',
+});
+const labelValue = z.string().refine((value) => value === '' || /^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/.test(value), {
+  error: 'expected a label value of letters, digits, "-", "_" and ".", 63 characters at most',
+});
+const labels = z
+  .record(labelKey, labelValue)
+  .refine((map) => Object.keys(map).length <= documentLimits.labels, { error: `expected at most ${documentLimits.labels} labels` });
+
+const list = <T extends z.ZodType>(item: T): z.ZodArray<T> => z.array(item).max(documentLimits.listItems);
+
+const unique = { error: 'expected each item once' };
+const isUnique = (items: readonly unknown[]): boolean => new Set(items).size === items.length;
+
+const selector = z.strictObject({
+  role: z.enum(roles).optional(),
+  nodes: list(nodeName).min(1).refine(isUnique, unique).optional(),
+  labels: labels.optional(),
+});
+
+const account = textOrNumber.refine((name) => /^(?:[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|\d{1,10})$/.test(name), {
+  error: 'expected the name or number of a user or group of the node',
+});
+
+const fileShape = { path: text, mode: fileMode().optional(), owner: account.optional(), group: account.optional() };
+
+/** A mapping with `path`, or text that stands for one. */
+function pathOr<T extends z.ZodType>(mapping: T): z.ZodPreprocess<T> {
+  return z.preprocess((value) => (typeof value === 'string' ? { path: value } : value), mapping);
+}
+
+const file = pathOr(z.strictObject(fileShape));
+export type RawFile = z.output<typeof file>;
+
+const pem = z.strictObject({ certificate: file, privateKey: file });
+
+/** A mapping that holds exactly one of its known keys, as `{ chain: … }`. */
+function oneOf<T extends z.ZodRawShape>(shape: T): z.ZodObject<T, z.core.$strict> {
+  const names = Object.keys(shape).join(', ');
+  return z.strictObject(shape).refine((value) => Object.values(value).filter((inner) => inner !== undefined).length === 1, {
+    error: `expected exactly one of: ${names}`,
+  });
+}
+
+const output = oneOf({
+  pem: pem.optional(),
+  chain: file.optional(),
+  combined: pathOr(z.strictObject({ ...fileShape, dated: z.boolean().default(false) })).optional(),
+  kubeconfig: pathOr(
+    z.strictObject({
+      ...fileShape,
+      clusterName: text.optional(),
+      server: text.optional(),
+      user: text.optional(),
+      certificate: text.optional(),
+      privateKey: text.optional(),
+      certificateAuthority: text.optional(),
+    }),
+  )
+    .refine((value) => (value.certificate === undefined) === (value.privateKey === undefined), {
+      error: 'expected certificate and privateKey together, or neither to embed both',
+    })
+    .optional(),
+  pkcs12: z.strictObject({ ...fileShape, passwordFile: text }).optional(),
+});
+export type RawOutput = z.output<typeof output>;
+
+const systemd = z.strictObject({
+  unit: z.string().refine((unit) => /^[A-Za-z0-9:_.\\@-]{1,240}\.(?:service|socket|target|path|timer)$/.test(unit), {
+    error: 'expected the whole name of a systemd unit, such as "nginx.service"',
+  }),
+  action: z.enum(['reload', 'restart', 'reload-or-restart', 'try-restart']).default('reload-or-restart'),
+});
+const signal = z.strictObject({
+  pidFile: text,
+  signal: z.enum(['SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGWINCH']).default('SIGHUP'),
+});
+const command = z.preprocess(
+  (value) => (Array.isArray(value) ? { argv: value } : value),
+  z.strictObject({
+    argv: z
+      .array(text)
+      .min(1)
+      .max(documentLimits.argvItems)
+      .refine((argv) => argv[0]!.startsWith('/'), { error: 'expected the absolute path of a program first; a shell is not used' }),
+    timeout: durationSeconds({ min: '1s', max: '10m' }).default(30),
+  }),
+);
+const reload = oneOf({ systemd: systemd.optional(), signal: signal.optional(), command: command.optional() });
+export type RawReload = z.output<typeof reload>;
+
+const privateKey = z
+  .strictObject({ algorithm: z.enum(['ECDSA', 'RSA']), size: z.number().optional() })
+  .refine(({ algorithm, size }) => size === undefined || (algorithm === 'ECDSA' ? [256, 384] : [3072, 4096]).includes(size), {
+    error: 'expected size 384 or 256 for ECDSA, 4096 or 3072 for RSA',
+    path: ['size'],
+  });
+export type RawPrivateKey = z.output<typeof privateKey>;
+
+const renewAtExample = 'a part of the life, such as 2/3, 0.66 or 66%';
+const renewAt = z.preprocess(
+  parsePart,
+  z
+    .number({ error: (issue) => `expected ${renewAtExample}, found ${describeValue(issue.input)}` })
+    .gt(0)
+    .lt(1),
+);
+
+function parsePart(value: unknown): unknown {
+  if (typeof value !== 'string') return value;
+  const [, numerator, denominator] = /^(\d{1,6})\s*\/\s*(\d{1,6})$/.exec(value) ?? [];
+  if (numerator !== undefined && Number(denominator) !== 0) return Number(numerator) / Number(denominator);
+  const [, percent] = /^(\d{1,3}(?:\.\d{1,6})?)\s*%$/.exec(value) ?? [];
+  return percent === undefined ? value : Number(percent) / 100;
+}
+
+const certificateSpec = z.strictObject({
+  selector: selector.default({}),
+  issuer: z.enum(issuers),
+  subject: z.strictObject({ commonName: text, organizations: list(text).default([]) }),
+  dnsNames: list(text).default([]),
+  ipAddresses: list(text).default([]),
+  usages: list(z.enum(usages)).min(1).refine(isUnique, unique),
+  privateKey: privateKey.optional(),
+  lifetime: durationSeconds().optional(),
+  renewAt: renewAt.default(2 / 3),
+  files: pem.optional(),
+  outputs: z.array(output).max(16).default([]),
+  reload: reload.optional(),
+  verify: text.optional(),
+});
+export type RawCertificateSpec = z.output<typeof certificateSpec>;
+
+const bundleSpec = z.strictObject({ selector: selector.default({}), issuer: z.enum(issuers), file, reload: reload.optional() });
+
+const keyPairSpec = z.strictObject({
+  selector: selector
+    .extend({ role: z.literal('control-plane', { error: 'a shared key pair goes to control-plane nodes alone' }).default('control-plane') })
+    .default({ role: 'control-plane' }),
+  privateKeyAlgorithm: z.enum(keyAlgorithms).optional(),
+  privateKey: file,
+  publicKey: file,
+  reload: reload.optional(),
+});
+
+const address = z.string().transform((value, context) => {
+  const canonical = canonicalAddress(value);
+  if (canonical === undefined)
+    context.addIssue({ code: 'custom', message: `expected an IPv4 or IPv6 address, found ${describeValue(value)}` });
+  return canonical ?? z.NEVER;
+});
+const dnsName = z.string().transform((value, context) => {
+  const fault = dnsNameFault(value);
+  if (fault !== undefined) context.addIssue({ code: 'custom', message: `${fault}; found ${describeValue(value)}` });
+  return value.toLowerCase();
+});
+
+const nodeSpec = z.strictObject({
+  role: z.enum(roles),
+  addresses: list(address).refine(isUnique, unique).default([]),
+  dnsNames: list(dnsName).refine(isUnique, unique).default([]),
+});
+
+const endpoint = z.string().refine((value) => value === '' || parseHostPort(value) !== undefined, {
+  error: 'expected a host name or address with an optional port, such as "api.example.com:6443"',
+});
+const extraSan = z
+  .string()
+  .refine((value) => canonicalAddress(value) !== undefined || dnsNameFault(value, { wildcard: true }) === undefined, {
+    error: 'expected a DNS name or an IP address',
+  });
+const folder = z.string().refine((path) => isCleanPath(path) && path !== '/', {
+  error: 'expected the absolute path of a folder, without "..", "." or "//", and not the root',
+});
+
+const lifetime = durationSeconds({ min: '10s', max: '87600h' });
+
+/** Parts of a ClusterPolicy by their YAML names. */
+const clusterSpec = z.strictObject({
+  keyAlgorithm: z.enum(['ecdsa-p384', 'rsa-4096']).optional(),
+  layout: z.enum(layouts).optional(),
+  dnsDomain: dnsName.optional(),
+  serviceCidr: ipRange().optional(),
+  controlPlaneEndpoint: endpoint.optional(),
+  nodeAddressRanges: list(ipRange()).optional(),
+  allowedPaths: list(folder).min(1).optional(),
+  leafLifetime: lifetime.optional(),
+  identityLifetime: lifetime.optional(),
+  apiServerExtraSans: z.array(extraSan).max(64).optional(),
+});
+export type RawClusterSpec = z.output<typeof clusterSpec>;
+
+/** Absolute and in its shortest form, apart from an ending slash. */
+export function isCleanPath(path: string): boolean {
+  const parts = path.replace(/\/$/, '').split('/').slice(1);
+  return path.startsWith('/') && !path.includes('\0') && parts.every((part) => part !== '' && part !== '.' && part !== '..');
+}
+
+const header = { apiVersion: z.string(), kind: z.string() };
+const metadata = z.strictObject({ name: objectName, cluster: objectName.optional() });
+
+/** Certificate names share their space with the node's own identity. */
+const certificateMetadata = metadata.extend({
+  name: objectName.refine((name) => name !== 'identity', {
+    error: 'the name "identity" is kept for the node\'s own Evercert identity; choose another',
+  }),
+});
+
+export const documentSchemas = {
+  CertificateManifest: z.strictObject({ ...header, metadata: certificateMetadata, spec: certificateSpec }),
+  TrustBundleManifest: z.strictObject({ ...header, metadata, spec: bundleSpec }),
+  KeyPairManifest: z.strictObject({ ...header, metadata, spec: keyPairSpec }),
+  Node: z.strictObject({ ...header, metadata: metadata.extend({ name: nodeName, labels: labels.default({}) }), spec: nodeSpec }),
+  Cluster: z.strictObject({ ...header, metadata, spec: clusterSpec.default({}) }),
+} as const;

@@ -1,0 +1,134 @@
+import { Document } from 'yaml';
+import { formatDuration, formatFileMode } from '../config/index.ts';
+import type { KeyAlgorithm } from '../x509/types.ts';
+import { defaultModes } from './from-yaml.ts';
+import {
+  type AnyDocument,
+  apiVersion,
+  type CertificateManifest,
+  type ClusterPolicy,
+  type FileSpec,
+  type OutputSpec,
+  type ReloadSpec,
+} from './types.ts';
+
+/** The document as canonical YAML: the same text for the same content, which `parseDocuments` reads back to the same content. */
+export function toYaml(document: AnyDocument): string {
+  const plain = compact({ apiVersion, kind: document.kind, metadata: document.metadata, spec: specOf(document) });
+  return new Document(plain, { aliasDuplicateObjects: false }).toString({ lineWidth: 0 });
+}
+
+function specOf(document: AnyDocument): unknown {
+  switch (document.kind) {
+    case 'CertificateManifest':
+      return certificateSpec(document.spec);
+    case 'TrustBundleManifest': {
+      const { selector, issuer, file, reload } = document.spec;
+      return { selector, issuer, file: fileOf(file, defaultModes.public), reload: reloadOf(reload) };
+    }
+    case 'KeyPairManifest': {
+      const { selector, keyAlgorithm, privateKey, publicKey, reload } = document.spec;
+      return {
+        selector,
+        privateKeyAlgorithm: keyAlgorithm,
+        privateKey: fileOf(privateKey, defaultModes.secret),
+        publicKey: fileOf(publicKey, defaultModes.public),
+        reload: reloadOf(reload),
+      };
+    }
+    case 'Node':
+      return document.spec;
+    case 'Cluster':
+      return policyOf(document.spec);
+  }
+}
+
+function certificateSpec(spec: CertificateManifest['spec']): unknown {
+  const [first, ...rest] = spec.outputs;
+  const leading = first?.type === 'pem' ? first : undefined;
+  const others = leading === undefined ? spec.outputs : rest;
+  return {
+    selector: spec.selector,
+    issuer: spec.issuer,
+    subject: spec.subject,
+    dnsNames: spec.dnsNames,
+    ipAddresses: spec.ipAddresses,
+    usages: spec.usages,
+    privateKey: spec.keyAlgorithm === undefined ? undefined : privateKeyOf(spec.keyAlgorithm),
+    lifetime: spec.lifetimeSeconds === undefined ? undefined : formatDuration(spec.lifetimeSeconds * 1000),
+    renewAt: spec.renewAt === 2 / 3 ? '2/3' : spec.renewAt,
+    files: leading === undefined ? undefined : pemOf(leading),
+    outputs: others.length === 0 ? undefined : others.map(outputOf),
+    reload: reloadOf(spec.reload),
+    verify: spec.verify,
+  };
+}
+
+function privateKeyOf(algorithm: KeyAlgorithm): { algorithm: string; size: number } {
+  const [family, size] = algorithm.split('-') as [string, string];
+  return { algorithm: family.toUpperCase(), size: Number(size.replace('p', '')) };
+}
+
+function pemOf(output: Extract<OutputSpec, { type: 'pem' }>): unknown {
+  return { certificate: fileOf(output.certificate, defaultModes.public), privateKey: fileOf(output.privateKey, defaultModes.secret) };
+}
+
+function outputOf(output: OutputSpec): unknown {
+  switch (output.type) {
+    case 'pem':
+      return { pem: pemOf(output) };
+    case 'chain':
+      return { chain: fileOf(output.file, defaultModes.public) };
+    case 'combined':
+      return {
+        combined: output.dated ? { ...fullFile(output.file, defaultModes.secret), dated: true } : fileOf(output.file, defaultModes.secret),
+      };
+    case 'pkcs12':
+      return { pkcs12: { ...fullFile(output.file, defaultModes.secret), passwordFile: output.passwordPath } };
+    case 'kubeconfig':
+      return {
+        kubeconfig: {
+          ...fullFile(output.file, defaultModes.secret),
+          clusterName: output.clusterName,
+          server: output.server,
+          user: output.user,
+          certificate: output.certificatePath,
+          privateKey: output.privateKeyPath,
+          certificateAuthority: output.certificateAuthorityPath,
+        },
+      };
+  }
+}
+
+/** A file as its path alone where nothing else is to say. */
+function fileOf(file: FileSpec, defaultMode: number): unknown {
+  const full = compact(fullFile(file, defaultMode)) as object;
+  return Object.keys(full).length === 1 ? file.path : full;
+}
+
+function fullFile(file: FileSpec, defaultMode: number): object {
+  return { path: file.path, mode: file.mode === defaultMode ? undefined : formatFileMode(file.mode), owner: file.owner, group: file.group };
+}
+
+function reloadOf(reload: ReloadSpec | undefined): unknown {
+  if (reload === undefined) return undefined;
+  if (reload.type === 'systemd') return { systemd: { unit: reload.unit, action: reload.action } };
+  if (reload.type === 'signal') return { signal: { pidFile: reload.pidPath, signal: reload.signal } };
+  return { command: { argv: reload.argv, timeout: formatDuration(reload.timeoutSeconds * 1000) } };
+}
+
+function policyOf(policy: Partial<ClusterPolicy>): unknown {
+  const { leafLifetimeSeconds, identityLifetimeSeconds, ...same } = policy;
+  const lifetime = (seconds: number | undefined): string | undefined =>
+    seconds === undefined ? undefined : formatDuration(seconds * 1000);
+  return { ...same, leafLifetime: lifetime(leafLifetimeSeconds), identityLifetime: lifetime(identityLifetimeSeconds) };
+}
+
+/** The value without properties that are undefined, labels in order of their keys. */
+function compact(value: unknown, key = ''): unknown {
+  if (Array.isArray(value)) return value.map((item) => compact(item));
+  if (typeof value !== 'object' || value === null) return value;
+  const entries = Object.entries(value).filter(([, inner]) => inner !== undefined);
+  if (key === 'labels') entries.sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(entries.map(([name, inner]) => [name, compact(inner, name)]));
+}
