@@ -4,7 +4,12 @@
  *
  * - A transaction is atomic and durable before its promise resolves (invariant 6).
  * - Every successful write transaction raises the store's revision by exactly one; all keys that it writes carry that revision.
+ *   A transaction that changes nothing (comparisons only, deletions that hit no key) leaves the revision as it is.
  * - Reads and transactions are linearizable.
+ * - One transaction writes a key at most once: a put beside another put or deletion of the same key is InvalidArgument, as etcd has it.
+ * - Sizes are bounded, see `storeLimits`; beyond them: InvalidArgument.
+ * - A value belongs to the store once it was handed over, and what the store hands out may be shared: neither is changed afterwards.
+ * - After `close` everything is refused as Unavailable. Too many transactions that wait: Overloaded.
  */
 export interface KeyValue {
   key: string;
@@ -15,7 +20,7 @@ export interface KeyValue {
   modRevision: number;
   /** Number of writes since creation; 1 for a new key. */
   version: number;
-  /** Lease that the key hangs on. */
+  /** Lease that the key hangs on; a later put without a lease takes the key off it. */
   lease?: string;
 }
 
@@ -74,18 +79,25 @@ export interface WatchOptions {
 export interface Store {
   get(key: string): Promise<KeyValue | undefined>;
   range(options: RangeOptions): Promise<RangeResult>;
-  /** Applies the operations if every comparison holds. Errors: StoreFailure (retryable), DiskFull. */
+  /**
+   * Applies the operations if every comparison holds. Errors: StoreFailure (retryable; whether the transaction was applied can be unknown), DiskFull (nothing was applied),
+   * NotFound (a lease ran out), InvalidArgument, Overloaded.
+   */
   transact(compares: Compare[], operations: Operation[]): Promise<TransactionResult>;
   /**
    * Yields changes in order of revision, several of one revision together. Ends quietly when the signal aborts. Throws FailedPrecondition when `fromRevision` is older than
    * what the store still remembers (compacted): the caller lists again and watches from there. A consumer that falls too far behind gets the same error.
+   * The watch begins with this call, not with the first read from it. When the store closes: Unavailable.
    */
   watch(options: WatchOptions): AsyncIterable<WatchEvent[]>;
-  /** A lease whose keys are deleted when it runs out. Returns its id. */
+  /**
+   * A lease whose keys are deleted when it runs out. Returns its id. It survives a restart of the store, with what was left of its time; a step of the wall clock does not
+   * end it early. InvalidArgument: the time to live is not above 0 and at most a year.
+   */
   grantLease(ttlSeconds: number): Promise<string>;
   /** Renews a lease to its whole time to live. NotFound: it ran out. */
   keepLeaseAlive(lease: string): Promise<void>;
-  /** Ends a lease and deletes its keys. */
+  /** Ends a lease and deletes its keys, in one revision. NotFound: it ran out. */
   revokeLease(lease: string): Promise<void>;
   /** Waits for what is under way, then closes. Idempotent. */
   close(): Promise<void>;

@@ -1,0 +1,3 @@
+export { storeLimits } from './limits.ts';
+export { openSqliteStore, type SqliteStore, type SqliteStoreOptions, type SqliteStoreStats } from './sqlite/store.ts';
+export * from './types.ts';
