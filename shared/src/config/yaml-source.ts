@@ -8,6 +8,8 @@ export const yamlLimits = { characters: 1024 * 1024, documents: 500, values: 50_
 /** Syntax faults of one document that are worth showing; more follow from the first ones. */
 const maxSyntaxFaults = 5;
 
+const noTags = 'tags are not supported here; write plain values';
+
 /** One YAML document as plain values (mappings, lists, strings, numbers, booleans, null), with the place of each. */
 export interface YamlDocument {
   value: unknown;
@@ -74,7 +76,7 @@ class Reader {
       this.#fault([], message, this.#positionAt(error.pos[0]));
     }
     for (const warning of this.#document.warnings.slice(0, maxSyntaxFaults)) {
-      const message = warning.code === 'TAG_RESOLVE_FAILED' ? 'tags are not supported here; write plain values' : warning.message;
+      const message = warning.code === 'TAG_RESOLVE_FAILED' ? noTags : warning.message;
       this.#fault([], message, this.#positionAt(warning.pos[0]));
     }
     const version = this.#document.directives.yaml;
@@ -96,6 +98,7 @@ class Reader {
       return this.#stop(path, `more than ${yamlLimits.values} values (aliases count in full)`, position);
     if (path.length > yamlLimits.depth) return this.#stop(path, `nested deeper than ${yamlLimits.depth} levels`, position);
     this.#places.set(formatPath(path), key === undefined ? { value: position } : { value: position, key });
+    if (node?.tag !== undefined) this.#fault(path, noTags, position);
     if (isAlias(node)) return this.#alias(node, path, key, position);
     if (isMap<ParsedNode, ParsedNode | null>(node)) return this.#mapping(node.items, path);
     if (isSeq<ParsedNode | null>(node)) return this.#list(node.items, path);
