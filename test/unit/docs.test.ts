@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { parseDocuments, templateVariables } from '@evercert/shared/manifest';
+import { exitCodeTable, withGenerated } from '../../scripts/docs-tables.ts';
+import { repositoryRoot } from '../support/tools.ts';
+
+const read = (path: string): string => readFileSync(join(repositoryRoot, path), 'utf8');
+
+const pages = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'deploy/systemd/README.md',
+  ...['docs', 'docs/runbooks'].flatMap((folder) =>
+    readdirSync(join(repositoryRoot, folder))
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => join(folder, name)),
+  ),
+];
+
+/** GitHub's anchors: lower case, spaces to hyphens, punctuation away. */
+function anchorsOf(markdown: string): string[] {
+  return [...markdown.matchAll(/^#+ (.*)$/gm)].map((match) =>
+    match[1]!
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
+describe('the documentation', () => {
+  it('tells the error codes as the table in the code has them', () => {
+    const page = read('docs/operations.md');
+    assert.equal(withGenerated(page, { 'error codes': exitCodeTable() }), page, 'run `npm run generate:docs`');
+  });
+
+  it('shows documents that are valid', () => {
+    const examples = [...read('docs/manifests.md').matchAll(/```yaml\n([\s\S]*?)```/g)].map((match) => match[1]!);
+    assert.ok(examples.length >= 6);
+    for (const example of examples) assert.deepEqual(parseDocuments(example, { file: 'docs/manifests.md' }).faults, [], example);
+  });
+
+  it('names every variable of templates', () => {
+    const page = read('docs/manifests.md');
+    assert.deepEqual(
+      templateVariables.filter((variable) => !page.includes(`\`${variable}\``)),
+      [],
+    );
+  });
+
+  for (const page of pages) {
+    it(`links only to what exists in ${page}`, () => {
+      const broken = [...read(page).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)].filter(([, path, anchor]) => {
+        const target = path === '' ? page : join(dirname(page), path!);
+        if (!existsSync(join(repositoryRoot, target))) return true;
+        return anchor !== undefined && !anchorsOf(read(target)).includes(anchor);
+      });
+      assert.deepEqual(
+        broken.map((match) => match[0]),
+        [],
+      );
+    });
+  }
+});
