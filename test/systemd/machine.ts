@@ -37,7 +37,14 @@ export class Machine {
   /** Boots and waits until systemd says that it runs. */
   static async boot(root: string): Promise<Machine> {
     const name = `evercert-${process.pid}`;
-    const flags = ['-q', '--register=no', '--keep-unit', '--private-network', '--volatile=overlay', `--bind-ro=${repositoryRoot}:${sourceInside}`];
+    const flags = [
+      '-q',
+      '--register=no',
+      '--keep-unit',
+      '--private-network',
+      '--volatile=overlay',
+      `--bind-ro=${repositoryRoot}:${sourceInside}`,
+    ];
     const nspawn = spawn('systemd-nspawn', [...flags, '-D', root, '-M', name, '--boot'], { stdio: 'ignore' });
     const deadline = systemClock.monotonicMs() + bootLimitMs;
     for (;;) {
