@@ -1,0 +1,234 @@
+import { type KeyObject, randomBytes } from 'node:crypto';
+import { chmod, link, lstat, mkdir, readdir, readFile } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { EvercertError } from '@evercert/shared/errors';
+import { faultPoint } from '@evercert/shared/fault-points';
+import {
+  createFileDurable,
+  errnoOf,
+  removeIfThere,
+  sweepTemporaries,
+  syncDirectory,
+  temporaryPath,
+  toFileError,
+} from '@evercert/shared/files';
+import type { Logger } from '@evercert/shared/logging';
+import { generateKeyPair, type KeyAlgorithm, privateKeyToPem, signerFor } from '@evercert/shared/x509';
+import { decryptKey, encryptKey } from './encrypted-key.ts';
+import { checkKeyId } from './ids.ts';
+import { readPassphrase } from './passphrase.ts';
+import type { KeyProvider, Signer } from './types.ts';
+
+export interface FileKeyProviderOptions {
+  /** Folder of the keys; made with mode 0700 when it is missing. */
+  directory: string;
+  /** File with the passphrase that encrypts them; best kept on another disk than the keys' backup. */
+  passphraseFile: string;
+  /** True: make the passphrase file when neither it nor any key exists. */
+  createPassphrase?: boolean;
+  logger: Logger;
+  /** For a new passphrase. */
+  randomBytes?: (size: number) => Buffer;
+}
+
+const suffix = '.key';
+const sharedPrefix = 'shared/';
+
+/**
+ * Opens the folder of encrypted keys, and checks that the passphrase opens them.
+ * FailedPrecondition: the passphrase file is missing while keys exist, can be read by others, or is not the one that the keys were encrypted with. DiskFull, FileSystem.
+ */
+export async function openFileKeyProvider(options: FileKeyProviderOptions): Promise<KeyProvider> {
+  const { directory, logger } = options;
+  await makePrivateFolder(directory);
+  for (const folder of await foldersUnder(directory)) {
+    for (const path of await sweepTemporaries(folder)) logger.info('took away what an interrupted write of a key left behind', { path });
+  }
+  const ids = await keyIds(directory);
+  const passphrase = await readPassphrase(options.passphraseFile, {
+    create: options.createPassphrase === true,
+    keysExist: ids.length > 0,
+    randomBytes: options.randomBytes ?? randomBytes,
+  });
+  const provider = new FileKeyProvider(directory, passphrase, logger);
+  // One key stands for all: they share the passphrase, and it fails here rather than at the first renewal.
+  if (ids[0] !== undefined) await provider.signer(ids[0]);
+  return provider;
+}
+
+interface OpenKey {
+  privateKey: KeyObject;
+  signer: Signer;
+}
+
+class FileKeyProvider implements KeyProvider {
+  readonly #directory: string;
+  readonly #passphrase: string;
+  readonly #logger: Logger;
+  /** Keys that are open, or being opened or made: whoever asks at the same time waits for the same one. */
+  readonly #open = new Map<string, Promise<OpenKey>>();
+
+  constructor(directory: string, passphrase: string, logger: Logger) {
+    this.#directory = directory;
+    this.#passphrase = passphrase;
+    this.#logger = logger;
+  }
+
+  async generate(id: string, algorithm: KeyAlgorithm): Promise<Signer> {
+    checkKeyId(id);
+    if (this.#open.has(id)) throw taken(id);
+    return (await this.#remember(id, this.#make(id, algorithm))).signer;
+  }
+
+  async signer(id: string): Promise<Signer> {
+    checkKeyId(id);
+    return (await this.#key(id)).signer;
+  }
+
+  async exportShared(id: string): Promise<string> {
+    checkKeyId(id);
+    if (!id.startsWith(sharedPrefix)) {
+      throw new EvercertError(
+        'PermissionDenied',
+        `the key ${id} never leaves the coordinator; only keys under ${sharedPrefix} are handed out`,
+        {
+          metadata: { id },
+        },
+      );
+    }
+    return privateKeyToPem((await this.#key(id)).privateKey);
+  }
+
+  async delete(id: string): Promise<void> {
+    checkKeyId(id);
+    // Not under the hands of one who makes or opens it; whether that worked does not matter here.
+    await this.#open.get(id)?.catch(() => undefined);
+    this.#open.delete(id);
+    const path = this.#path(id);
+    if (!(await removeIfThere(path))) return;
+    await syncDirectory(dirname(path));
+    this.#logger.info('deleted a key', { key: id });
+  }
+
+  async list(): Promise<string[]> {
+    return keyIds(this.#directory);
+  }
+
+  #key(id: string): Promise<OpenKey> {
+    return this.#open.get(id) ?? this.#remember(id, this.#load(id));
+  }
+
+  /** Keeps the key for later callers; a failure is not kept. */
+  async #remember(id: string, opening: Promise<OpenKey>): Promise<OpenKey> {
+    this.#open.set(id, opening);
+    try {
+      return await opening;
+    } catch (error) {
+      if (this.#open.get(id) === opening) this.#open.delete(id);
+      throw error;
+    }
+  }
+
+  async #make(id: string, algorithm: KeyAlgorithm): Promise<OpenKey> {
+    const path = this.#path(id);
+    if (await isThere(path)) throw taken(id);
+    const { privateKey } = await generateKeyPair(algorithm);
+    await makeFoldersBetween(this.#directory, dirname(path));
+    await this.#write(path, id, encryptKey(privateKey, this.#passphrase));
+    this.#logger.info('made a key', { key: id, algorithm });
+    return { privateKey, signer: signerFor(privateKey) };
+  }
+
+  /** Durable, and never over a key that is there. */
+  async #write(path: string, id: string, pem: string): Promise<void> {
+    const temporary = temporaryPath(path);
+    await createFileDurable(temporary, pem, { mode: 0o600 });
+    try {
+      faultPoint('keys.before-rename');
+      // A rename would replace, a link does not.
+      await link(temporary, path);
+    } catch (error) {
+      throw errnoOf(error) === 'EEXIST' ? taken(id) : toFileError(error, 'write', path);
+    } finally {
+      await removeIfThere(temporary);
+    }
+    faultPoint('keys.after-rename');
+    try {
+      await syncDirectory(dirname(path));
+    } catch (error) {
+      // The caller hears that there is no key, so there must be none when it tries again.
+      await removeIfThere(path);
+      throw error;
+    }
+    faultPoint('keys.after-sync');
+  }
+
+  async #load(id: string): Promise<OpenKey> {
+    const path = this.#path(id);
+    let pem: string;
+    try {
+      pem = await readFile(path, 'utf8');
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') {
+        throw new EvercertError('NotFound', `there is no key ${id}`, { cause: error, metadata: { id } });
+      }
+      throw toFileError(error, 'read', path);
+    }
+    const privateKey = decryptKey(pem, this.#passphrase, path);
+    return { privateKey, signer: signerFor(privateKey) };
+  }
+
+  #path(id: string): string {
+    return join(this.#directory, `${id}${suffix}`);
+  }
+}
+
+function taken(id: string): EvercertError {
+  return new EvercertError('AlreadyExists', `a key with the id ${id} exists already`, { metadata: { id } });
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw toFileError(error, 'look at', path);
+  }
+}
+
+async function makePrivateFolder(path: string): Promise<void> {
+  try {
+    const first = await mkdir(path, { recursive: true, mode: 0o700 });
+    await chmod(path, 0o700);
+    if (first !== undefined) await syncDirectory(dirname(first));
+  } catch (error) {
+    throw toFileError(error, 'make the folder', path);
+  }
+}
+
+/** Makes each folder on the way durable before the next, so that a key never lies in one that a power cut takes away. */
+async function makeFoldersBetween(root: string, folder: string): Promise<void> {
+  if (relative(root, folder) === '') return;
+  await makeFoldersBetween(root, dirname(folder));
+  try {
+    await mkdir(folder, { mode: 0o700 });
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return;
+    throw toFileError(error, 'make the folder', folder);
+  }
+  await syncDirectory(dirname(folder));
+}
+
+async function foldersUnder(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { withFileTypes: true, recursive: true });
+  return [directory, ...entries.filter((entry) => entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name))];
+}
+
+async function keyIds(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { withFileTypes: true, recursive: true });
+  return entries
+    .filter((entry) => entry.isFile() && entry.name.endsWith(suffix) && !entry.name.startsWith('.'))
+    .map((entry) => relative(directory, join(entry.parentPath, entry.name)).slice(0, -suffix.length))
+    .sort();
+}

@@ -1,0 +1,2 @@
+export { type FileKeyProviderOptions, openFileKeyProvider } from './file-provider.ts';
+export type * from './types.ts';
