@@ -1,0 +1,15 @@
+import type { ClusterManifest, NodeManifest } from '@evercert/shared/manifest';
+import type { ClusterRecord, NodeRecord } from '../state/records.ts';
+
+/** A cluster's record as the document that would make it so. */
+export function clusterDocument({ name, policy }: ClusterRecord): ClusterManifest {
+  return { kind: 'Cluster', metadata: { name }, spec: policy };
+}
+
+export function nodeDocument(node: NodeRecord): NodeManifest {
+  return {
+    kind: 'Node',
+    metadata: { name: node.name, labels: node.labels },
+    spec: { role: node.role, addresses: node.registeredAddresses, dnsNames: node.dnsNames },
+  };
+}

@@ -1,0 +1,122 @@
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '@evercert/shared/clock';
+import { EvercertError } from '@evercert/shared/errors';
+import { type ClusterPolicy, issuers, type KeyPairManifest, validateSet } from '@evercert/shared/manifest';
+import type { Authorities } from '../ca/authorities.ts';
+import type { EventRecorder } from '../events/recorder.ts';
+import { manifestSet } from '../manifest-sets/index.ts';
+import { checkClusterName } from '../nodes/names.ts';
+import { layout } from '../state/layout.ts';
+import type { Model } from '../state/model.ts';
+import { type AuthorityRecord, type ClusterRecord, encodeRecord, type ManifestRecord } from '../state/records.ts';
+import type { Operation, Store } from '../store/index.ts';
+import type { KeyPairs } from './key-pairs.ts';
+
+export interface ClustersOptions {
+  store: Store;
+  model: Model;
+  authorities: Authorities;
+  keyPairs: KeyPairs;
+  events: EventRecorder;
+  clock: Clock;
+}
+
+/** Makes and removes clusters, whole. */
+export class Clusters {
+  readonly #options: ClustersOptions;
+
+  constructor(options: ClustersOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Makes a cluster with its three CAs, the manifests of its layout and their shared key pairs, in one transaction.
+   * Errors: InvalidArgument (the name), AlreadyExists, InvalidManifest (the layout's manifests do not fit the policy).
+   */
+  async create(name: string, policy: ClusterPolicy, actor: string): Promise<{ cluster: ClusterRecord; authorities: AuthorityRecord[] }> {
+    checkClusterName(name);
+    const { store, model, authorities, keyPairs, events, clock } = this.#options;
+    if (model.cluster(name)) throw alreadyExists(name);
+    const manifests = manifestSet(policy.layout);
+    const faults = validateSet({ name, policy }, manifests);
+    if (faults.length > 0)
+      throw new EvercertError('InvalidManifest', `the ${policy.layout} layout does not fit this cluster's policy`, { faults });
+
+    const cluster: ClusterRecord = { name, uid: randomUUID(), createdAtMs: clock.nowMs(), policy };
+    const cas = await Promise.all(issuers.map((issuer) => authorities.create(name, issuer, policy.keyAlgorithm)));
+    const shared = manifests.filter((manifest): manifest is KeyPairManifest => manifest.kind === 'KeyPairManifest');
+    const pairs = await Promise.all(shared.map((manifest) => keyPairs.create(name, manifest, policy.keyAlgorithm)));
+    const records = manifests.map((manifest): ManifestRecord => ({ cluster: name, manifest, generation: 1, updatedAtMs: clock.nowMs() }));
+
+    const puts: [string, object][] = [
+      [layout.cluster(name), cluster],
+      ...cas.map((ca): [string, object] => [layout.authority(name, ca.name), ca]),
+      ...pairs.map((pair): [string, object] => [layout.keyPair(name, pair.name), pair]),
+      ...records.map((record): [string, object] => [manifestKey(record), record]),
+    ];
+    const { succeeded, revision } = await store.transact(
+      [{ key: layout.cluster(name), modRevision: 0 }],
+      [
+        ...puts.map(([key, record]): Operation => ({ type: 'put', key, value: encodeRecord(record) })),
+        events.operation({
+          cluster: name,
+          actor,
+          reason: 'ClusterCreated',
+          message: `created cluster ${name} (${policy.keyAlgorithm}, ${policy.layout} layout)`,
+        }),
+      ],
+    );
+    if (!succeeded) throw alreadyExists(name);
+    for (const ca of cas) model.authorities.accept(layout.authority(name, ca.name), ca, revision);
+    for (const pair of pairs) model.keyPairs.accept(layout.keyPair(name, pair.name), pair, revision);
+    for (const record of records) model.manifests.accept(manifestKey(record), record, revision);
+    model.clusters.accept(layout.cluster(name), cluster, revision);
+    return { cluster, authorities: cas };
+  }
+
+  /** Removes an empty cluster: records and CA keys are gone for good. Errors: NotFound; FailedPrecondition while it has nodes. */
+  async remove(name: string, actor: string): Promise<void> {
+    const { store, model, authorities, events } = this.#options;
+    const key = layout.cluster(name);
+    const cached = model.clusters.get(key);
+    if (!cached) throw clusterNotFound(name);
+    const nodes = model.nodesOf(name);
+    if (nodes.length > 0) {
+      throw new EvercertError('FailedPrecondition', `cluster ${name} still has ${nodes.length} nodes: delete them first`);
+    }
+    const cas = model.authorities.list(layout.authority(name, ''));
+    const pairs = model.keyPairs.list(layout.keyPair(name, ''));
+    const under = [
+      layout.authority(name, ''),
+      layout.keyPair(name, ''),
+      `${layout.manifests}${name}/`,
+      layout.certificatesOf(name),
+      layout.addresses(name),
+    ];
+    const tokens = model.tokens.list().filter((token) => token.cluster === name);
+    const { succeeded, revision } = await store.transact(
+      [{ key, modRevision: cached.modRevision }],
+      [
+        { type: 'delete', key },
+        ...under.map((prefix): Operation => ({ type: 'deletePrefix', prefix })),
+        ...tokens.map(({ id }): Operation => ({ type: 'delete', key: layout.token(id) })),
+        events.operation({ cluster: name, actor, reason: 'ClusterDeleted', message: `deleted cluster ${name} with its CAs` }),
+      ],
+    );
+    if (!succeeded) throw new EvercertError('Conflict', `cluster ${name} changed under this request: try again`);
+    model.clusters.drop(key, revision);
+    await authorities.destroyKeys([...cas, ...pairs].map(({ keyId }) => keyId));
+  }
+}
+
+export function manifestKey({ cluster, manifest }: ManifestRecord): string {
+  return layout.manifest(cluster, manifest.kind, manifest.metadata.name);
+}
+
+export function clusterNotFound(name: string): EvercertError {
+  return new EvercertError('NotFound', `clusters "${name}" not found`, { metadata: { cluster: name } });
+}
+
+function alreadyExists(name: string): EvercertError {
+  return new EvercertError('AlreadyExists', `clusters "${name}" already exists`, { metadata: { cluster: name } });
+}

@@ -1,0 +1,52 @@
+import { hostname } from 'node:os';
+import { durationSeconds, hostPort } from '@evercert/shared/config';
+import { z } from 'zod';
+
+/** The coordinator's configuration. Every key has a default but `dataDir`; `--print-config` shows them all. */
+export const configSchema = z.strictObject({
+  /** Folder for the store, the CA keys and the admin credential; made at the first start, mode 0700. */
+  dataDir: z.string().min(1).default('/var/lib/evercert'),
+  /** Address and port of the gRPC listener. */
+  listen: hostPort().default('0.0.0.0:7443'),
+  /** Host names and addresses under which agents and admins reach the coordinator; they stand in its certificate. */
+  serverNames: z
+    .array(z.string().min(1))
+    .max(50)
+    .default(() => [...new Set([hostname(), 'localhost', '127.0.0.1', '::1'])]),
+  /** `HOST:PORT` that is written into the admin's context and printed for agents; default: the first server name and the listening port. */
+  advertise: z.string().optional(),
+  /** Life of the coordinator's own certificate and of the local admin credential. */
+  serverCertificateLifetime: durationSeconds().default(96 * 3600),
+  adminCertificateLifetime: durationSeconds().default(96 * 3600),
+  /** How far notBefore is set back for clocks that run behind. */
+  backdate: durationSeconds().default(60),
+  caKeys: z
+    .strictObject({
+      /** Opens the CA keys. Default: $CREDENTIALS_DIRECTORY/ca-passphrase where systemd gives one, else a file made in dataDir. */
+      passphraseFile: z.string().optional(),
+    })
+    .prefault({}),
+  /** How often agents are to send heartbeats, and after how long without one a node is Unreachable. */
+  heartbeatInterval: durationSeconds().default(10),
+  unreachableAfter: durationSeconds().default(40),
+  /** Signing requests at work and waiting; beyond, callers are told to come back. */
+  admission: z
+    .strictObject({ concurrency: z.int().min(1).max(1024).default(32), queue: z.int().min(0).max(100_000).default(2048) })
+    .prefault({}),
+  /** How long records are kept after a certificate's end, and events after they happened. */
+  retention: z
+    .strictObject({ certificates: durationSeconds().default(30 * 86_400), events: durationSeconds().default(30 * 86_400) })
+    .prefault({}),
+  /** gRPC server reflection, for admins. */
+  reflection: z.boolean().default(true),
+  log: z
+    .strictObject({
+      level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+      format: z.enum(['json', 'console']).default('json'),
+    })
+    .prefault({}),
+  /** How long a stop waits for calls under way. */
+  shutdownGrace: durationSeconds().default(10),
+});
+
+export type CoordinatorConfig = z.infer<typeof configSchema>;

@@ -1,0 +1,230 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AdminServiceService, EnrollmentServiceService, NodeServiceService } from '@evercert/proto';
+import type { Clock } from '@evercert/shared/clock';
+import { formatHostPort, parseHostPort } from '@evercert/shared/config';
+import { toEvercertError } from '@evercert/shared/errors';
+import { createHotSwapServerCredentials } from '@evercert/shared/grpc';
+import type { Logger } from '@evercert/shared/logging';
+import { Server, type ServerCredentials } from '@grpc/grpc-js';
+import { Applier } from './apply/apply.ts';
+import { Authorities, trustAnchors } from './ca/authorities.ts';
+import { Clusters } from './clusters/clusters.ts';
+import { KeyPairs } from './clusters/key-pairs.ts';
+import type { CoordinatorConfig } from './config.ts';
+import { DesiredStates } from './desired/desired-states.ts';
+import { NodeIdentities } from './enrollment/identities.ts';
+import { TokenAdmin } from './enrollment/token-admin.ts';
+import { EventRecorder } from './events/recorder.ts';
+import { Admission } from './issuance/admission.ts';
+import { DeclaredCertificates } from './issuance/declared.ts';
+import { CertificateIssuer } from './issuance/issuer.ts';
+import type { KeyProvider } from './keys/index.ts';
+import { NodeHub } from './nodes/hub.ts';
+import { NodeRegistry } from './nodes/registry.ts';
+import { NodeStatuses } from './nodes/statuses.ts';
+import { Queries } from './queries/queries.ts';
+import { Retention } from './retention.ts';
+import { adminService } from './rpc/admin-service.ts';
+import { Callers } from './rpc/callers.ts';
+import { Guard } from './rpc/guard.ts';
+import { enrollmentService, nodeService } from './rpc/node-services.ts';
+import { AdminCredential, adminProfile } from './server/admin-credential.ts';
+import { addReflection, Health } from './server/extras.ts';
+import { issueOwn, OwnRenewal, serverIdentity, serverProfile, swapServerIdentity } from './server/own-identity.ts';
+import { Model } from './state/model.ts';
+import type { Store } from './store/index.ts';
+
+export interface CoordinatorParts {
+  config: CoordinatorConfig;
+  store: Store;
+  keys: KeyProvider;
+  clock: Clock;
+  logger: Logger;
+}
+
+export interface RunningCoordinator {
+  /** `HOST:PORT` that it really listens on. */
+  readonly address: string;
+  /** Sends agents away, lets calls under way end, closes the store. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Wires the coordinator's parts together and serves. */
+export async function startCoordinator({ config, store, keys, clock, logger }: CoordinatorParts): Promise<RunningCoordinator> {
+  const backdateMs = config.backdate * 1000;
+  const events = new EventRecorder(store, clock, logger);
+  const authorities = new Authorities({ keys, store, clock, backdateMs });
+  const controlCa = await authorities.controlCa();
+  const controlAnchors = (): Buffer[] => trustAnchors(controlCa);
+  const [controlDer = Buffer.alloc(0)] = controlAnchors();
+
+  const model = new Model(store, logger);
+  await model.start();
+  const desired = new DesiredStates(model, controlAnchors);
+  const statuses = new NodeStatuses({ store, clock, logger });
+  await statuses.start();
+  const registry = new NodeRegistry({ store, model, events });
+  const keyPairs = new KeyPairs({ keys, model, desired });
+  const issuer = new CertificateIssuer({ store, clock, events, backdateMs, admission: new Admission(config.admission) });
+  const declared = new DeclaredCertificates({ model, desired, authorities, issuer });
+  const nowMs = (): number => clock.nowMs();
+  const identities = new NodeIdentities({ store, model, registry, issuer, authorities, controlCa, nowMs });
+  const hub = new NodeHub({
+    model,
+    desired,
+    statuses,
+    registry,
+    events,
+    clock,
+    logger,
+    heartbeatIntervalSeconds: config.heartbeatInterval,
+  });
+  const queries = new Queries({ store, model, desired, statuses, clock, unreachableAfterMs: config.unreachableAfter * 1000 });
+
+  const own = {
+    issuer: await authorities.issuer(controlCa),
+    controlCa: controlDer,
+    controlCaNotAfterMs: controlCa.notAfterMs,
+    clock,
+    backdateMs,
+  };
+  const makeServer = () => issueOwn(own, serverProfile(config.serverNames), config.serverCertificateLifetime * 1000);
+  const first = await makeServer();
+  const credentials = createHotSwapServerCredentials(serverIdentity(first, controlDer));
+
+  const server = new Server({
+    'grpc.max_receive_message_length': 4 * 1024 * 1024,
+    'grpc.max_concurrent_streams': 256,
+    'grpc.keepalive_time_ms': 60_000,
+    'grpc.keepalive_timeout_ms': 20_000,
+  });
+  const guard = new Guard(new Callers(model, clock), logger);
+  const guarded = guard.on(server);
+  const nodeServices = { guard, hub, identities, declared, keyPairs, events, controlAnchors };
+  guarded.addService(EnrollmentServiceService, { ...enrollmentService(nodeServices) });
+  guarded.addService(NodeServiceService, { ...nodeService(nodeServices) });
+  const health = new Health();
+  health.addTo(server, guard);
+  if (config.reflection) addReflection(server, guard);
+
+  let boundPort = 0;
+  const address = (): string => config.advertise ?? formatHostPort(config.serverNames[0] ?? 'localhost', boundPort);
+  guarded.addService(AdminServiceService, {
+    ...adminService({
+      guard,
+      store,
+      model,
+      statuses,
+      queries,
+      clusters: new Clusters({ store, model, authorities, keyPairs, events, clock }),
+      applier: new Applier({ store, model, registry, keyPairs, events, clock }),
+      tokens: new TokenAdmin({ store, model, events, clock }),
+      registry,
+      desired,
+      hub,
+      events,
+      controlCa,
+      address,
+      nowMs,
+    }),
+  });
+  // Everything is in place before the first connection is taken.
+  const { host, port } = listenAddress(config.listen);
+  boundPort = await bind(server, formatHostPort(host, port), credentials.credentials);
+
+  const renewalParts = { clock, logger, events };
+  const serverRenewal = new OwnRenewal(
+    { what: 'server certificate', make: makeServer, install: swapServerIdentity(credentials, controlDer) },
+    renewalParts,
+  );
+  serverRenewal.follow(first);
+  const adminRenewal = await keepAdminCredential(config, { own, address: address(), parts: renewalParts });
+  const retention = new Retention({
+    store,
+    clock,
+    logger,
+    certificatesMs: config.retention.certificates * 1000,
+    eventsMs: config.retention.events * 1000,
+  });
+  retention.start();
+  health.set(true);
+  logger.info('serving', { listen: formatHostPort(host, boundPort), address: address() });
+
+  const stop = async (): Promise<void> => {
+    health.set(false);
+    serverRenewal.stop();
+    adminRenewal.stop();
+    hub.sayGoodbye('the coordinator stops');
+    await shutDown(server, clock, config.shutdownGrace * 1000);
+    await retention.stop();
+    await statuses.stop();
+    await model.stop();
+    await store.close();
+  };
+  let stopping: Promise<void> | undefined;
+  return {
+    address: formatHostPort(host, boundPort),
+    stop: () => {
+      stopping ??= stop();
+      return stopping;
+    },
+  };
+}
+
+interface AdminParts {
+  own: Parameters<typeof issueOwn>[0];
+  address: string;
+  parts: ConstructorParameters<typeof OwnRenewal>[1];
+}
+
+/** Makes the local admin's credential at the first start, and keeps it alive. */
+async function keepAdminCredential(config: CoordinatorConfig, { own, address, parts }: AdminParts): Promise<OwnRenewal> {
+  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  const credential = new AdminCredential({ dataDir: config.dataDir, controlCa: own.controlCa, address });
+  const make = () => issueOwn(own, adminProfile('admin'), config.adminCertificateLifetime * 1000);
+  const renewal = new OwnRenewal({ what: 'local admin credential', make, install: (made) => credential.install(made) }, parts);
+  const current = await credential.current(own.clock.nowMs());
+  if (current) {
+    renewal.follow({ ...current, issuedAtMs: current.notBeforeMs + own.backdateMs });
+    return renewal;
+  }
+  const made = await make();
+  await credential.install(made);
+  parts.events.record({
+    actor: 'coordinator',
+    reason: 'AdminCredentialCreated',
+    serial: made.serial,
+    message: `wrote an admin credential to ${join(config.dataDir, 'admin')}`,
+  });
+  renewal.follow(made);
+  return renewal;
+}
+
+function listenAddress(listen: string): { host: string; port: number } {
+  const { host = '0.0.0.0', port = 7443 } = parseHostPort(listen) ?? {};
+  return { host, port };
+}
+
+function bind(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, credentials, (error, port) => {
+      if (error) reject(toEvercertError(error, 'Unavailable', `cannot listen on ${address}`));
+      else resolve(port);
+    });
+  });
+}
+
+/** Lets calls under way end, for a while; streams of agents that do not go are cut then. */
+function shutDown(server: Server, clock: Clock, graceMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = clock.after(graceMs, () => {
+      server.forceShutdown();
+      resolve();
+    });
+    server.tryShutdown(() => {
+      timer.cancel();
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,187 @@
+import { EvercertError } from '@evercert/shared/errors';
+import type { RoleName } from '@evercert/shared/manifest';
+import type { LeafProfile } from '@evercert/shared/x509';
+import type { Authorities } from '../ca/authorities.ts';
+import type { CertificateIssuer, Issued, IssueOrder } from '../issuance/issuer.ts';
+import { canonicalAddress, checkNodeName } from '../nodes/names.ts';
+import { type NodeRegistry, nodeNotFound } from '../nodes/registry.ts';
+import { layout } from '../state/layout.ts';
+import type { Model } from '../state/model.ts';
+import {
+  type AuthorityRecord,
+  type CertificateRecord,
+  decodeRecord,
+  encodeRecord,
+  type NodeRecord,
+  type TokenRecord,
+} from '../state/records.ts';
+import type { Store } from '../store/index.ts';
+import { checkRedemption, checkSecret, parseToken } from './tokens.ts';
+
+/** The name under which a node's Evercert identity stands among its certificates. */
+export const identityName = 'identity';
+
+/** Renewals may overlap: so many serials of one node are accepted, the newest first. */
+const acceptedIdentities = 4;
+
+export interface EnrollOrder {
+  token: string;
+  nodeName: string;
+  role?: RoleName | undefined;
+  csr: Uint8Array;
+  addresses: string[];
+}
+
+export interface Enrolled {
+  record: CertificateRecord;
+  node: NodeRecord;
+}
+
+/** Gives nodes their identities: by a bootstrap token at first, then on the identity that they have. */
+export class NodeIdentities {
+  readonly #store: Store;
+  readonly #model: Model;
+  readonly #registry: NodeRegistry;
+  readonly #issuer: CertificateIssuer;
+  readonly #authorities: Authorities;
+  readonly #controlCa: AuthorityRecord;
+  readonly #nowMs: () => number;
+
+  constructor(options: {
+    store: Store;
+    model: Model;
+    registry: NodeRegistry;
+    issuer: CertificateIssuer;
+    authorities: Authorities;
+    controlCa: AuthorityRecord;
+    nowMs: () => number;
+  }) {
+    this.#store = options.store;
+    this.#model = options.model;
+    this.#registry = options.registry;
+    this.#issuer = options.issuer;
+    this.#authorities = options.authorities;
+    this.#controlCa = options.controlCa;
+    this.#nowMs = options.nowMs;
+  }
+
+  /**
+   * Redeems a token: node, identity and the token's count change in one transaction. The same token, name and key again get the same answer, also when the token is used up or has
+   * expired meanwhile. A node that has joined before joins again only with a token that names it.
+   *
+   * Errors: InvalidToken, TokenExpired, TokenUsedUp, TokenMismatch, AlreadyExists, and those of CertificateIssuer.issue.
+   */
+  async enroll(order: EnrollOrder): Promise<Enrolled> {
+    const parts = parseToken(order.token);
+    const entry = await this.#store.get(layout.token(parts.id));
+    const token = checkSecret(entry && decodeRecord<TokenRecord>(entry.key, entry.value), parts);
+    checkNodeName(order.nodeName);
+    const { cluster } = token;
+    const earlier = await this.#registry.read(cluster, order.nodeName);
+    const node = await this.#joined(token, order, earlier?.record);
+    let written = node;
+    const issueOrder = { ...(await this.#order(node)), reason: 'Enrolled', actor: `token/${token.id}`, tokenId: token.id };
+    const issued = await this.#issuer.issue(issueOrder, order.csr, async (record) => {
+      // Only a request with a new key comes here: a repeat has been answered before.
+      checkRedemption(token, { nodeName: order.nodeName, role: order.role, nowMs: this.#nowMs() });
+      this.#checkRejoin(token, earlier?.record);
+      written = { ...node, identitySerials: [record.serial], identityNotAfterMs: record.notAfterMs };
+      const { compares, operations } = await this.#registry.write(written, earlier);
+      const key = layout.token(token.id);
+      return {
+        compares: [...compares, { key, modRevision: entry?.modRevision ?? 0 }],
+        operations: [...operations, { type: 'put', key, value: encodeRecord<TokenRecord>({ ...token, uses: token.uses + 1 }) }],
+      };
+    });
+    return { record: this.#answer(issued, token.id), node: this.#accept(written, issued) };
+  }
+
+  /** Renews the identity of a node that called with a valid one. Errors: NotFound, and those of CertificateIssuer.issue. */
+  async renew(cluster: string, name: string, csr: Uint8Array): Promise<CertificateRecord> {
+    const earlier = await this.#registry.read(cluster, name);
+    if (!earlier) throw nodeNotFound(cluster, name);
+    let written = earlier.record;
+    const order = { ...(await this.#order(earlier.record)), reason: 'Scheduled', actor: `node/${cluster}/${name}` };
+    const issued = await this.#issuer.issue(order, csr, (record) => {
+      const identitySerials = [record.serial, ...earlier.record.identitySerials].slice(0, acceptedIdentities);
+      written = { ...earlier.record, identitySerials, identityNotAfterMs: record.notAfterMs };
+      return this.#registry.write(written, earlier);
+    });
+    this.#accept(written, issued);
+    return issued.record;
+  }
+
+  #accept(node: NodeRecord, { fresh, revision }: Issued): NodeRecord {
+    if (fresh) this.#model.nodes.accept(layout.node(node.cluster, node.name), node, revision);
+    return node;
+  }
+
+  /** A key that was answered before must have come by this very token. */
+  #answer({ record, fresh }: Issued, tokenId: string): CertificateRecord {
+    if (!fresh && record.tokenId !== tokenId) {
+      throw new EvercertError('KeyInUse', 'the public key belongs to an identity that another token brought: make a new key');
+    }
+    return record;
+  }
+
+  #checkRejoin(token: TokenRecord, existing: NodeRecord | undefined): void {
+    if (!existing || existing.identitySerials.length === 0 || token.nodeName === existing.name) return;
+    throw new EvercertError(
+      'AlreadyExists',
+      `node ${existing.name} has joined already: to let it join again, make a token for it by name ('evercert token create --node-name ${existing.name}')`,
+      { metadata: { node: existing.name } },
+    );
+  }
+
+  /** The node as it will be once it has joined. */
+  async #joined(token: TokenRecord, order: EnrollOrder, existing: NodeRecord | undefined): Promise<NodeRecord> {
+    if (existing && existing.role !== token.role) {
+      throw new EvercertError(
+        'TokenMismatch',
+        `node ${existing.name} is registered as ${existing.role}, the token is for role ${token.role}`,
+      );
+    }
+    const base: NodeRecord = {
+      cluster: token.cluster,
+      name: order.nodeName,
+      role: token.role,
+      labels: { ...existing?.labels, ...token.labels },
+      registeredAddresses: [...new Set([...(existing?.registeredAddresses ?? []), ...token.addresses.map(canonicalAddress)])],
+      claimedAddresses: existing?.claimedAddresses ?? [],
+      dnsNames: [...new Set([...(existing?.dnsNames ?? []), ...token.dnsNames])],
+      createdAtMs: existing?.createdAtMs ?? this.#nowMs(),
+      identitySerials: existing?.identitySerials ?? [],
+      identityNotAfterMs: existing?.identityNotAfterMs ?? 0,
+      renewIfIssuedBeforeMs: existing?.renewIfIssuedBeforeMs ?? {},
+    };
+    return { ...base, claimedAddresses: await this.#registry.admitClaims(base, order.addresses) };
+  }
+
+  async #order(node: NodeRecord): Promise<Omit<IssueOrder, 'reason' | 'actor'>> {
+    const policy = this.#model.cluster(node.cluster)?.policy;
+    if (!policy) throw new EvercertError('NotFound', `cluster ${node.cluster} does not exist (any more)`);
+    return {
+      cluster: node.cluster,
+      node: node.name,
+      name: identityName,
+      issuerName: 'control-ca',
+      issuer: await this.#authorities.issuer(this.#controlCa),
+      issuerNotAfterMs: this.#controlCa.notAfterMs,
+      profile: nodeIdentityProfile(node.cluster, node.name),
+      lifetimeMs: policy.identityLifetimeSeconds * 1000,
+      specHash: '',
+    };
+  }
+}
+
+/** `spiffe://<cluster>.evercert/node/<name>` */
+export function nodeIdentityProfile(cluster: string, node: string): LeafProfile {
+  return {
+    commonName: node,
+    organizations: [],
+    dnsNames: [],
+    ipAddresses: [],
+    uris: [`spiffe://${cluster}.evercert/node/${node}`],
+    usages: ['digital signature', 'client auth'],
+  };
+}

@@ -1,0 +1,117 @@
+import type { Clock } from '@evercert/shared/clock';
+import { EvercertError } from '@evercert/shared/errors';
+import type { RoleName } from '@evercert/shared/manifest';
+import { clusterNotFound } from '../clusters/clusters.ts';
+import type { EventRecorder } from '../events/recorder.ts';
+import { canonicalAddress, checkNodeName } from '../nodes/names.ts';
+import { layout } from '../state/layout.ts';
+import type { Model } from '../state/model.ts';
+import { encodeRecord, type TokenRecord } from '../state/records.ts';
+import type { Store } from '../store/index.ts';
+import { hashSecret, newSalt, newToken } from './tokens.ts';
+
+export interface TokenOrder {
+  cluster: string;
+  role: RoleName | undefined;
+  /** Empty: any name. */
+  nodeName: string;
+  /** Absent: 24 h. */
+  lifetimeSeconds: number | undefined;
+  /** 0: unlimited. */
+  maxUses: number;
+  description: string;
+  labels: Record<string, string>;
+  addresses: string[];
+  dnsNames: string[];
+}
+
+const defaultLifetimeSeconds = 24 * 3600;
+const maxLifetimeSeconds = 30 * 86_400;
+const maxTokens = 10_000;
+
+export interface TokenAdminOptions {
+  store: Store;
+  model: Model;
+  events: EventRecorder;
+  clock: Clock;
+}
+
+/** Makes and removes bootstrap tokens. */
+export class TokenAdmin {
+  readonly #options: TokenAdminOptions;
+
+  constructor(options: TokenAdminOptions) {
+    this.#options = options;
+  }
+
+  /** The whole token is returned this once; only its hash is kept. Errors: InvalidArgument, NotFound (the cluster). */
+  async create(order: TokenOrder, actor: string): Promise<{ token: string; record: TokenRecord }> {
+    const { store, model, events, clock } = this.#options;
+    const lifetimeSeconds = order.lifetimeSeconds ?? defaultLifetimeSeconds;
+    this.#check(order, lifetimeSeconds);
+    const { id, secret } = newToken();
+    const salt = newSalt();
+    const nowMs = clock.nowMs();
+    const record: TokenRecord = {
+      id,
+      salt,
+      secretHash: hashSecret(secret, salt),
+      cluster: order.cluster,
+      role: order.role ?? 'worker',
+      nodeName: order.nodeName,
+      createdAtMs: nowMs,
+      expiresAtMs: nowMs + lifetimeSeconds * 1000,
+      maxUses: order.maxUses,
+      uses: 0,
+      description: order.description.slice(0, 256),
+      labels: order.labels,
+      addresses: order.addresses.map(canonicalAddress),
+      dnsNames: order.dnsNames,
+    };
+    const key = layout.token(id);
+    const message = `created bootstrap token ${id} for ${record.role} ${record.nodeName || 'nodes'} until ${new Date(record.expiresAtMs).toISOString()}`;
+    const { succeeded, revision } = await store.transact(
+      [{ key, modRevision: 0 }],
+      [
+        { type: 'put', key, value: encodeRecord(record) },
+        events.operation({ cluster: order.cluster, actor, reason: 'TokenCreated', message }),
+      ],
+    );
+    if (!succeeded) throw new EvercertError('Conflict', 'the token id was taken: try again');
+    model.tokens.accept(key, record, revision);
+    return { token: `${id}.${secret}`, record };
+  }
+
+  /** NotFound: no such token. */
+  async remove(id: string, actor: string): Promise<void> {
+    const { store, model, events } = this.#options;
+    const key = layout.token(id);
+    const cached = model.tokens.get(key);
+    if (!cached) throw new EvercertError('NotFound', `tokens "${id.slice(0, 6)}" not found`);
+    const { cluster } = cached.record;
+    const { revision } = await store.transact(
+      [],
+      [{ type: 'delete', key }, events.operation({ cluster, actor, reason: 'TokenDeleted', message: `deleted bootstrap token ${id}` })],
+    );
+    model.tokens.drop(key, revision);
+  }
+
+  #check(order: TokenOrder, lifetimeSeconds: number): void {
+    const { model } = this.#options;
+    if (!model.cluster(order.cluster)) throw clusterNotFound(order.cluster);
+    if (order.role === undefined) throw new EvercertError('InvalidArgument', 'role: expected control-plane or worker');
+    if (order.nodeName !== '') checkNodeName(order.nodeName);
+    if (lifetimeSeconds <= 0 || lifetimeSeconds > maxLifetimeSeconds) {
+      throw new EvercertError('InvalidArgument', 'lifetime: expected more than 0 and at most 720h');
+    }
+    if (order.maxUses < 0 || !Number.isInteger(order.maxUses))
+      throw new EvercertError('InvalidArgument', 'max_uses: expected 0 (unlimited) or more');
+    if (order.nodeName === '' && (order.addresses.length > 0 || order.dnsNames.length > 0)) {
+      throw new EvercertError('InvalidArgument', 'addresses and DNS names can only be given to a token for one node: name it (node_name)');
+    }
+    if (order.addresses.length > 32 || order.dnsNames.length > 32)
+      throw new EvercertError('InvalidArgument', 'at most 32 addresses and 32 DNS names');
+    if (model.tokens.list().length >= maxTokens)
+      throw new EvercertError('FailedPrecondition', `there are ${maxTokens} tokens already: delete some`);
+  }
+}

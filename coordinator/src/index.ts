@@ -1,0 +1,10 @@
+/** The coordinator as a library, for tests and benchmarks; people start `evercert-coordinator`. */
+export { type CoordinatorConfig, configSchema } from './config.ts';
+export { type CoordinatorParts, type RunningCoordinator, startCoordinator } from './coordinator.ts';
+export { checkRedemption, checkSecret, hashSecret, newToken, parseToken } from './enrollment/tokens.ts';
+export { Admission } from './issuance/admission.ts';
+export { type AddressQuestion, decideAddresses } from './nodes/addresses.ts';
+export { nodePhase, type PhaseQuestion } from './nodes/phase.ts';
+export { authorization, authorize } from './rpc/authorization.ts';
+export type { Caller } from './rpc/callers.ts';
+export type { TokenRecord } from './state/records.ts';

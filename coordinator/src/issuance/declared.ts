@@ -1,0 +1,93 @@
+import { EvercertError } from '@evercert/shared/errors';
+import type { Authorities } from '../ca/authorities.ts';
+import type { DesiredStates } from '../desired/desired-states.ts';
+import { layout } from '../state/layout.ts';
+import type { Model } from '../state/model.ts';
+import type { CertificateRecord } from '../state/records.ts';
+import type { CertificateIssuer } from './issuer.ts';
+
+export interface DeclaredRequest {
+  cluster: string;
+  node: string;
+  name: string;
+  csr: Uint8Array;
+  specHash: string;
+  reason: string;
+}
+
+const maxAttempts = 3;
+
+const reasons = new Set(['Initial', 'Scheduled', 'Requested', 'SpecChanged', 'FileDamaged']);
+
+/** Issues what a manifest declares for a node, as it declares it. */
+export class DeclaredCertificates {
+  readonly #model: Model;
+  readonly #desired: DesiredStates;
+  readonly #authorities: Authorities;
+  readonly #issuer: CertificateIssuer;
+
+  constructor(options: { model: Model; desired: DesiredStates; authorities: Authorities; issuer: CertificateIssuer }) {
+    this.#model = options.model;
+    this.#desired = options.desired;
+    this.#authorities = options.authorities;
+    this.#issuer = options.issuer;
+  }
+
+  /** Errors: NotFound (not declared for this node), StaleSpec (the agent acts on an old declaration), and those of CertificateIssuer.issue. */
+  async issue(request: DeclaredRequest): Promise<CertificateRecord> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#issueOnce(request);
+      } catch (error) {
+        // The node's record changed between decision and commit (it renewed its identity, say): decide again.
+        if (!(error instanceof EvercertError && error.code === 'Conflict') || attempt === maxAttempts) throw error;
+      }
+    }
+  }
+
+  async #issueOnce(request: DeclaredRequest): Promise<CertificateRecord> {
+    const { cluster, node, name } = request;
+    const nodeKey = layout.node(cluster, node);
+    const registered = this.#model.nodes.get(nodeKey);
+    const declared = this.#desired.plan(cluster, node)?.resolved.certificates.find((certificate) => certificate.name === name);
+    if (!registered || !declared) {
+      throw new EvercertError('NotFound', `no manifest declares a certificate ${name} for node ${node}`, {
+        metadata: { certificate: name, node },
+      });
+    }
+    if (request.specHash !== declared.specHash) {
+      throw new EvercertError('StaleSpec', `the declaration of ${name} has changed: wait for the new desired state`, {
+        retryAfterMs: 1000,
+      });
+    }
+    const authority = this.#model.authority(cluster, declared.issuer);
+    if (!authority) throw new EvercertError('FailedPrecondition', `cluster ${cluster} has no ${declared.issuer}`);
+    const { record } = await this.#issuer.issue(
+      {
+        cluster,
+        node,
+        name,
+        issuerName: declared.issuer,
+        issuer: await this.#authorities.issuer(authority),
+        issuerNotAfterMs: authority.notAfterMs,
+        profile: {
+          commonName: declared.commonName,
+          organizations: declared.organizations,
+          dnsNames: declared.dnsNames,
+          ipAddresses: declared.ipAddresses,
+          uris: [],
+          usages: declared.usages,
+        },
+        keyAlgorithm: declared.keyAlgorithm,
+        lifetimeMs: declared.lifetimeSeconds * 1000,
+        specHash: declared.specHash,
+        reason: reasons.has(request.reason) ? request.reason : 'Unspecified',
+        actor: `node/${cluster}/${node}`,
+      },
+      request.csr,
+      // The node as it was when this was decided: a node that is deleted meanwhile gets nothing.
+      () => ({ compares: [{ key: nodeKey, modRevision: registered.modRevision }], operations: [] }),
+    );
+    return record;
+  }
+}

@@ -1,0 +1,76 @@
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemClock } from '@evercert/shared/clock';
+import { readConfigFile, toCommentedYaml } from '@evercert/shared/config';
+import { describeError, EvercertError, toEvercertError } from '@evercert/shared/errors';
+import { createLogger, type Logger } from '@evercert/shared/logging';
+import { createSystemdNotifier } from '@evercert/shared/systemd';
+import { version } from '@evercert/shared/version';
+import { Command } from 'commander';
+import { type CoordinatorConfig, configSchema } from './config.ts';
+import { startCoordinator } from './coordinator.ts';
+import { openFileKeyProvider } from './keys/index.ts';
+import { openSqliteStore } from './store/index.ts';
+
+const program = new Command('evercert-coordinator')
+  .description("Holds the CAs of clusters and issues their nodes' certificates")
+  .version(version)
+  .option('--config <file>', 'configuration file (YAML)', '/etc/evercert/coordinator.yaml')
+  .option('--print-config', 'print the configuration with every default, and exit')
+  .action(async ({ config: file, printConfig }: { config: string; printConfig?: boolean }) => {
+    const config = printConfig && !existsSync(file) ? configSchema.parse({}) : readConfigFile(configSchema, file);
+    if (printConfig) process.stdout.write(toCommentedYaml(config, configSchema));
+    else await run(config);
+  });
+
+async function run(config: CoordinatorConfig): Promise<void> {
+  const logger = createLogger({ ...config.log, component: 'coordinator' });
+  const systemd = createSystemdNotifier({ env: process.env, clock: systemClock, logger });
+  crashOnSurprise(logger);
+  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  const keys = await openFileKeyProvider({ directory: join(config.dataDir, 'keys'), ...passphrase(config), logger });
+  const store = await openSqliteStore({ file: join(config.dataDir, 'store.db'), clock: systemClock, logger });
+  const coordinator = await startCoordinator({ config, store, keys, clock: systemClock, logger });
+  const stopWatchdog = systemd.startWatchdog(() => true);
+
+  const stop = async (signal: string): Promise<void> => {
+    logger.info('stopping', { signal });
+    stopWatchdog();
+    await systemd.stopping();
+    await coordinator.stop();
+    logger.info('stopped');
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => {
+      stop(signal).then(() => process.exit(0), fail);
+    });
+  }
+  await systemd.ready(`serving on ${coordinator.address}`);
+}
+
+/** Where systemd passes a passphrase as a credential, that one counts and is never made here. */
+function passphrase({ caKeys, dataDir }: CoordinatorConfig): { passphraseFile: string; createPassphrase: boolean } {
+  const credential = process.env['CREDENTIALS_DIRECTORY'] && join(process.env['CREDENTIALS_DIRECTORY'], 'ca-passphrase');
+  if (caKeys.passphraseFile) return { passphraseFile: caKeys.passphraseFile, createPassphrase: false };
+  if (credential && existsSync(credential)) return { passphraseFile: credential, createPassphrase: false };
+  return { passphraseFile: join(dataDir, 'ca-passphrase'), createPassphrase: true };
+}
+
+/** A state that nobody foresaw is not served from: the supervisor starts afresh from the store. */
+function crashOnSurprise(logger: Logger): void {
+  const crash = (error: unknown): void => {
+    logger.error('unexpected failure', { error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+    process.exitCode = 1;
+    setImmediate(() => process.exit(1));
+  };
+  process.on('uncaughtException', crash);
+  process.on('unhandledRejection', crash);
+}
+
+function fail(error: unknown): never {
+  process.stderr.write(`error: ${describeError(error)}\n`);
+  process.exit(error instanceof EvercertError ? error.exitCode : toEvercertError(error).exitCode);
+}
+
+program.parseAsync().catch(fail);

@@ -1,0 +1,141 @@
+import { EvercertError } from '@evercert/shared/errors';
+import type { EventRecorder } from '../events/recorder.ts';
+import { layout } from '../state/layout.ts';
+import type { Model } from '../state/model.ts';
+import { decodeRecord, encodeRecord, type NodeRecord } from '../state/records.ts';
+import type { Compare, Operation, Store } from '../store/index.ts';
+import { decideAddresses } from './addresses.ts';
+
+/** An address's holder, as stored. */
+export interface AddressRecord {
+  node: string;
+}
+
+export interface NodeWrite {
+  compares: Compare[];
+  operations: Operation[];
+}
+
+/** A change that loses against another is decided again, so many times. */
+const maxAttempts = 8;
+
+/** The one writer of node records: keeps the index of addresses in step with them. */
+export class NodeRegistry {
+  readonly #store: Store;
+  readonly #model: Model;
+  readonly #events: EventRecorder;
+
+  constructor(options: { store: Store; model: Model; events: EventRecorder }) {
+    this.#store = options.store;
+    this.#model = options.model;
+    this.#events = options.events;
+  }
+
+  /** The node as the store has it now, with the revision to compare; undefined when there is none. */
+  async read(cluster: string, name: string): Promise<{ record: NodeRecord; modRevision: number } | undefined> {
+    const entry = await this.#store.get(layout.node(cluster, name));
+    return entry && { record: decodeRecord<NodeRecord>(entry.key, entry.value), modRevision: entry.modRevision };
+  }
+
+  /** Who holds an address in a cluster. */
+  async holder(cluster: string, address: string): Promise<string | undefined> {
+    const entry = await this.#store.get(layout.address(cluster, address));
+    return entry && decodeRecord<AddressRecord>(entry.key, entry.value).node;
+  }
+
+  /** Splits what a node says of its addresses into accepted and refused, by the cluster's policy; refusals become events. */
+  async admitClaims(node: NodeRecord, claimed: readonly string[]): Promise<string[]> {
+    const holders = new Map<string, string | undefined>();
+    for (const address of claimed) holders.set(address, await this.holder(node.cluster, address));
+    const { accepted, refused } = decideAddresses({
+      node: node.name,
+      claimed,
+      registered: node.registeredAddresses,
+      ranges: this.#model.cluster(node.cluster)?.policy.nodeAddressRanges ?? [],
+      holder: (address) => holders.get(address),
+    });
+    for (const { address, why } of refused) {
+      this.#events.record({
+        cluster: node.cluster,
+        node: node.name,
+        actor: `node/${node.cluster}/${node.name}`,
+        reason: 'AddressNotAllowed',
+        warning: true,
+        errorCode: 'AddressNotAllowed',
+        message: `${address} will stand in no certificate of ${node.name}: ${why}`,
+        id: `address-${node.name}-${address.replaceAll(/[^0-9a-f]/g, '-')}`,
+      });
+    }
+    return accepted;
+  }
+
+  /** What it takes to write a node over its earlier state: comparisons that make two holders of one address impossible, and the puts. */
+  async write(record: NodeRecord, earlier: { record: NodeRecord; modRevision: number } | undefined): Promise<NodeWrite> {
+    const key = layout.node(record.cluster, record.name);
+    const before = new Set(earlier ? addressesOf(earlier.record) : []);
+    const after = new Set(addressesOf(record));
+    const write: NodeWrite = {
+      compares: [{ key, modRevision: earlier?.modRevision ?? 0 }],
+      operations: [{ type: 'put', key, value: encodeRecord(record) }],
+    };
+    for (const address of after) {
+      if (before.has(address)) continue;
+      const addressKey = layout.address(record.cluster, address);
+      const entry = await this.#store.get(addressKey);
+      const owner = entry && decodeRecord<AddressRecord>(addressKey, entry.value).node;
+      if (owner !== undefined && owner !== record.name) {
+        throw new EvercertError('AlreadyExists', `address ${address} is held by node ${owner} of cluster ${record.cluster}`, {
+          metadata: { address, node: owner },
+        });
+      }
+      write.compares.push({ key: addressKey, modRevision: entry?.modRevision ?? 0 });
+      write.operations.push({ type: 'put', key: addressKey, value: encodeRecord<AddressRecord>({ node: record.name }) });
+    }
+    for (const address of before)
+      if (!after.has(address)) write.operations.push({ type: 'delete', key: layout.address(record.cluster, address) });
+    return write;
+  }
+
+  /** Changes a node by a pure function, again when another change came between. Undefined from it means: leave as it is. NotFound: no such node. */
+  async update(cluster: string, name: string, change: (record: NodeRecord) => NodeRecord | undefined): Promise<NodeRecord> {
+    for (let attempt = 0; attempt < maxAttempts; attempt++) {
+      const earlier = await this.read(cluster, name);
+      if (!earlier) throw nodeNotFound(cluster, name);
+      const record = change(earlier.record);
+      if (!record) return earlier.record;
+      const { compares, operations } = await this.write(record, earlier);
+      const { succeeded, revision } = await this.#store.transact(compares, operations);
+      if (!succeeded) continue;
+      this.#model.nodes.accept(layout.node(cluster, name), record, revision);
+      return record;
+    }
+    throw new EvercertError('Conflict', `node ${name} keeps changing under this request: try again`);
+  }
+
+  /** Removes a node; its identity is refused from the next call on. NotFound: no such node. */
+  async remove(cluster: string, name: string, actor: string): Promise<void> {
+    const earlier = await this.read(cluster, name);
+    if (!earlier) throw nodeNotFound(cluster, name);
+    const key = layout.node(cluster, name);
+    const { succeeded, revision } = await this.#store.transact(
+      [{ key, modRevision: earlier.modRevision }],
+      [
+        { type: 'delete', key },
+        { type: 'delete', key: layout.nodeStatus(cluster, name) },
+        { type: 'deletePrefix', prefix: layout.currents(cluster, name) },
+        ...addressesOf(earlier.record).map((address): Operation => ({ type: 'delete', key: layout.address(cluster, address) })),
+        this.#events.operation({ cluster, node: name, actor, reason: 'NodeDeleted', message: `deleted node ${name}` }),
+      ],
+    );
+    if (!succeeded) throw new EvercertError('Conflict', `node ${name} changed under this request: try again`);
+    this.#model.nodes.drop(key, revision);
+  }
+}
+
+function addressesOf(node: NodeRecord): string[] {
+  return [...new Set([...node.registeredAddresses, ...node.claimedAddresses])];
+}
+
+export function nodeNotFound(cluster: string, name: string): EvercertError {
+  return new EvercertError('NotFound', `nodes "${name}" not found in cluster ${cluster}`, { metadata: { cluster, node: name } });
+}

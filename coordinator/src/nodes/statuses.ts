@@ -1,0 +1,117 @@
+import { StatusReport } from '@evercert/proto';
+import type { Clock } from '@evercert/shared/clock';
+import type { Logger } from '@evercert/shared/logging';
+import { layout } from '../state/layout.ts';
+import { decodeRecord, encodeRecord, type NodeStatusRecord } from '../state/records.ts';
+import type { Operation, Store } from '../store/index.ts';
+
+export interface NodeStatusView {
+  lastSeenAtMs: number;
+  agentVersion: string;
+  report: StatusReport | undefined;
+}
+
+/** Reports are written at most this often, many nodes in one transaction. */
+const flushEveryMs = 1000;
+/** Changes to write in one transaction. */
+const flushBatch = 500;
+
+/** What was last heard of each node. Heartbeats stay in memory; reports are written behind, so that a restart knows them. */
+export class NodeStatuses {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #statuses = new Map<string, NodeStatusView & { cluster: string; name: string }>();
+  readonly #dirty = new Set<string>();
+  readonly #listeners = new Set<(cluster: string, name: string) => void>();
+  #flushing = false;
+  #stopped = false;
+
+  constructor(options: { store: Store; clock: Clock; logger: Logger }) {
+    this.#store = options.store;
+    this.#clock = options.clock;
+    this.#logger = options.logger;
+  }
+
+  /** Reads what was known. The coordinator's own absence counts for no node: each is taken as seen now. */
+  async start(): Promise<void> {
+    const { entries } = await this.#store.range({ prefix: layout.nodeStatuses });
+    for (const { key, value } of entries) {
+      const { cluster, name, agentVersion, report } = decodeRecord<NodeStatusRecord>(key, value);
+      const decoded = StatusReport.decode(Buffer.from(report, 'base64'));
+      this.#statuses.set(key, { cluster, name, agentVersion, report: decoded, lastSeenAtMs: this.#clock.nowMs() });
+    }
+    this.#schedule();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#flush();
+  }
+
+  get(cluster: string, name: string): NodeStatusView | undefined {
+    return this.#statuses.get(layout.nodeStatus(cluster, name));
+  }
+
+  subscribe(listener: (cluster: string, name: string) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  seen(cluster: string, name: string, agentVersion?: string): void {
+    this.#change(cluster, name, agentVersion === undefined ? {} : { agentVersion });
+  }
+
+  reported(cluster: string, name: string, report: StatusReport): void {
+    const key = this.#change(cluster, name, { report });
+    this.#dirty.add(key);
+    for (const listener of this.#listeners) listener(cluster, name);
+  }
+
+  forget(cluster: string, name: string): void {
+    this.#statuses.delete(layout.nodeStatus(cluster, name));
+    this.#dirty.delete(layout.nodeStatus(cluster, name));
+  }
+
+  #change(cluster: string, name: string, change: Partial<NodeStatusView>): string {
+    const key = layout.nodeStatus(cluster, name);
+    const before = this.#statuses.get(key) ?? { cluster, name, agentVersion: '', report: undefined, lastSeenAtMs: 0 };
+    this.#statuses.set(key, { ...before, ...change, lastSeenAtMs: this.#clock.nowMs() });
+    return key;
+  }
+
+  #schedule(): void {
+    this.#clock.after(flushEveryMs, () => {
+      if (this.#stopped) return;
+      void this.#flush().finally(() => this.#schedule());
+    });
+  }
+
+  async #flush(): Promise<void> {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    try {
+      while (this.#dirty.size > 0) {
+        const keys = [...this.#dirty].slice(0, flushBatch);
+        for (const key of keys) this.#dirty.delete(key);
+        await this.#store.transact(
+          [],
+          keys.flatMap((key) => this.#put(key)),
+        );
+      }
+    } catch (error) {
+      // Not lost: the next report, 30 s later at most, brings it again.
+      this.#logger.warn("cannot write the nodes' reports", { error: String(error) });
+    } finally {
+      this.#flushing = false;
+    }
+  }
+
+  #put(key: string): Operation[] {
+    const status = this.#statuses.get(key);
+    if (!status?.report) return [];
+    const { cluster, name, agentVersion, lastSeenAtMs } = status;
+    const report = Buffer.from(StatusReport.encode(status.report).finish()).toString('base64');
+    return [{ type: 'put', key, value: encodeRecord<NodeStatusRecord>({ cluster, name, agentVersion, lastSeenAtMs, report }) }];
+  }
+}

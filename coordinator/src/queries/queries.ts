@@ -1,0 +1,151 @@
+import type { Certificate, Event, Node } from '@evercert/proto';
+import type { Clock } from '@evercert/shared/clock';
+import type { DesiredStates } from '../desired/desired-states.ts';
+import { nodePhase } from '../nodes/phase.ts';
+import type { NodeStatuses } from '../nodes/statuses.ts';
+import { certificateToProto, eventToProto, nodeToProto } from '../rpc/convert.ts';
+import { layout } from '../state/layout.ts';
+import type { Model } from '../state/model.ts';
+import { type CertificateRecord, type CurrentRecord, decodeRecord, type EventRecord, type NodeRecord } from '../state/records.ts';
+import type { KeyValue, Store } from '../store/index.ts';
+
+export interface Page {
+  /** 0: the default. */
+  size: number;
+  /** Key after which it goes on; empty: from the beginning. */
+  token: string;
+}
+
+export interface CertificateFilter {
+  cluster: string;
+  node: string;
+  name: string;
+  serial: string;
+  includeSuperseded: boolean;
+}
+
+export interface EventFilter {
+  cluster: string;
+  node: string;
+  certificate: string;
+  reason: string;
+}
+
+const maxPage = 1000;
+/** Keys looked at for one page: a filter that matches little must not read the whole store in one call. */
+const maxScan = 20_000;
+const scanChunk = 500;
+
+export interface QueriesOptions {
+  store: Store;
+  model: Model;
+  desired: DesiredStates;
+  statuses: NodeStatuses;
+  clock: Clock;
+  unreachableAfterMs: number;
+}
+
+/** What admins read. */
+export class Queries {
+  readonly #options: QueriesOptions;
+
+  constructor(options: QueriesOptions) {
+    this.#options = options;
+  }
+
+  node(record: NodeRecord): Node {
+    const { desired, statuses, clock, unreachableAfterMs } = this.#options;
+    const status = statuses.get(record.cluster, record.name);
+    const plan = desired.plan(record.cluster, record.name);
+    const phase = nodePhase({
+      joined: record.identitySerials.length > 0,
+      lastSeenAtMs: status?.lastSeenAtMs,
+      report: status?.report,
+      desired: plan?.desired,
+      problems: plan?.problems ?? [],
+      unreachableAfterMs,
+      nowMs: clock.nowMs(),
+    });
+    return nodeToProto(record, phase, status);
+  }
+
+  async certificates(filter: CertificateFilter, page: Page): Promise<{ items: Certificate[]; next: string }> {
+    const current = await this.#currentSerials(filter);
+    const matches = (record: CertificateRecord): boolean =>
+      (filter.node === '' || record.node === filter.node) &&
+      (filter.name === '' || record.name === filter.name) &&
+      (filter.serial === '' || record.serial === filter.serial) &&
+      (filter.includeSuperseded || filter.serial !== '' || current.has(`${record.cluster}/${record.serial}`));
+    const prefix = filter.cluster === '' ? layout.certificates : layout.certificatesOf(filter.cluster);
+    const { items, next } = await this.#scan<CertificateRecord>(prefix, page, 500, false, matches);
+    return { items: items.map((record) => certificateToProto(record, current.has(`${record.cluster}/${record.serial}`))), next };
+  }
+
+  /** Newest first within a cluster. */
+  async events(filter: EventFilter, page: Page): Promise<{ items: Event[]; next: string }> {
+    const matches = (event: EventRecord): boolean =>
+      (filter.node === '' || event.node === filter.node) &&
+      (filter.certificate === '' || event.certificate === filter.certificate) &&
+      (filter.reason === '' || event.reason === filter.reason);
+    if (filter.cluster !== '') {
+      const { items, next } = await this.#scan<EventRecord>(layout.eventsOf(filter.cluster), page, 100, true, matches);
+      return { items: items.map(eventToProto), next };
+    }
+    return this.#eventsOfAll(matches, page);
+  }
+
+  /** Of all clusters and of none: merged by time, without further pages. */
+  async #eventsOfAll(matches: (event: EventRecord) => boolean, { size }: Page): Promise<{ items: Event[]; next: string }> {
+    const scopes = [layout.controlScope, ...this.#options.model.clusters.list().map(({ name }) => name)];
+    const all: EventRecord[] = [];
+    for (const scope of scopes) {
+      const { items } = await this.#scan<EventRecord>(layout.eventsOf(scope), { size, token: '' }, 100, true, matches);
+      all.push(...items);
+    }
+    all.sort((a, b) => b.timeMs - a.timeMs);
+    return { items: all.slice(0, pageSize(size, 100)).map(eventToProto), next: '' };
+  }
+
+  async #currentSerials({ cluster, node }: CertificateFilter): Promise<Set<string>> {
+    const clusters = cluster === '' ? [layout.controlScope, ...this.#options.model.clusters.list().map(({ name }) => name)] : [cluster];
+    const serials = new Set<string>();
+    for (const name of clusters) {
+      const { entries } = await this.#options.store.range({ prefix: layout.currents(name, node || undefined) });
+      for (const { key, value } of entries) serials.add(`${name}/${decodeRecord<CurrentRecord>(key, value).serial}`);
+    }
+    return serials;
+  }
+
+  async #scan<T extends object>(
+    prefix: string,
+    page: Page,
+    defaultSize: number,
+    reverse: boolean,
+    matches: (record: T) => boolean,
+  ): Promise<{ items: T[]; next: string }> {
+    const wanted = pageSize(page.size, defaultSize);
+    const items: T[] = [];
+    let after = page.token;
+    for (let scanned = 0; scanned < maxScan; ) {
+      const { entries, more } = await this.#options.store.range({ prefix, reverse, limit: scanChunk, ...(after && { after }) });
+      for (const [index, entry] of entries.entries()) {
+        after = entry.key;
+        const record = decodeRecord<T>(entry.key, entry.value);
+        if (matches(record)) items.push(record);
+        if (items.length === wanted) return { items, next: more || index < entries.length - 1 ? after : '' };
+      }
+      if (!more) return { items, next: '' };
+      scanned += entries.length;
+    }
+    return { items, next: after };
+  }
+}
+
+function pageSize(given: number, fallback: number): number {
+  return given <= 0 ? fallback : Math.min(given, maxPage);
+}
+
+/** A stored certificate as a watch sees it: the newest of its name at that moment. */
+export function certificateOf({ key, value }: KeyValue): Certificate {
+  return certificateToProto(decodeRecord<CertificateRecord>(key, value), true);
+}

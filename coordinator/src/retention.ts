@@ -1,0 +1,90 @@
+import type { Clock } from '@evercert/shared/clock';
+import { EvercertError } from '@evercert/shared/errors';
+import type { Logger } from '@evercert/shared/logging';
+import { eventId } from './events/recorder.ts';
+import { layout } from './state/layout.ts';
+import { type CertificateRecord, decodeRecord } from './state/records.ts';
+import type { KeyValue, Operation, Store } from './store/index.ts';
+
+export interface RetentionOptions {
+  store: Store;
+  clock: Clock;
+  logger: Logger;
+  certificatesMs: number;
+  eventsMs: number;
+}
+
+const chunk = 200;
+/** Passes between runs, and the pause between two chunks: tidying must not be felt by anybody. */
+const everyMs = 10 * 60_000;
+const pauseMs = 20;
+
+/** Forgets certificates that ended, and events that happened, long enough ago. */
+export class Retention {
+  readonly #options: RetentionOptions;
+  readonly #stop = new AbortController();
+  #running: Promise<void> | undefined;
+
+  constructor(options: RetentionOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#running = this.#loop();
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+  }
+
+  /** One pass over everything. Returns how many records went. */
+  async pass(): Promise<number> {
+    const { clock, certificatesMs, eventsMs } = this.#options;
+    const certificatesBefore = clock.nowMs() - certificatesMs;
+    const certificates = await this.#sweep(layout.certificates, (entry) => forgetCertificate(entry, certificatesBefore));
+    const oldest = eventId(clock.nowMs() - eventsMs, '');
+    const events = await this.#sweep(layout.events, ({ key }) => {
+      const id = key.slice(key.lastIndexOf('/') + 1);
+      return /^\d{13}-/.test(id) && id < oldest ? [{ type: 'delete', key }] : [];
+    });
+    return certificates + events;
+  }
+
+  async #loop(): Promise<void> {
+    const { clock, logger } = this.#options;
+    while (!this.#stop.signal.aborted) {
+      try {
+        await clock.sleep(everyMs, this.#stop.signal);
+        const gone = await this.pass();
+        if (gone > 0) logger.info('forgot old certificates and events', { records: gone });
+      } catch (error) {
+        if (error instanceof EvercertError && error.code === 'Cancelled') return;
+        logger.warn('cannot tidy the store; trying again later', { error: String(error) });
+      }
+    }
+  }
+
+  async #sweep(prefix: string, judge: (entry: KeyValue) => Operation[]): Promise<number> {
+    const { store, clock } = this.#options;
+    let gone = 0;
+    for (let after = ''; ; ) {
+      const { entries, more } = await store.range({ prefix, limit: chunk, ...(after && { after }) });
+      const doomed = entries.filter((entry) => judge(entry).length > 0);
+      if (doomed.length > 0) await store.transact([], doomed.flatMap(judge));
+      gone += doomed.length;
+      if (!more) return gone;
+      after = entries.at(-1)?.key ?? '';
+      await clock.sleep(pauseMs, this.#stop.signal);
+    }
+  }
+}
+
+function forgetCertificate({ key, value }: KeyValue, beforeMs: number): Operation[] {
+  const { notAfterMs, spkiSha256 } = decodeRecord<CertificateRecord>(key, value);
+  if (notAfterMs >= beforeMs) return [];
+  return [
+    { type: 'delete', key },
+    { type: 'delete', key: layout.publicKey(spkiSha256) },
+  ];
+}

@@ -1,0 +1,156 @@
+import type { AdminServiceServer } from '@evercert/proto';
+import { EvercertError } from '@evercert/shared/errors';
+import { version } from '@evercert/shared/version';
+import { roleFromProto } from '@evercert/shared/wire';
+import { publicKeyPin } from '@evercert/shared/x509';
+import type { Applier } from '../apply/apply.ts';
+import { type Clusters, clusterNotFound } from '../clusters/clusters.ts';
+import type { DesiredStates } from '../desired/desired-states.ts';
+import { identityName } from '../enrollment/identities.ts';
+import type { TokenAdmin } from '../enrollment/token-admin.ts';
+import type { EventRecorder } from '../events/recorder.ts';
+import type { NodeHub } from '../nodes/hub.ts';
+import { type NodeRegistry, nodeNotFound } from '../nodes/registry.ts';
+import type { NodeStatuses } from '../nodes/statuses.ts';
+import type { Queries } from '../queries/queries.ts';
+import { layout } from '../state/layout.ts';
+import type { Model } from '../state/model.ts';
+import type { AuthorityRecord } from '../state/records.ts';
+import type { Store } from '../store/index.ts';
+import { actorOf } from './callers.ts';
+import { authorityToProto, clusterToProto, manifestToProto, policyFromProto, tokenToProto } from './convert.ts';
+import type { Guard } from './guard.ts';
+import { watch } from './watch.ts';
+
+export interface AdminServiceOptions {
+  guard: Guard;
+  store: Store;
+  model: Model;
+  statuses: NodeStatuses;
+  queries: Queries;
+  clusters: Clusters;
+  applier: Applier;
+  tokens: TokenAdmin;
+  registry: NodeRegistry;
+  desired: DesiredStates;
+  hub: NodeHub;
+  events: EventRecorder;
+  controlCa: AuthorityRecord;
+  /** `HOST:PORT` for agents and admins. */
+  address: () => string;
+  nowMs: () => number;
+}
+
+/** The admin API: each method converts, calls the part that does the work, and converts back. */
+export function adminService(options: AdminServiceOptions): AdminServiceServer {
+  const { guard, model, queries, clusters, applier, tokens, registry, statuses } = options;
+  return {
+    createCluster: guard.unary(async ({ name, spec }, context) => {
+      const { cluster, authorities } = await clusters.create(name, policyFromProto(spec), actorOf(context.caller));
+      return { cluster: clusterToProto(cluster), certificateAuthorities: authorities.map(authorityToProto) };
+    }),
+    deleteCluster: guard.unary(async ({ name }, context) => {
+      await clusters.remove(name, actorOf(context.caller));
+      return {};
+    }),
+    listClusters: guard.unary(async () => ({ clusters: model.clusters.list().map(clusterToProto) })),
+    listCertificateAuthorities: guard.unary(async ({ cluster }) => {
+      if (cluster !== '' && !model.cluster(cluster)) throw clusterNotFound(cluster);
+      const ofClusters = model.authorities.list(cluster === '' ? layout.authorities : layout.authority(cluster, ''));
+      return { certificateAuthorities: [...ofClusters, ...(cluster === '' ? [options.controlCa] : [])].map(authorityToProto) };
+    }),
+    listNodes: guard.unary(async ({ cluster, name }) => {
+      const nodes = model.nodes
+        .list(cluster === '' ? layout.nodes : layout.node(cluster, ''))
+        .filter((node) => name === '' || node.name === name);
+      if (name !== '' && nodes.length === 0) throw nodeNotFound(cluster, name);
+      return { nodes: nodes.map((node) => queries.node(node)) };
+    }),
+    deleteNode: guard.unary(async ({ cluster, name }, context) => {
+      await registry.remove(cluster, name, actorOf(context.caller));
+      statuses.forget(cluster, name);
+      return {};
+    }),
+    listCertificates: guard.unary(async ({ pageSize, pageToken, ...filter }) => {
+      const { items, next } = await queries.certificates(filter, { size: pageSize, token: pageToken });
+      return { certificates: items, nextPageToken: next };
+    }),
+    renewCertificates: guard.unary(async (request, context) => renewCertificates(options, request, actorOf(context.caller))),
+    apply: guard.unary(async ({ cluster, documents, dryRun }, context) => {
+      const sources = documents.map(({ source, yaml }) => ({ file: source, text: yaml }));
+      return applier.apply({ cluster, sources, dryRun, actor: actorOf(context.caller) });
+    }),
+    listManifests: guard.unary(async ({ cluster, kind, name }) => {
+      if (cluster !== '' && !model.cluster(cluster)) throw clusterNotFound(cluster);
+      const all = model.manifests.list(cluster === '' ? layout.manifests : `${layout.manifests}${cluster}/`);
+      const found = all.filter(
+        ({ manifest }) => (kind === '' || manifest.kind === kind) && (name === '' || manifest.metadata.name === name),
+      );
+      return { manifests: found.map((record) => manifestToProto(record, model.nodesOf(record.cluster))) };
+    }),
+    deleteManifest: guard.unary(async ({ cluster, kind, name, dryRun }, context) => ({
+      affected: await applier.deleteManifest(cluster, kind, name, dryRun, actorOf(context.caller)),
+    })),
+    createToken: guard.unary(async ({ lifetime, role, ...order }, context) => {
+      const lifetimeSeconds = lifetime && lifetime.seconds + lifetime.nanos / 1e9;
+      const { token, record } = await tokens.create({ ...order, role: roleFromProto(role), lifetimeSeconds }, actorOf(context.caller));
+      return { token, info: tokenToProto(record), caPin: pinOf(options.controlCa) };
+    }),
+    listTokens: guard.unary(async ({ cluster }) => ({
+      tokens: model.tokens
+        .list()
+        .filter((token) => cluster === '' || token.cluster === cluster)
+        .map(tokenToProto),
+    })),
+    deleteToken: guard.unary(async ({ id }, context) => {
+      await tokens.remove(id, actorOf(context.caller));
+      return {};
+    }),
+    listEvents: guard.unary(async ({ pageSize, pageToken, ...filter }) => {
+      const { items, next } = await queries.events(filter, { size: pageSize, token: pageToken });
+      return { events: items, nextPageToken: next };
+    }),
+    watch: guard.stream((call: Parameters<typeof watch>[0], context) => watch(call, context, options)),
+    getServerInfo: guard.unary(async (_request, context) => ({
+      version,
+      identity: actorOf(context.caller),
+      caPin: pinOf(options.controlCa),
+      address: options.address(),
+    })),
+  };
+}
+
+function pinOf(controlCa: AuthorityRecord): string {
+  return publicKeyPin(Buffer.from(controlCa.certificate, 'base64'));
+}
+
+interface RenewOrder {
+  cluster: string;
+  node: string;
+  certificates: string[];
+}
+
+/** Marks certificates for renewal in the node's record: a node that is away is told when it comes back. */
+async function renewCertificates(
+  { registry, desired, hub, events, nowMs }: AdminServiceOptions,
+  { cluster, node, certificates }: RenewOrder,
+  actor: string,
+): Promise<{ certificates: string[]; delivered: boolean }> {
+  const declared = desired.plan(cluster, node)?.resolved.certificates.map(({ name }) => name);
+  if (!declared) throw nodeNotFound(cluster, node);
+  const unknown = certificates.filter((name) => !declared.includes(name));
+  if (unknown.length > 0) {
+    const identity = unknown.includes(identityName) ? ' (an identity renews by itself)' : '';
+    throw new EvercertError(
+      'NotFound',
+      `certificates "${unknown.join('", "')}" not found on node ${node}${identity}: it has ${declared.join(', ')}`,
+    );
+  }
+  // What was issued in this very millisecond is also meant.
+  const before = nowMs() + 1;
+  const marks = Object.fromEntries((certificates.length > 0 ? certificates : ['*']).map((name) => [name, before]));
+  await registry.update(cluster, node, (record) => ({ ...record, renewIfIssuedBeforeMs: { ...record.renewIfIssuedBeforeMs, ...marks } }));
+  const names = certificates.length > 0 ? certificates : declared;
+  events.record({ cluster, node, actor, reason: 'RenewalRequested', message: `asked for new certificates: ${names.join(', ')}` });
+  return { certificates: names, delivered: hub.isConnected(cluster, node) };
+}

@@ -1,0 +1,78 @@
+import type { Clock } from '@evercert/shared/clock';
+import { EvercertError } from '@evercert/shared/errors';
+import type { RoleName } from '@evercert/shared/manifest';
+import { type CertificateInfo, parseCertificate } from '@evercert/shared/x509';
+import type { Model } from '../state/model.ts';
+
+export type Caller =
+  | { kind: 'anonymous' }
+  | { kind: 'node'; cluster: string; name: string; role: RoleName; serial: string; notAfterMs: number }
+  | { kind: 'admin'; name: string; serial: string; notAfterMs: number };
+
+/** `admin/NAME`, `node/CLUSTER/NAME` or `anonymous`, as events tell it. */
+export function actorOf(caller: Caller): string {
+  if (caller.kind === 'anonymous') return 'anonymous';
+  return caller.kind === 'admin' ? `admin/${caller.name}` : `node/${caller.cluster}/${caller.name}`;
+}
+
+const nodeUri = /^spiffe:\/\/([a-z0-9-]+)\.evercert\/node\/([a-z0-9.-]+)$/;
+const adminUri = /^spiffe:\/\/evercert\/admin\/([a-z0-9.-]+)$/;
+
+export function adminUriOf(name: string): string {
+  return `spiffe://evercert/admin/${name}`;
+}
+
+/** Parsed certificates of connected peers; a call should not parse the same certificate again. */
+const maxCached = 20_000;
+
+/** Tells who calls from the client certificate, anew on every call: what was true when the connection opened may not be true any more (invariant 9). */
+export class Callers {
+  readonly #model: Model;
+  readonly #clock: Clock;
+  readonly #parsed = new Map<string, CertificateInfo>();
+
+  constructor(model: Model, clock: Clock) {
+    this.#model = model;
+    this.#clock = clock;
+  }
+
+  /**
+   * @param peer the certificate that the TLS layer verified against the control CA; undefined when there was none or it did not verify.
+   * Errors: IdentityExpired (it ran out while the connection was open), Unauthenticated (it is no identity of ours, or one that is not accepted any more).
+   */
+  identify(peer: { raw: Buffer; fingerprint256: string } | undefined): Caller {
+    if (!peer) return { kind: 'anonymous' };
+    const info = this.#parse(peer);
+    const notAfterMs = info.notAfter.getTime();
+    if (notAfterMs <= this.#clock.nowMs()) {
+      throw new EvercertError('IdentityExpired', `the client certificate ${info.serial} expired at ${info.notAfter.toISOString()}`);
+    }
+    const uri = info.uris.length === 1 ? (info.uris[0] ?? '') : '';
+    const [, admin] = adminUri.exec(uri) ?? [];
+    if (admin !== undefined) return { kind: 'admin', name: admin, serial: info.serial, notAfterMs };
+    const [, cluster, node] = nodeUri.exec(uri) ?? [];
+    if (cluster !== undefined && node !== undefined) return this.#node(cluster, node, info.serial, notAfterMs);
+    throw new EvercertError('Unauthenticated', 'the client certificate is neither a node identity nor an admin identity');
+  }
+
+  #node(cluster: string, name: string, serial: string, notAfterMs: number): Caller {
+    const record = this.#model.node(cluster, name);
+    if (!record?.identitySerials.includes(serial)) {
+      throw new EvercertError(
+        'Unauthenticated',
+        `identity ${serial} of node ${name} is not accepted (any more): the node was deleted or joined again; let it join with a new token`,
+        { metadata: { node: name, serial } },
+      );
+    }
+    return { kind: 'node', cluster, name, role: record.role, serial, notAfterMs };
+  }
+
+  #parse({ raw, fingerprint256 }: { raw: Buffer; fingerprint256: string }): CertificateInfo {
+    const known = this.#parsed.get(fingerprint256);
+    if (known) return known;
+    const info = parseCertificate(raw);
+    if (this.#parsed.size >= maxCached) this.#parsed.delete(this.#parsed.keys().next().value ?? '');
+    this.#parsed.set(fingerprint256, info);
+    return info;
+  }
+}

@@ -1,0 +1,163 @@
+/** Records as the protocol tells them. */
+import type { Certificate, CertificateAuthority, Cluster, ClusterSpec, Event, Manifest, Node, Token } from '@evercert/proto';
+import { EvercertError } from '@evercert/shared/errors';
+import { type ClusterPolicy, defaultClusterPolicy, layouts, selects, toYaml } from '@evercert/shared/manifest';
+import { roleToProto } from '@evercert/shared/wire';
+import { certificatesToPem, keyAlgorithms, publicKeyPin } from '@evercert/shared/x509';
+import type { NodePhase } from '../nodes/phase.ts';
+import type { NodeStatusView } from '../nodes/statuses.ts';
+import { layout } from '../state/layout.ts';
+import { nodeFacts } from '../state/model.ts';
+import type {
+  AuthorityRecord,
+  CertificateRecord,
+  ClusterRecord,
+  EventRecord,
+  ManifestRecord,
+  NodeRecord,
+  TokenRecord,
+} from '../state/records.ts';
+
+export function clusterToProto({ name, uid, createdAtMs, policy }: ClusterRecord): Cluster {
+  return { name, uid, createdAt: new Date(createdAtMs), spec: { ...policy } };
+}
+
+/** Zero values stand for defaults. InvalidArgument names the field. */
+export function policyFromProto(spec: ClusterSpec | undefined): ClusterPolicy {
+  const d = defaultClusterPolicy;
+  if (!spec) return d;
+  const lists = (given: string[], fallback: string[]): string[] => (given.length > 0 ? given : fallback);
+  const seconds = (field: string, given: number, fallback: number): number => {
+    if (given < 0 || given > 10 * 365 * 86_400) throw new EvercertError('InvalidArgument', `${field}: expected 1 second to 10 years`);
+    return given || fallback;
+  };
+  return {
+    keyAlgorithm: oneOf(keyAlgorithms, 'key_algorithm', spec.keyAlgorithm, d.keyAlgorithm),
+    layout: oneOf(layouts, 'layout', spec.layout, d.layout),
+    dnsDomain: spec.dnsDomain || d.dnsDomain,
+    serviceCidr: spec.serviceCidr || d.serviceCidr,
+    controlPlaneEndpoint: spec.controlPlaneEndpoint || d.controlPlaneEndpoint,
+    nodeAddressRanges: lists(spec.nodeAddressRanges, d.nodeAddressRanges),
+    allowedPaths: lists(spec.allowedPaths, d.allowedPaths),
+    leafLifetimeSeconds: seconds('leaf_lifetime_seconds', spec.leafLifetimeSeconds, d.leafLifetimeSeconds),
+    identityLifetimeSeconds: seconds('identity_lifetime_seconds', spec.identityLifetimeSeconds, d.identityLifetimeSeconds),
+    apiServerExtraSans: lists(spec.apiServerExtraSans, d.apiServerExtraSans),
+  };
+}
+
+function oneOf<T extends string>(known: readonly T[], field: string, given: string, fallback: T): T {
+  const found = given === '' ? fallback : known.find((candidate) => candidate === given);
+  if (found === undefined)
+    throw new EvercertError('InvalidArgument', `${field}: expected one of ${known.join(', ')}, not "${given.slice(0, 40)}"`);
+  return found;
+}
+
+export function authorityToProto(authority: AuthorityRecord): CertificateAuthority {
+  const der = Buffer.from(authority.certificate, 'base64');
+  return {
+    cluster: authority.cluster === layout.controlScope ? '' : authority.cluster,
+    name: authority.name,
+    serial: authority.serial,
+    keyAlgorithm: authority.keyAlgorithm,
+    notBefore: new Date(authority.notBeforeMs),
+    notAfter: new Date(authority.notAfterMs),
+    publicKeyPin: publicKeyPin(der),
+    certificatePem: certificatesToPem([der]),
+    bundleVersion: authority.bundleVersion,
+  };
+}
+
+export function nodeToProto(
+  node: NodeRecord,
+  { phase, message }: { phase: NodePhase; message: string },
+  status: NodeStatusView | undefined,
+): Node {
+  const { addresses, dnsNames } = nodeFacts(node);
+  return {
+    cluster: node.cluster,
+    name: node.name,
+    role: roleToProto(node.role),
+    labels: node.labels,
+    addresses,
+    dnsNames,
+    createdAt: new Date(node.createdAtMs),
+    status: {
+      phase,
+      message,
+      lastSeenAt: status && new Date(status.lastSeenAtMs),
+      agentVersion: status?.agentVersion ?? '',
+      identitySerial: node.identitySerials[0] ?? '',
+      identityNotAfter: node.identityNotAfterMs > 0 ? new Date(node.identityNotAfterMs) : undefined,
+      certificates: status?.report?.certificates ?? [],
+      appliedRevision: status?.report?.appliedRevision ?? '',
+      bundles: status?.report?.bundles ?? [],
+      keyPairs: status?.report?.keyPairs ?? [],
+    },
+  };
+}
+
+export function certificateToProto(record: CertificateRecord, current: boolean): Certificate {
+  return {
+    cluster: record.cluster,
+    node: record.node,
+    name: record.name,
+    issuer: record.issuer,
+    serial: record.serial,
+    subject: [`CN=${record.commonName}`, ...record.organizations.map((o) => `O=${o}`)].join(','),
+    dnsNames: record.dnsNames,
+    ipAddresses: record.ipAddresses,
+    usages: record.usages,
+    keyAlgorithm: record.keyAlgorithm,
+    issuedAt: new Date(record.issuedAtMs),
+    notBefore: new Date(record.notBeforeMs),
+    notAfter: new Date(record.notAfterMs),
+    current,
+    certificatePem: certificatesToPem([Buffer.from(record.certificate, 'base64')]),
+    reason: record.reason,
+  };
+}
+
+export function tokenToProto(token: TokenRecord): Token {
+  return {
+    id: token.id,
+    cluster: token.cluster,
+    role: roleToProto(token.role),
+    nodeName: token.nodeName,
+    createdAt: new Date(token.createdAtMs),
+    expiresAt: new Date(token.expiresAtMs),
+    maxUses: token.maxUses,
+    uses: token.uses,
+    description: token.description,
+    labels: token.labels,
+  };
+}
+
+export function manifestToProto({ cluster, manifest, generation, updatedAtMs }: ManifestRecord, nodes: NodeRecord[]): Manifest {
+  return {
+    cluster,
+    kind: manifest.kind,
+    name: manifest.metadata.name,
+    generation,
+    updatedAt: new Date(updatedAtMs),
+    yaml: toYaml(manifest),
+    nodes: nodes.filter((node) => selects(manifest.spec.selector, nodeFacts(node))).map(({ name }) => name),
+    issuer: 'issuer' in manifest.spec ? manifest.spec.issuer : '',
+  };
+}
+
+export function eventToProto(event: EventRecord): Event {
+  const { timeMs, ...rest } = event;
+  return {
+    id: rest.id,
+    time: new Date(timeMs),
+    cluster: rest.cluster,
+    node: rest.node,
+    actor: rest.actor,
+    reason: rest.reason,
+    type: rest.type,
+    certificate: rest.certificate,
+    serial: rest.serial,
+    message: rest.message,
+    errorCode: rest.errorCode,
+  };
+}

@@ -1,0 +1,134 @@
+import { EvercertError } from '@evercert/shared/errors';
+import { toServiceError } from '@evercert/shared/grpc';
+import type { Logger } from '@evercert/shared/logging';
+import type { handleUnaryCall, Server, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { authorize } from './authorization.ts';
+import { actorOf, type Caller, type Callers } from './callers.ts';
+
+type PeerCertificate = { raw: Buffer; fingerprint256: string };
+
+/** What the four kinds of grpc-js server calls have in common. */
+interface AnyCall {
+  getAuthContext(): { sslPeerCertificate?: object };
+  getPeer(): string;
+  on(event: 'cancelled', listener: () => void): unknown;
+  destroy?(error?: Error): void;
+}
+
+/** A call that the server answers with a stream. */
+interface StreamCall {
+  end(): unknown;
+  destroy(error?: Error): unknown;
+}
+
+export interface CallContext {
+  caller: Caller;
+  /** `address:port` of the connection. */
+  peer: string;
+  /** Aborts when the caller goes away. */
+  signal: AbortSignal;
+  /** Identifies and authorizes the caller again, for streams that outlive an identity. Throws as at the beginning. */
+  recheck(): void;
+}
+
+export type GuardedHandler<Request, Response> = (request: Request, context: CallContext) => Promise<Response>;
+
+/** Puts the authorization table in front of every method of every service, including those of libraries (health, reflection). */
+export class Guard {
+  readonly #callers: Callers;
+  readonly #logger: Logger;
+  readonly #contexts = new WeakMap<object, CallContext>();
+
+  constructor(callers: Callers, logger: Logger) {
+    this.#callers = callers;
+    this.#logger = logger;
+  }
+
+  /** A stand-in for the server that guards what is added to it. */
+  on(server: Server): Pick<Server, 'addService'> {
+    return {
+      addService: (definition: ServiceDefinition, implementation: UntypedServiceImplementation) => {
+        const guarded = Object.entries(definition).map(([name, { path, originalName }]) => {
+          const handler = implementation[name] ?? implementation[originalName ?? ''];
+          if (typeof handler !== 'function') throw new Error(`${path} has no handler`);
+          return [name, this.#guarded(path, handler.bind(implementation) as (...args: unknown[]) => void)];
+        });
+        server.addService(definition, Object.fromEntries(guarded));
+      },
+    };
+  }
+
+  /** A unary method as a promise: what it throws reaches the caller as a typed error, or as "internal error" with the cause in the log. */
+  unary<Request, Response>(handler: GuardedHandler<Request, Response>): handleUnaryCall<Request, Response> {
+    return (call, callback) => {
+      const context = this.contextOf(call);
+      handler(call.request, context).then(
+        (response) => callback(null, response),
+        (error: unknown) => callback(this.failure(error, context)),
+      );
+    };
+  }
+
+  /** A stream whose handler runs until the stream's end. */
+  stream<Call extends StreamCall>(handler: (call: Call, context: CallContext) => Promise<void>): (call: Call) => void {
+    return (call) => {
+      const context = this.contextOf(call);
+      handler(call, context).then(
+        () => call.end(),
+        (error: unknown) => call.destroy(this.failure(error, context)),
+      );
+    };
+  }
+
+  contextOf(call: object): CallContext {
+    const context = this.#contexts.get(call);
+    if (!context) throw new Error('a handler was called without the guard');
+    return context;
+  }
+
+  /** An error as it may leave the process; logs what is ours to mend. */
+  failure(error: unknown, context: Pick<CallContext, 'caller' | 'peer'>): Error {
+    const known = error instanceof EvercertError;
+    const fields = { actor: actorOf(context.caller), peer: context.peer };
+    if (!known || error.code === 'Internal') {
+      this.#logger.error('a call failed', { ...fields, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+    } else {
+      this.#logger.debug('a call was refused', { ...fields, code: error.code, error: error.message });
+    }
+    return Object.assign(new Error(), toServiceError(error));
+  }
+
+  #guarded(path: string, handler: (...args: unknown[]) => void): (call: AnyCall, callback?: (error: Error) => void) => void {
+    return (call, callback) => {
+      const peer = call.getPeer();
+      try {
+        this.#contexts.set(call, this.#admit(path, call, peer));
+      } catch (error) {
+        const refusal = this.failure(error, { caller: { kind: 'anonymous' }, peer });
+        if (callback) callback(refusal);
+        else call.destroy?.(refusal);
+        return;
+      }
+      handler(call, callback);
+    };
+  }
+
+  #admit(path: string, call: AnyCall, peer: string): CallContext {
+    const certificate = call.getAuthContext().sslPeerCertificate as PeerCertificate | undefined;
+    const recheck = (): Caller => {
+      const caller = this.#callers.identify(certificate);
+      authorize(path, caller);
+      return caller;
+    };
+    const caller = recheck();
+    const controller = new AbortController();
+    call.on('cancelled', () => controller.abort());
+    return { caller, peer, signal: controller.signal, recheck };
+  }
+}
+
+/** The caller as a node; the authorization table lets none but nodes come here. */
+export function nodeOf({ caller }: CallContext): Extract<Caller, { kind: 'node' }> {
+  if (caller.kind !== 'node') throw new EvercertError('PermissionDenied', 'only a node may call this');
+  return caller;
+}

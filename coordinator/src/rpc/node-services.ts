@@ -1,0 +1,157 @@
+import type {
+  ConnectRequest,
+  ConnectResponse,
+  EnrollmentServiceServer,
+  EnrollRequest,
+  EnrollResponse,
+  GetKeyPairRequest,
+  GetKeyPairResponse,
+  IssueCertificateRequest,
+  IssueCertificateResponse,
+  NodeServiceServer,
+  RenewIdentityRequest,
+  RenewIdentityResponse,
+} from '@evercert/proto';
+import { EvercertError } from '@evercert/shared/errors';
+import { roleFromProto, roleToProto } from '@evercert/shared/wire';
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type { KeyPairs } from '../clusters/key-pairs.ts';
+import type { NodeIdentities } from '../enrollment/identities.ts';
+import type { EventRecorder } from '../events/recorder.ts';
+import type { DeclaredCertificates } from '../issuance/declared.ts';
+import type { NodeHub, NodeLink } from '../nodes/hub.ts';
+import { type CallContext, type Guard, nodeOf } from './guard.ts';
+
+export interface NodeServicesOptions {
+  guard: Guard;
+  hub: NodeHub;
+  identities: NodeIdentities;
+  declared: DeclaredCertificates;
+  keyPairs: KeyPairs;
+  events: EventRecorder;
+  controlAnchors: () => Buffer[];
+}
+
+/** Messages that wait for a slow agent; beyond, its stream is ended. */
+const maxWaiting = 64;
+
+export function enrollmentService({ guard, identities, events, controlAnchors }: NodeServicesOptions): EnrollmentServiceServer {
+  const enroll = async (request: EnrollRequest, context: CallContext): Promise<EnrollResponse> => {
+    const role = roleFromProto(request.role);
+    try {
+      const { record, node } = await identities.enroll({
+        token: request.token,
+        nodeName: request.nodeName,
+        csr: request.csr,
+        addresses: request.facts?.addresses ?? [],
+        role,
+      });
+      const chain = [Buffer.from(record.certificate, 'base64')];
+      return { chain, trustAnchors: controlAnchors(), cluster: node.cluster, role: roleToProto(node.role) };
+    } catch (error) {
+      if (error instanceof EvercertError && error.code !== 'Overloaded') {
+        const message = `refused to let node "${request.nodeName.slice(0, 63)}" join from ${context.peer}: ${error.message}`;
+        events.record({ actor: 'anonymous', reason: 'JoinRefused', warning: true, errorCode: error.code, message });
+      }
+      throw error;
+    }
+  };
+  return { enroll: guard.unary(enroll) };
+}
+
+export function nodeService({
+  guard,
+  hub,
+  identities,
+  declared,
+  keyPairs,
+  events,
+  controlAnchors,
+}: NodeServicesOptions): NodeServiceServer {
+  const issueCertificate = async (request: IssueCertificateRequest, context: CallContext): Promise<IssueCertificateResponse> => {
+    const { cluster, name: node } = nodeOf(context);
+    try {
+      const record = await declared.issue({ cluster, node, ...request });
+      const chain = [Buffer.from(record.certificate, 'base64')];
+      return { chain, issuedAt: new Date(record.issuedAtMs), notAfter: new Date(record.notAfterMs) };
+    } catch (error) {
+      if (error instanceof EvercertError && !error.retryable) {
+        const certificate = request.name.slice(0, 63);
+        const message = `refused to issue ${certificate}: ${error.message}`;
+        events.record({
+          cluster,
+          node,
+          actor: `node/${cluster}/${node}`,
+          reason: 'IssueRefused',
+          warning: true,
+          certificate,
+          message,
+          errorCode: error.code,
+        });
+      }
+      throw error;
+    }
+  };
+
+  const renewIdentity = async ({ csr }: RenewIdentityRequest, context: CallContext): Promise<RenewIdentityResponse> => {
+    const { cluster, name } = nodeOf(context);
+    const record = await identities.renew(cluster, name, csr);
+    return { chain: [Buffer.from(record.certificate, 'base64')], trustAnchors: controlAnchors() };
+  };
+
+  const getKeyPair = async ({ name }: GetKeyPairRequest, context: CallContext): Promise<GetKeyPairResponse> => {
+    const { cluster, name: node } = nodeOf(context);
+    const pair = await keyPairs.handOut(cluster, node, name);
+    events.record({ cluster, node, actor: `node/${cluster}/${node}`, reason: 'KeyPairSent', message: `sent key pair ${name} to ${node}` });
+    return pair;
+  };
+
+  const connect = async (call: ServerDuplexStream<ConnectRequest, ConnectResponse>, context: CallContext): Promise<void> => {
+    const { cluster, name } = nodeOf(context);
+    const link = streamLink(call, cluster, name, (error) => call.destroy(guard.failure(error, context)));
+    hub.attach(link);
+    try {
+      for await (const message of call as AsyncIterable<ConnectRequest>) {
+        context.recheck();
+        await hub.receive(link, message);
+      }
+    } catch (error) {
+      // An agent that goes away ends its stream in many ways; none of them is a fault of ours.
+      if (!context.signal.aborted && !call.destroyed) throw error;
+    } finally {
+      hub.detach(link);
+    }
+  };
+
+  return {
+    issueCertificate: guard.unary(issueCertificate),
+    renewIdentity: guard.unary(renewIdentity),
+    getKeyPair: guard.unary(getKeyPair),
+    connect: guard.stream(connect),
+  };
+}
+
+function streamLink(
+  call: ServerDuplexStream<ConnectRequest, ConnectResponse>,
+  cluster: string,
+  node: string,
+  fail: (error: EvercertError) => void,
+): NodeLink {
+  let waiting = 0;
+  return {
+    cluster,
+    node,
+    send(message) {
+      if (call.destroyed || call.writableEnded) return;
+      waiting += 1;
+      call.write(message, () => {
+        waiting -= 1;
+      });
+      if (waiting > maxWaiting) fail(new EvercertError('Overloaded', 'the agent reads too slowly', { retryAfterMs: 5000 }));
+    },
+    end(error) {
+      if (error) fail(error);
+      else if (!call.writableEnded) call.end();
+    },
+  };
+}

@@ -1,0 +1,147 @@
+import { ChangeType, type WatchRequest, type WatchResponse } from '@evercert/proto';
+import { EvercertError } from '@evercert/shared/errors';
+import type { ServerWritableStream } from '@grpc/grpc-js';
+import type { NodeStatuses } from '../nodes/statuses.ts';
+import { certificateOf, type Queries } from '../queries/queries.ts';
+import type { Change, Informer } from '../state/informer.ts';
+import { layout } from '../state/layout.ts';
+import type { Model } from '../state/model.ts';
+import { decodeRecord, type EventRecord } from '../state/records.ts';
+import type { Store } from '../store/index.ts';
+import { clusterToProto, eventToProto, manifestToProto, tokenToProto } from './convert.ts';
+import type { CallContext } from './guard.ts';
+
+type WatchObject = NonNullable<WatchResponse['object']>;
+type Send = (type: ChangeType, object?: WatchObject) => void;
+
+/** Changes that wait for a slow reader; beyond, the watch is ended and the reader begins anew. */
+const maxWaiting = 10_000;
+
+export interface WatchSources {
+  store: Store;
+  model: Model;
+  statuses: NodeStatuses;
+  queries: Queries;
+}
+
+const resources = ['clusters', 'nodes', 'certificates', 'manifests', 'tokens', 'events'] as const;
+type Resource = (typeof resources)[number];
+
+/** Sends what is there, then what changes, until the reader goes. */
+export async function watch(
+  call: ServerWritableStream<WatchRequest, WatchResponse>,
+  context: CallContext,
+  sources: WatchSources,
+): Promise<void> {
+  const wanted = new Set(call.request.resources.map(asResource));
+  const { cluster } = call.request;
+  const stops: (() => void)[] = [];
+  const done = new AbortController();
+  context.signal.addEventListener('abort', () => done.abort(), { once: true });
+  let waiting = 0;
+  const send: Send = (type, object) => {
+    if (done.signal.aborted) return;
+    if (waiting++ > maxWaiting) done.abort();
+    call.write({ type, object }, () => {
+      waiting -= 1;
+    });
+  };
+  try {
+    const { model } = sources;
+    if (wanted.has('clusters')) {
+      stops.push(follow(model.clusters, '', send, (c) => ({ $case: 'cluster', value: clusterToProto(c) })));
+    }
+    if (wanted.has('nodes')) stops.push(...followNodes(sources, cluster, send));
+    if (wanted.has('manifests')) {
+      stops.push(
+        follow(model.manifests, cluster, send, (m) => ({ $case: 'manifest', value: manifestToProto(m, model.nodesOf(m.cluster)) })),
+      );
+    }
+    if (wanted.has('tokens')) {
+      stops.push(
+        follow(
+          model.tokens,
+          '',
+          send,
+          (t) => ({ $case: 'token', value: tokenToProto(t) }),
+          (t) => cluster === '' || t.cluster === cluster,
+        ),
+      );
+    }
+    if (wanted.has('certificates')) {
+      const { items } = await sources.queries.certificates(
+        { cluster, node: '', name: '', serial: '', includeSuperseded: false },
+        { size: 1000, token: '' },
+      );
+      for (const value of items) send(ChangeType.ADDED, { $case: 'certificate', value });
+    }
+    if (wanted.has('events')) {
+      const { items } = await sources.queries.events({ cluster, node: '', certificate: '', reason: '' }, { size: 100, token: '' });
+      for (const value of items.reverse()) send(ChangeType.ADDED, { $case: 'event', value });
+    }
+    send(ChangeType.SYNCED);
+    await Promise.all([
+      wanted.has('certificates') &&
+        followStore(sources.store, cluster ? layout.certificatesOf(cluster) : layout.certificates, done.signal, (entry) =>
+          send(ChangeType.ADDED, { $case: 'certificate', value: certificateOf(entry) }),
+        ),
+      wanted.has('events') &&
+        followStore(sources.store, cluster ? layout.eventsOf(cluster) : layout.events, done.signal, ({ key, value }) =>
+          send(ChangeType.ADDED, { $case: 'event', value: eventToProto(decodeRecord<EventRecord>(key, value)) }),
+        ),
+      new Promise((resolve) => done.signal.addEventListener('abort', resolve, { once: true })),
+    ]);
+    if (!context.signal.aborted)
+      throw new EvercertError('Overloaded', 'the reader is too slow: begin the watch anew', { retryAfterMs: 1000 });
+  } finally {
+    done.abort();
+    for (const stop of stops) stop();
+  }
+}
+
+function asResource(name: string): Resource {
+  const found = resources.find((resource) => resource === name);
+  if (!found) throw new EvercertError('InvalidArgument', `resources: expected some of ${resources.join(', ')}, not "${name.slice(0, 40)}"`);
+  return found;
+}
+
+function follow<T extends object>(
+  informer: Informer<T>,
+  cluster: string,
+  send: Send,
+  convert: (record: T) => WatchObject,
+  matches: (record: T) => boolean = () => true,
+): () => void {
+  const prefix = cluster === '' ? informer.prefix : `${informer.prefix}${cluster}/`;
+  for (const record of informer.list(prefix)) if (matches(record)) send(ChangeType.ADDED, convert(record));
+  return informer.subscribe((change: Change<T>) => {
+    if (!change.key.startsWith(prefix)) return;
+    if (change.type === 'delete') {
+      if (matches(change.previous)) send(ChangeType.DELETED, convert(change.previous));
+    } else if (matches(change.record)) {
+      send(change.previous ? ChangeType.MODIFIED : ChangeType.ADDED, convert(change.record));
+    }
+  });
+}
+
+/** A node changes with its record and with its reports. */
+function followNodes({ model, statuses, queries }: WatchSources, cluster: string, send: Send): (() => void)[] {
+  return [
+    follow(model.nodes, cluster, send, (node) => ({ $case: 'node', value: queries.node(node) })),
+    statuses.subscribe((ofCluster, name) => {
+      const record = model.node(ofCluster, name);
+      if (record && (cluster === '' || ofCluster === cluster)) send(ChangeType.MODIFIED, { $case: 'node', value: queries.node(record) });
+    }),
+  ];
+}
+
+async function followStore(
+  store: Store,
+  prefix: string,
+  signal: AbortSignal,
+  put: (entry: { key: string; value: Uint8Array } & Parameters<typeof certificateOf>[0]) => void,
+): Promise<void> {
+  for await (const batch of store.watch({ prefix, signal })) {
+    for (const { entry } of batch) if (entry) put(entry);
+  }
+}

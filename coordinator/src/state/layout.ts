@@ -1,0 +1,42 @@
+/** Where each record lives in the store. Names are RFC 1123 labels and can hold no slash, so that a prefix never reaches into a neighbour. */
+const root = '/evercert/v1';
+
+export const layout = {
+  /** Clusters cannot be called this: it stands for what belongs to no cluster. */
+  controlScope: '_control',
+
+  controlCa: `${root}/control-ca`,
+  clusters: `${root}/clusters/`,
+  cluster: (name: string) => `${root}/clusters/${name}`,
+  authorities: `${root}/cas/`,
+  authority: (cluster: string, name: string) => `${root}/cas/${cluster}/${name}`,
+  manifests: `${root}/manifests/`,
+  manifest: (cluster: string, kind: string, name: string) => `${root}/manifests/${cluster}/${kind}/${name}`,
+  keyPairs: `${root}/key-pairs/`,
+  keyPair: (cluster: string, name: string) => `${root}/key-pairs/${cluster}/${name}`,
+  nodes: `${root}/nodes/`,
+  node: (cluster: string, name: string) => `${root}/nodes/${cluster}/${name}`,
+  nodeStatuses: `${root}/node-status/`,
+  nodeStatus: (cluster: string, name: string) => `${root}/node-status/${cluster}/${name}`,
+  /** Who holds an address: one node of a cluster at most. */
+  address: (cluster: string, address: string) => `${root}/addresses/${cluster}/${address}`,
+  addresses: (cluster: string) => `${root}/addresses/${cluster}/`,
+  tokens: `${root}/tokens/`,
+  token: (id: string) => `${root}/tokens/${id}`,
+  certificates: `${root}/certificates/`,
+  certificatesOf: (cluster: string) => `${root}/certificates/${cluster}/`,
+  certificate: (cluster: string, serial: string) => `${root}/certificates/${cluster}/${serial}`,
+  /** Which certificate a public key belongs to: makes issue idempotent, and keeps keys from being used twice. */
+  publicKey: (spkiSha256: string) => `${root}/public-keys/${spkiSha256}`,
+  /** The newest certificate of each node and name. */
+  currents: (cluster: string, node?: string) => `${root}/current/${cluster}/${node === undefined ? '' : `${node}/`}`,
+  current: (cluster: string, node: string, name: string) => `${root}/current/${cluster}/${node}/${name}`,
+  events: `${root}/events/`,
+  eventsOf: (cluster: string) => `${root}/events/${cluster}/`,
+  event: (cluster: string, id: string) => `${root}/events/${cluster}/${id}`,
+} as const;
+
+/** The last parts of a key, after a prefix: `['demo', 'cp-1']` of `…/nodes/demo/cp-1`. */
+export function partsAfter(prefix: string, key: string): string[] {
+  return key.slice(prefix.length).split('/');
+}

@@ -1,0 +1,68 @@
+import type { Logger } from '@evercert/shared/logging';
+import type { Manifest, NodeFacts } from '@evercert/shared/manifest';
+import type { Store } from '../store/index.ts';
+import { Informer } from './informer.ts';
+import { layout } from './layout.ts';
+import type { AuthorityRecord, ClusterRecord, KeyPairRecord, ManifestRecord, NodeRecord, TokenRecord } from './records.ts';
+
+/** Everything that decisions read, in memory. Certificates and events are too many: those are read from the store. */
+export class Model {
+  readonly clusters: Informer<ClusterRecord>;
+  readonly authorities: Informer<AuthorityRecord>;
+  readonly manifests: Informer<ManifestRecord>;
+  readonly keyPairs: Informer<KeyPairRecord>;
+  readonly nodes: Informer<NodeRecord>;
+  readonly tokens: Informer<TokenRecord>;
+
+  constructor(store: Store, logger: Logger) {
+    this.clusters = new Informer(store, layout.clusters, logger);
+    this.authorities = new Informer(store, layout.authorities, logger);
+    this.manifests = new Informer(store, layout.manifests, logger);
+    this.keyPairs = new Informer(store, layout.keyPairs, logger);
+    this.nodes = new Informer(store, layout.nodes, logger);
+    this.tokens = new Informer(store, layout.tokens, logger);
+  }
+
+  async start(): Promise<void> {
+    await Promise.all(this.#all().map((informer) => informer.start()));
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#all().map((informer) => informer.stop()));
+  }
+
+  cluster(name: string): ClusterRecord | undefined {
+    return this.clusters.get(layout.cluster(name))?.record;
+  }
+
+  node(cluster: string, name: string): NodeRecord | undefined {
+    return this.nodes.get(layout.node(cluster, name))?.record;
+  }
+
+  nodesOf(cluster: string): NodeRecord[] {
+    return this.nodes.list(layout.node(cluster, ''));
+  }
+
+  manifestsOf(cluster: string): Manifest[] {
+    return this.manifests.list(`${layout.manifests}${cluster}/`).map(({ manifest }) => manifest);
+  }
+
+  authority(cluster: string, name: string): AuthorityRecord | undefined {
+    return this.authorities.get(layout.authority(cluster, name))?.record;
+  }
+
+  #all(): Informer<object>[] {
+    return [this.clusters, this.authorities, this.manifests, this.keyPairs, this.nodes, this.tokens] as unknown as Informer<object>[];
+  }
+}
+
+/** What manifests see of a node. Registered addresses come first: the first of all is the advertise address. */
+export function nodeFacts(node: NodeRecord): NodeFacts {
+  return {
+    name: node.name,
+    role: node.role,
+    labels: node.labels,
+    addresses: [...new Set([...node.registeredAddresses, ...node.claimedAddresses])],
+    dnsNames: node.dnsNames,
+  };
+}

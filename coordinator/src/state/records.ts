@@ -1,0 +1,168 @@
+/** What the store holds, as JSON. Each record carries `v`, the version of its form; a reader of a newer version converts older ones here. */
+
+import { EvercertError } from '@evercert/shared/errors';
+import type { CertificateManifest, ClusterPolicy, KeyPairManifest, RoleName, TrustBundleManifest } from '@evercert/shared/manifest';
+import type { KeyAlgorithm, Usage } from '@evercert/shared/x509';
+
+export interface ClusterRecord {
+  name: string;
+  uid: string;
+  createdAtMs: number;
+  policy: ClusterPolicy;
+}
+
+export interface AuthorityRecord {
+  /** `_control` for the control CA. */
+  cluster: string;
+  name: string;
+  /** Id of the signing key in the key provider. */
+  keyId: string;
+  keyAlgorithm: KeyAlgorithm;
+  serial: string;
+  /** DER, base64. */
+  certificate: string;
+  notBeforeMs: number;
+  notAfterMs: number;
+  /** All that nodes must trust, DER, base64; holds two during a rotation. */
+  bundle: string[];
+  bundleVersion: number;
+}
+
+export interface ManifestRecord {
+  cluster: string;
+  manifest: CertificateManifest | TrustBundleManifest | KeyPairManifest;
+  generation: number;
+  updatedAtMs: number;
+}
+
+export interface KeyPairRecord {
+  cluster: string;
+  name: string;
+  keyId: string;
+  version: string;
+  publicKeyPem: string;
+}
+
+export interface NodeRecord {
+  cluster: string;
+  name: string;
+  role: RoleName;
+  labels: Record<string, string>;
+  /** By an admin: in a Node manifest or with a token. */
+  registeredAddresses: string[];
+  /** Brought by the node, from an allowed range. */
+  claimedAddresses: string[];
+  dnsNames: string[];
+  createdAtMs: number;
+  /** Serials of the identities that are accepted, newest first. Empty: registered, but it has not joined. */
+  identitySerials: string[];
+  identityNotAfterMs: number;
+  /** Certificates issued before this time are to be renewed now; by name, `*` for all. */
+  renewIfIssuedBeforeMs: Record<string, number>;
+}
+
+/** What was last heard of a node; everything but `lastSeenAtMs` is written when it changes. */
+export interface NodeStatusRecord {
+  cluster: string;
+  name: string;
+  lastSeenAtMs: number;
+  agentVersion: string;
+  /** StatusReport of evercert.v1, protobuf, base64. */
+  report: string;
+}
+
+export interface TokenRecord {
+  id: string;
+  /** SHA-256 of salt and secret, hexadecimal; the secret itself is not kept. */
+  secretHash: string;
+  salt: string;
+  cluster: string;
+  role: RoleName;
+  nodeName: string;
+  createdAtMs: number;
+  expiresAtMs: number;
+  /** 0: unlimited. */
+  maxUses: number;
+  uses: number;
+  description: string;
+  labels: Record<string, string>;
+  addresses: string[];
+  dnsNames: string[];
+}
+
+export interface CertificateRecord {
+  cluster: string;
+  node: string;
+  name: string;
+  issuer: string;
+  serial: string;
+  commonName: string;
+  organizations: string[];
+  dnsNames: string[];
+  ipAddresses: string[];
+  uris: string[];
+  usages: Usage[];
+  keyAlgorithm: KeyAlgorithm;
+  spkiSha256: string;
+  specHash: string;
+  /** The coordinator's clock at issue; notBefore is backdated from it. */
+  issuedAtMs: number;
+  notBeforeMs: number;
+  notAfterMs: number;
+  reason: string;
+  /** DER, base64. */
+  certificate: string;
+  /** For an identity that a token brought: the token's id. */
+  tokenId?: string;
+}
+
+export interface PublicKeyRecord {
+  cluster: string;
+  node: string;
+  name: string;
+  serial: string;
+}
+
+export interface CurrentRecord {
+  serial: string;
+  specHash: string;
+  issuedAtMs: number;
+  notAfterMs: number;
+}
+
+export interface EventRecord {
+  id: string;
+  timeMs: number;
+  cluster: string;
+  node: string;
+  actor: string;
+  reason: string;
+  type: 'Normal' | 'Warning';
+  certificate: string;
+  serial: string;
+  message: string;
+  errorCode: string;
+}
+
+const version = 1;
+
+export function encodeRecord<T extends object>(record: T): Buffer {
+  return Buffer.from(JSON.stringify({ v: version, ...record }));
+}
+
+/** DataLoss: the value is not a record, or one of a newer version. */
+export function decodeRecord<T extends object>(key: string, value: Uint8Array): T {
+  let parsed: { v?: unknown };
+  try {
+    parsed = JSON.parse(Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString());
+  } catch (error) {
+    throw new EvercertError('DataLoss', `the store's record ${key} is damaged: restore it from a backup`, { cause: error });
+  }
+  if (parsed.v !== version) {
+    throw new EvercertError(
+      'DataLoss',
+      `the store's record ${key} has version ${String(parsed.v)}, this coordinator reads version ${version}: upgrade the coordinator`,
+    );
+  }
+  return parsed as T;
+}
