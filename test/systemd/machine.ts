@@ -63,7 +63,8 @@ export class Machine {
   }
 
   tryRun(...command: string[]): Promise<RunResult> {
-    return run('nsenter', ['-t', this.#initPid, '-m', '-p', '-u', '-i', '-n', '-C', '--', ...command]);
+    const environment = ['env', '-i', 'PATH=/usr/sbin:/usr/bin:/sbin:/bin', 'HOME=/root', 'LANG=C.UTF-8'];
+    return run('nsenter', ['-t', this.#initPid, '-m', '-p', '-u', '-i', '-n', '-C', '--', ...environment, ...command]);
   }
 
   /** Runs a command inside as root; rejects with its output when it fails. Returns its standard output. */
