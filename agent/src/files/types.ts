@@ -39,16 +39,7 @@ export interface InstalledPair extends PairMeta {
 /** What is wrong with one file, by its path. */
 export interface FileFault {
   path: string;
-  reason:
-    | 'Missing'
-    | 'Truncated'
-    | 'Foreign'
-    | 'WrongMode'
-    | 'WrongOwner'
-    | 'NotAFile'
-    | 'SymlinkOutside'
-    | 'Unreadable'
-    | 'ParentMissing';
+  reason: 'Missing' | 'Truncated' | 'Foreign' | 'WrongMode' | 'WrongOwner' | 'NotAFile' | 'SymlinkOutside' | 'Unreadable' | 'ParentMissing';
   message: string;
 }
 

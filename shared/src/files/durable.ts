@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, readdir, rename, symlink, unlink } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, symlink, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, toFileError } from './errors.ts';
 
@@ -11,14 +11,15 @@ export interface DurableFileOptions {
   gid?: number;
 }
 
-const temporaryName = /^\..+\.\d+-\d+\.evercert-tmp$/;
-const underWay = new Set<string>();
+const temporaryName = /^\..+\.([0-9a-z]+-[0-9a-z]+)-\d+\.evercert-tmp$/;
+/** Tells this process's temporary files from those of one before it, even where the process number is the same (1 in every container). */
+const processMark = `${process.pid.toString(36)}-${Math.floor(performance.timeOrigin).toString(36)}`;
 let counter = 0;
 
-/** A hidden name beside `path` that no other writer of this process uses now. Left behind by a crash, `sweepTemporaries` takes it away. */
+/** A hidden name beside `path` that nobody else uses. Left behind by a crash, `sweepTemporaries` of the next process takes it away. */
 export function temporaryPath(path: string): string {
   counter += 1;
-  return join(dirname(path), `.${basename(path)}.${process.pid}-${counter}.evercert-tmp`);
+  return join(dirname(path), `.${basename(path)}.${processMark}-${counter}.evercert-tmp`);
 }
 
 /**
@@ -56,13 +57,8 @@ export async function setAttributes(file: FileHandle, options: DurableFileOption
  */
 export async function writeFileDurable(path: string, data: string | Uint8Array, options: DurableFileOptions): Promise<void> {
   const temporary = temporaryPath(path);
-  underWay.add(temporary);
-  try {
-    await createFileDurable(temporary, data, options);
-    await renameOver(temporary, path);
-  } finally {
-    underWay.delete(temporary);
-  }
+  await createFileDurable(temporary, data, options);
+  await renameOver(temporary, path);
   await syncDirectory(dirname(path));
 }
 
@@ -72,14 +68,11 @@ export async function writeFileDurable(path: string, data: string | Uint8Array, 
  */
 export async function replaceSymlinkDurable(path: string, target: string): Promise<void> {
   const temporary = temporaryPath(path);
-  underWay.add(temporary);
   try {
     await symlink(target, temporary);
     await renameOver(temporary, path);
   } catch (error) {
     throw toFileError(error, 'link', path);
-  } finally {
-    underWay.delete(temporary);
   }
   await syncDirectory(dirname(path));
 }
@@ -118,7 +111,7 @@ export async function removeIfThere(path: string): Promise<boolean> {
   }
 }
 
-/** Removes temporary files that a crashed writer left in a folder; what this process is writing now stays. Returns the paths that went. */
+/** Removes temporary files that an earlier process left in a folder; those of this one stay, they may be in use. Returns the paths that went. */
 export async function sweepTemporaries(folder: string): Promise<string[]> {
   let names: string[];
   try {
@@ -130,7 +123,7 @@ export async function sweepTemporaries(folder: string): Promise<string[]> {
   const swept: string[] = [];
   for (const name of names.filter((name) => temporaryName.test(name))) {
     const path = join(folder, name);
-    if (underWay.has(path) || (await lstat(path)).isDirectory()) continue;
+    if (temporaryName.exec(name)?.[1] === processMark) continue;
     if (await removeIfThere(path)) swept.push(path);
   }
   return swept;

@@ -1,0 +1,7 @@
+export { type CertificateFilesOptions, createCertificateFiles } from './certificate-files.ts';
+export { underRoot } from './paths.ts';
+export type { PairStrategy } from './placement.ts';
+export { createPlainFiles, type PlainFilesOptions } from './plain-files.ts';
+export { pairFaultPoints } from './points.ts';
+export type * from './types.ts';
+export { type PathWatcher, type WatchPathsOptions, watchPaths } from './watch.ts';
