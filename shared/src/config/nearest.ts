@@ -8,7 +8,7 @@ export function nearest(word: string, known: Iterable<string>): string | undefin
   for (const candidate of known) {
     if (candidate.length > maxLength) continue;
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
-    if (distance <= tolerance(word, candidate) && (best === undefined || distance < best.distance)) best = { word: candidate, distance };
+    if ((distance <= tolerance(word, candidate) || isBeginning(word, candidate)) && (best === undefined || distance < best.distance)) best = { word: candidate, distance };
   }
   return best?.word;
 }
@@ -22,6 +22,12 @@ export function didYouMean(word: string, known: Iterable<string>): string {
 function tolerance(word: string, candidate: string): number {
   const longest = Math.max(word.length, candidate.length);
   return longest <= 3 ? 1 : Math.max(2, Math.floor(longest / 3));
+}
+
+/** One word goes on where the other ends, as in `lifetimeSeconds` for `lifetime`. */
+function isBeginning(a: string, b: string): boolean {
+  const [short, long] = a.length < b.length ? [a, b] : [b, a];
+  return short.length >= 4 && long.toLowerCase().startsWith(short.toLowerCase());
 }
 
 /** Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours each count one. */

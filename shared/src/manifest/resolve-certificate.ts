@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { canonicalAddress, dnsNameFault, type Path, parseHostPort } from '../config/index.ts';
 import { manifestLimits as limits } from './limits.ts';
 import { resolveReload } from './resolve-reload.ts';
-import type { Scope } from './scope.ts';
+import { type Scope, shown } from './scope.ts';
 import { type CertificateManifest, issuers, type OutputSpec, type ResolvedCertificate } from './types.ts';
 
 type Spec = CertificateManifest['spec'];
@@ -76,12 +76,12 @@ function shortName(scope: Scope, path: Path, name: string): string {
 
 function checkDnsName(item: string): { value: string } | { fault: string } {
   const fault = dnsNameFault(item, { wildcard: true });
-  return fault === undefined ? { value: item.toLowerCase() } : { fault: `${fault}; found "${item}"` };
+  return fault === undefined ? { value: item.toLowerCase() } : { fault };
 }
 
 function checkAddress(item: string): { value: string } | { fault: string } {
   const value = canonicalAddress(item);
-  return value === undefined ? { fault: `expected an IPv4 or IPv6 address, found "${item}"` } : { value };
+  return value === undefined ? { fault: 'expected an IPv4 or IPv6 address' } : { value };
 }
 
 /** Where the YAML form has an output: a pem pair in front stands under `files`, all others under `outputs`. */
@@ -125,7 +125,7 @@ function resolveKubeconfig(scope: Scope, output: Extract<OutputSpec, { type: 'ku
   const before = scope.findings.length;
   const server = scope.text([...path, 'server'], output.server, { url: true });
   if (scope.findings.length === before && !isServerUrl(server)) {
-    scope.refuse([...path, 'server'], `expected https://HOST:PORT, found "${server}"`);
+    scope.refuse([...path, 'server'], `expected https://HOST:PORT, found ${shown(output.server, server)}`);
   }
   const reference = (key: string, template: string): string => scope.reference([...path, key], template);
   return {
@@ -158,7 +158,7 @@ function resolveVerify(scope: Scope, template: string): string {
   if (scope.findings.length > before) return verify;
   const [, target] = /^tls:\/\/(.+)$/.exec(verify) ?? [];
   const port = target === undefined ? undefined : parseHostPort(target)?.port;
-  if (port === undefined || port === 0) scope.refuse(['spec', 'verify'], `expected tls://HOST:PORT, found "${verify}"`);
+  if (port === undefined || port === 0) scope.refuse(['spec', 'verify'], `expected tls://HOST:PORT, found ${shown(template, verify)}`);
   return verify;
 }
 

@@ -52,7 +52,7 @@ export class Scope {
       }
       for (const item of rendered.items) {
         const checked = check(item);
-        if ('fault' in checked) this.refuse([...path, index], checked.fault);
+        if ('fault' in checked) this.refuse([...path, index], `${checked.fault}; found ${shown(template, item)}`);
         else items.add(checked.value);
       }
     }
@@ -77,9 +77,9 @@ export class Scope {
     const before = this.findings.length;
     const path = this.text(field, template);
     if (this.findings.length > before) return path;
-    if (!path.startsWith('/')) this.refuse(field, `expected an absolute path, found "${path}"`);
-    else if (path.endsWith('/')) this.refuse(field, `expected the path of a file, found a folder's: "${path}"`);
-    else if (!isCleanPath(path)) this.refuse(field, `expected a path without "..", "." or "//", found "${path}"`);
+    if (!path.startsWith('/')) this.refuse(field, `expected an absolute path, found ${shown(template, path)}`);
+    else if (path.endsWith('/')) this.refuse(field, `expected the path of a file, found a folder's: ${shown(template, path)}`);
+    else if (!isCleanPath(path)) this.refuse(field, `expected a path without "..", "." or "//", found ${shown(template, path)}`);
     else if (path.length > manifestLimits.pathLength)
       this.refuse(field, `expected a path of at most ${manifestLimits.pathLength} characters`);
     return path;
@@ -106,4 +106,9 @@ export class Scope {
       );
     } else if ((mode & 0o022) !== 0) this.refuse(field, 'only the owner may write the file; expected a mode such as "0644"');
   }
+}
+
+/** A value in a message: as the manifest has it, and what that comes to where it is a template. */
+export function shown(template: string, resolved: string): string {
+  return template === resolved ? `"${resolved}"` : `"${template}" (here "${resolved}")`;
 }
