@@ -1,9 +1,10 @@
 import type { KeyObject } from 'node:crypto';
 import { constants } from 'node:crypto';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
-import { type ChannelCredentials, credentials, ServerCredentials } from '@grpc/grpc-js';
+import { type ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
 import { toEvercertError } from '../errors/index.ts';
 import { certificatesToPem, privateKeyToPem } from '../x509/index.ts';
+import { ContextChannelCredentials } from './channel-credentials.ts';
 
 export interface ServerIdentity {
   /** DER, leaf first. The root belongs at its end: joining agents find the CA that they pinned there. */
@@ -71,7 +72,7 @@ export interface ClientIdentity {
 /** Channel credentials that trust exactly these anchors. InvalidCertificate when chain and key do not fit. */
 export function createClientCredentials({ trustAnchors, chain, privateKey }: ClientIdentity): ChannelCredentials {
   try {
-    return credentials.createFromSecureContext(
+    return new ContextChannelCredentials(
       createSecureContext({
         ca: trustAnchors.map((der) => certificatesToPem([der])),
         ...(chain && privateKey && { cert: certificatesToPem(chain), key: privateKeyToPem(privateKey) }),
