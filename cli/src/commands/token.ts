@@ -1,0 +1,140 @@
+import { type RoleName, roles } from '@evercert/shared/manifest';
+import { roleToProto } from '@evercert/shared/wire';
+import type { Command } from 'commander';
+import { Option } from 'commander';
+import { stringify } from 'yaml';
+import { line } from '../environment.ts';
+import { usageError } from '../errors.ts';
+import { renderObject } from '../output/objects.ts';
+import { type OutputFormat, outputFormats } from '../output/printer.ts';
+import { everything, tokens } from '../resources/index.ts';
+import { showListing } from './listing.ts';
+import { type CommandContext, collect, duration, keyValues, wholeNumber, withSession } from './session.ts';
+
+interface CreateOptions {
+  role: RoleName;
+  nodeName?: string;
+  ttl: string;
+  uses: string;
+  address?: string[];
+  dnsName?: string[];
+  label?: string[];
+  description?: string;
+  printAgentConfig?: boolean;
+  output?: 'json' | 'yaml';
+}
+
+const examples = `
+Examples:
+  # One worker of any name, within a day
+  evercert token create --role worker
+  # A control-plane node whose name and addresses are known, with its agent's configuration
+  evercert token create --role control-plane --node-name cp-1 --address 10.0.0.11 --print-agent-config > agent.yaml
+  # Ten workers of one zone
+  evercert token create --role worker --uses 10 --ttl 2h --label zone=a`;
+
+export function addTokenCommand(program: Command, context: CommandContext): void {
+  const token = program.command('token').description('Create, list and delete the tokens with which nodes join.');
+  addCreate(token, context);
+  token
+    .command('list')
+    .description('List tokens, as "evercert get tokens".')
+    .addOption(new Option('-o, --output <format>', 'output format').choices([...outputFormats]))
+    .action(async (options: { output?: OutputFormat }, command: Command) => {
+      await withSession(command, context.environment, async (session) => {
+        const { cluster } = session;
+        const print = {
+          format: options.output ?? 'table',
+          noHeaders: false,
+          clusters: cluster === '',
+          superseded: false,
+          watchEvents: false,
+        } as const;
+        await showListing(context, session, { resource: tokens, selection: { ...everything, cluster }, labels: [], print });
+      });
+    });
+  token
+    .command('delete')
+    .description('Delete tokens. Nodes that have joined with them keep their identities.')
+    .argument('<id...>', 'the six characters before the dot, or the whole token')
+    .action(async (ids: string[], _options: object, command: Command) => {
+      await withSession(command, context.environment, async ({ api }) => {
+        for (const id of ids.map((text) => text.split('.')[0]!)) {
+          await api.call('deleteToken', { id });
+          line(context.environment.out, `token "${id}" deleted`);
+        }
+      });
+    });
+}
+
+function addCreate(token: Command, context: CommandContext): void {
+  token
+    .command('create')
+    .summary('create a token and print it, this once')
+    .description('Create a token with which a node joins, and print it. It is shown this once: the coordinator keeps its hash only.')
+    .addOption(new Option('--role <role>', 'role of the node that joins').choices([...roles]).makeOptionMandatory())
+    .option('--node-name <name>', 'only for a node of this name')
+    .option('--ttl <duration>', 'how long it can be used, 30 days at most', '24h')
+    .option('--uses <n>', 'how many nodes may join with it; 0: any number', '1')
+    .option('--address <ip>', "address that may stand in the node's certificates; needs --node-name; repeatable", collect)
+    .option('--dns-name <name>', "name that may stand in the node's certificates; needs --node-name; repeatable", collect)
+    .option('--label <key=value>', 'label of the node that joins; repeatable', collect)
+    .option('--description <text>', 'what it is for')
+    .option('--print-agent-config', "print the agent's configuration, with the token in it, instead of the token")
+    .addOption(new Option('-o, --output <format>', 'print token, pin and agent configuration').choices(['json', 'yaml']))
+    .addHelpText('after', examples)
+    .action(async (options: CreateOptions, command: Command) => {
+      const request = {
+        role: roleToProto(options.role),
+        nodeName: options.nodeName ?? '',
+        maxUses: wholeNumber(options.uses, '--uses', 0, 1_000_000),
+        description: options.description ?? '',
+        labels: keyValues(options.label ?? [], '--label'),
+        addresses: options.address ?? [],
+        dnsNames: options.dnsName ?? [],
+      };
+      if (options.nodeName === undefined && request.addresses.length + request.dnsNames.length > 0) {
+        throw usageError('--address and --dns-name register what one node may hold: say which with --node-name');
+      }
+      const lifetime = protoDuration(duration(options.ttl, '--ttl'));
+      await withSession(command, context.environment, async (session) => {
+        const { api } = session;
+        const created = await api.call('createToken', { ...request, cluster: session.requireCluster(), lifetime });
+        const config = await agentConfiguration(
+          session.context.server,
+          created,
+          request.nodeName,
+          async () => (await api.call('getServerInfo', {})).address,
+        );
+        const { out } = context.environment;
+        if (options.output) {
+          const object = {
+            ...(created.info && tokens.object(created.info)),
+            token: created.token,
+            caPin: created.caPin,
+            agentConfig: config,
+          };
+          out(renderObject(object, options.output));
+        } else if (options.printAgentConfig) out(stringify(config));
+        else line(out, created.token);
+      });
+    });
+}
+
+function protoDuration(ms: number): { seconds: number; nanos: number } {
+  return { seconds: Math.floor(ms / 1000), nanos: (ms % 1000) * 1_000_000 };
+}
+
+/** What `evercert-agent --config` needs to join. The coordinator's own word for its address goes before the one that this command used. */
+async function agentConfiguration(
+  server: string,
+  { token, caPin }: { token: string; caPin: string },
+  nodeName: string,
+  advertised: () => Promise<string>,
+): Promise<Record<string, unknown>> {
+  return {
+    coordinator: { endpoints: [(await advertised()) || server], caPins: [caPin] },
+    ...(nodeName !== '' && { node: { name: nodeName } }),
+    token,
+  };
+}

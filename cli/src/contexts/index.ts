@@ -1,0 +1,3 @@
+export { type Context, type ContextsFile, contextsPath, readContexts, writeContexts } from './file.ts';
+export { type ContextMaterial, loadMaterial } from './material.ts';
+export { findContext, type ResolvedContext, resolveContext } from './resolve.ts';

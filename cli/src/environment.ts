@@ -1,0 +1,31 @@
+import type { Clock } from '@evercert/shared/clock';
+import type { AdminApi } from './client.ts';
+import type { ResolvedContext } from './contexts/index.ts';
+
+/** All that a command sees of the world. `main` hands in the process, tests hand in their own. */
+export interface Environment {
+  clock: Clock;
+  env: Readonly<Record<string, string | undefined>>;
+  /** Folder that relative paths are relative to. */
+  cwd: string;
+  homeDir: string;
+  /** Writes to standard output, as it is. */
+  out(text: string): void;
+  /** Writes to standard error, as it is. */
+  err(text: string): void;
+  /** Reads standard input to its end; InvalidArgument beyond `maxBytes`. */
+  readStdin(maxBytes: number): Promise<string>;
+  connect(context: ResolvedContext, options: ConnectOptions): Promise<AdminApi>;
+}
+
+export interface ConnectOptions {
+  /** For each single call, in milliseconds. */
+  requestTimeoutMs: number;
+}
+
+/** A command's outcome: its exit code. Errors are thrown. */
+export type ExitCode = number;
+
+export function line(write: (text: string) => void, text: string): void {
+  write(`${text}\n`);
+}

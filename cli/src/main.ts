@@ -1,0 +1,40 @@
+/** `evercert`: hands the process to the program, and the exit code back. */
+import { homedir } from 'node:os';
+import { systemClock } from '@evercert/shared/clock';
+import { connectAdmin } from './client.ts';
+import { loadMaterial } from './contexts/index.ts';
+import { usageError } from './errors.ts';
+import { runProgram } from './program.ts';
+
+/** A reader that has gone (`evercert get nodes -w | head -1`) ends the command quietly, as SIGPIPE ends others. */
+const brokenPipeExitCode = 0;
+
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(brokenPipeExitCode);
+    throw error;
+  });
+}
+
+async function readStdin(maxBytes: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > maxBytes) throw usageError(`standard input has more than ${maxBytes} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+// The exit code is set rather than exited with, so that what was written to a pipe still gets out.
+process.exitCode = await runProgram(process.argv.slice(2), {
+  clock: systemClock,
+  env: process.env,
+  cwd: process.cwd(),
+  homeDir: homedir(),
+  out: (text) => void process.stdout.write(text),
+  err: (text) => void process.stderr.write(text),
+  readStdin,
+  connect: async (context, options) => connectAdmin(await loadMaterial(context), options),
+});

@@ -1,0 +1,57 @@
+import type { CertificateAuthority } from '@evercert/proto';
+import { apiVersion } from '@evercert/shared/manifest';
+import type { Description } from '../output/description.ts';
+import { compact } from '../output/objects.ts';
+import { orNone } from '../output/table.ts';
+import { age, expiry, timeWithAge, timeWithExpiry } from '../output/time.ts';
+import type { DescribeContext, Resource } from './types.ts';
+
+async function describe(ca: CertificateAuthority, { nowMs }: DescribeContext): Promise<Description> {
+  return [
+    ['Name', ca.name],
+    ['Cluster', ca.cluster],
+    ['Serial', ca.serial],
+    ['Key', ca.keyAlgorithm],
+    ['Not Before', timeWithAge(ca.notBefore, nowMs)],
+    ['Not After', timeWithExpiry(ca.notAfter, nowMs)],
+    ['Public Key Pin', ca.publicKeyPin],
+    ['Bundle Version', String(ca.bundleVersion)],
+    ['Certificate', { text: ca.certificatePem }],
+  ];
+}
+
+export const cas: Resource<CertificateAuthority> = {
+  kind: 'CertificateAuthority',
+  singular: 'ca',
+  plural: 'cas',
+  shortNames: ['certificateauthority', 'certificateauthorities'],
+  columns: [
+    // The control CA belongs to no cluster and is always listed.
+    { header: 'CLUSTER', value: (ca) => orNone(ca.cluster) },
+    { header: 'NAME', value: (ca) => ca.name },
+    { header: 'KEY-ALGORITHM', value: (ca) => ca.keyAlgorithm },
+    { header: 'BUNDLE', value: (ca) => String(ca.bundleVersion) },
+    { header: 'AGE', value: (ca, nowMs) => age(ca.notBefore, nowMs) },
+    { header: 'EXPIRES', value: (ca, nowMs) => expiry(ca.notAfter, nowMs) },
+    { header: 'SERIAL', show: 'wide', value: (ca) => ca.serial },
+    { header: 'PIN', show: 'wide', value: (ca) => ca.publicKeyPin },
+  ],
+  name: (ca) => ca.name,
+  cluster: (ca) => ca.cluster,
+  list: async (api, { cluster }) => (await api.call('listCertificateAuthorities', { cluster })).certificateAuthorities,
+  object: (ca) => ({
+    apiVersion,
+    kind: 'CertificateAuthority',
+    metadata: { name: ca.name, ...compact({ cluster: ca.cluster }) },
+    spec: compact({ keyAlgorithm: ca.keyAlgorithm }),
+    status: compact({
+      serial: ca.serial,
+      notBefore: ca.notBefore,
+      notAfter: ca.notAfter,
+      publicKeyPin: ca.publicKeyPin,
+      bundleVersion: ca.bundleVersion,
+      certificate: ca.certificatePem,
+    }),
+  }),
+  describe,
+};

@@ -1,0 +1,137 @@
+import type { Certificate } from '@evercert/proto';
+import { apiVersion } from '@evercert/shared/manifest';
+import type { AdminApi } from '../client.ts';
+import type { Description } from '../output/description.ts';
+import { compact } from '../output/objects.ts';
+import { list as listText, orNone } from '../output/table.ts';
+import { age, expiry, timeWithAge, timeWithExpiry } from '../output/time.ts';
+import { lastEvents } from './event.ts';
+import { allPages } from './paging.ts';
+import { type DescribeContext, everything, type Resource, type Selection } from './types.ts';
+
+const pageSize = 1000;
+
+/** `NODE/NAME`, or a serial number in hexadecimal with or without colons. */
+function parseName(text: string): { node: string; name: string; serial: string } {
+  const slash = text.indexOf('/');
+  if (slash >= 0) return { node: text.slice(0, slash), name: text.slice(slash + 1), serial: '' };
+  return { node: '', name: '', serial: text.replaceAll(':', '').toLowerCase() };
+}
+
+async function list(api: AdminApi, { cluster, node, names, superseded }: Selection): Promise<Certificate[]> {
+  const only = names.length === 1 ? parseName(names[0]!) : { node: '', name: '', serial: '' };
+  return allPages(async (pageToken) => {
+    const answer = await api.call('listCertificates', {
+      cluster,
+      node: only.node || node,
+      name: only.name,
+      serial: only.serial,
+      // A serial number names one certificate, current or not.
+      includeSuperseded: superseded || names.some((name) => !name.includes('/')),
+      pageSize,
+      pageToken,
+    });
+    return { items: answer.certificates, nextPageToken: answer.nextPageToken };
+  });
+}
+
+const nameOf = (certificate: Certificate): string => `${certificate.node}/${certificate.name}`;
+
+async function describe(certificate: Certificate, { api, nowMs }: DescribeContext): Promise<Description> {
+  const { cluster, node, name } = certificate;
+  const [{ nodes }, events] = await Promise.all([
+    api.call('listNodes', { cluster, name: node }),
+    lastEvents(api, { ...everything, cluster, node, certificate: name }, nowMs),
+  ]);
+  const status = nodes.find((one) => one.name === node)?.status?.certificates.find((one) => one.name === name);
+  return [
+    ['Name', name],
+    ['Node', node],
+    ['Cluster', cluster],
+    ['Issuer', certificate.issuer],
+    ['Serial', certificate.serial],
+    ['Subject', certificate.subject],
+    ['DNS Names', certificate.dnsNames],
+    ['IP Addresses', certificate.ipAddresses],
+    ['Usages', certificate.usages],
+    ['Key', certificate.keyAlgorithm],
+    ['Issued', timeWithAge(certificate.issuedAt, nowMs)],
+    ['Not Before', timeWithAge(certificate.notBefore, nowMs)],
+    ['Not After', timeWithExpiry(certificate.notAfter, nowMs)],
+    ['Current', certificate.current ? 'yes' : 'no, a newer one has succeeded it'],
+    ['Reason', certificate.reason],
+    ...(status && certificate.current
+      ? ([
+          ['State', status.state],
+          ['Next Renewal', timeWithExpiry(status.nextRenewalAt, nowMs)],
+          ['Last Renewal', timeWithAge(status.lastRenewalAt, nowMs)],
+          ['Issued In All', String(status.issuedTotal)],
+          ['Failures', String(status.failures)],
+          ['Lapses', String(status.lapses)],
+          ['Last Error', [status.lastErrorCode, status.lastError].filter((part) => part !== '').join(': ')],
+          ['Seen Served', status.served],
+        ] as const)
+      : []),
+    ['Events', events],
+  ];
+}
+
+export const certificates: Resource<Certificate> = {
+  kind: 'Certificate',
+  singular: 'certificate',
+  plural: 'certificates',
+  shortNames: ['cert', 'certs'],
+  columns: [
+    { header: 'CLUSTER', show: 'clusters', value: (certificate) => certificate.cluster },
+    { header: 'NODE', value: (certificate) => orNone(certificate.node) },
+    { header: 'NAME', value: (certificate) => certificate.name },
+    { header: 'ISSUER', value: (certificate) => certificate.issuer },
+    { header: 'SERIAL', value: (certificate) => certificate.serial },
+    { header: 'CURRENT', show: 'superseded', value: (certificate) => String(certificate.current) },
+    { header: 'AGE', value: (certificate, nowMs) => age(certificate.issuedAt, nowMs) },
+    { header: 'EXPIRES', value: (certificate, nowMs) => expiry(certificate.notAfter, nowMs) },
+    { header: 'KEY', show: 'wide', value: (certificate) => certificate.keyAlgorithm },
+    { header: 'REASON', show: 'wide', value: (certificate) => orNone(certificate.reason) },
+    { header: 'SUBJECT', show: 'wide', value: (certificate) => certificate.subject },
+    { header: 'SANS', show: 'wide', value: ({ dnsNames, ipAddresses }) => listText([...dnsNames, ...ipAddresses], 4) },
+  ],
+  name: nameOf,
+  cluster: (certificate) => certificate.cluster,
+  answersTo: (certificate, name) => name === nameOf(certificate) || parseName(name).serial === certificate.serial,
+  nodes: (certificate) => [certificate.node],
+  selects: (certificate, { superseded, names }) =>
+    certificate.current || superseded || names.some((name) => parseName(name).serial === certificate.serial),
+  compare: (a, b) =>
+    a.cluster.localeCompare(b.cluster) ||
+    a.node.localeCompare(b.node) ||
+    a.name.localeCompare(b.name) ||
+    (a.issuedAt?.getTime() ?? 0) - (b.issuedAt?.getTime() ?? 0),
+  list,
+  watch: { resource: 'certificates', take: ({ object }) => (object?.$case === 'certificate' ? object.value : undefined) },
+  object: (certificate) => ({
+    apiVersion,
+    kind: 'Certificate',
+    metadata: {
+      name: certificate.name,
+      ...compact({ node: certificate.node, cluster: certificate.cluster, creationTimestamp: certificate.issuedAt }),
+    },
+    spec: compact({
+      issuer: certificate.issuer,
+      subject: certificate.subject,
+      dnsNames: certificate.dnsNames,
+      ipAddresses: certificate.ipAddresses,
+      usages: certificate.usages,
+      keyAlgorithm: certificate.keyAlgorithm,
+    }),
+    status: compact({
+      serial: certificate.serial,
+      current: certificate.current,
+      reason: certificate.reason,
+      issuedAt: certificate.issuedAt,
+      notBefore: certificate.notBefore,
+      notAfter: certificate.notAfter,
+      certificate: certificate.certificatePem,
+    }),
+  }),
+  describe,
+};

@@ -1,0 +1,40 @@
+import type { Manifest } from '@evercert/proto';
+import { type AnyDocument, type FileSpec, type OutputSpec, parseDocuments } from '@evercert/shared/manifest';
+
+/** A file that a manifest declares. Its path may hold templates. */
+export interface DeclaredFile {
+  manifest: string;
+  /** "certificate", "private key", "chain"… */
+  content: string;
+  file: FileSpec;
+}
+
+/** Files of a stored manifest. What cannot be parsed (written by a newer coordinator) declares none that this release knows. */
+export function declaredFiles(manifest: Manifest): DeclaredFile[] {
+  const { documents } = parseDocuments(manifest.yaml, { file: `${manifest.kind}/${manifest.name}` });
+  return documents.flatMap(({ document }) => filesOf(document).map(([content, file]) => ({ manifest: manifest.name, content, file })));
+}
+
+function filesOf(document: AnyDocument): [content: string, file: FileSpec][] {
+  switch (document.kind) {
+    case 'CertificateManifest':
+      return document.spec.outputs.flatMap(filesOfOutput);
+    case 'TrustBundleManifest':
+      return [['trust bundle', document.spec.file]];
+    case 'KeyPairManifest':
+      return [
+        ['private key', document.spec.privateKey],
+        ['public key', document.spec.publicKey],
+      ];
+    default:
+      return [];
+  }
+}
+
+function filesOfOutput(output: OutputSpec): [content: string, file: FileSpec][] {
+  if (output.type !== 'pem') return [[output.type, output.file]];
+  return [
+    ['certificate', output.certificate],
+    ['private key', output.privateKey],
+  ];
+}
