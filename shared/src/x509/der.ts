@@ -1,6 +1,6 @@
 /**
  * A DER writer (X.690, distinguished encoding) for the few structures that Evercert makes. Each function returns one complete element. It writes into Buffers
- * directly, which measured several times faster than building node-forge's trees of binary strings.
+ * directly, which measured 1.7 times as fast as building node-forge's trees of binary strings.
  */
 
 const encoder = new TextEncoder();

@@ -101,7 +101,7 @@ function formatAttribute({ oid: type, value, raw }: NameAttribute): string {
 /** RFC 4514 section 2.4; control characters too, so that no name can forge lines in a log. */
 function escapeValue(value: string): string {
   return value
-    .replace(/[\\,+"<>;=]|^[ #]| $/g, (character) => `\\${character}`)
+    .replace(/[\\,+"<>;]|^[ #]| $/g, (character) => `\\${character}`)
     .replace(/\p{Cc}/gu, (character) => `\\${Buffer.from(character, 'utf8').toString('hex').match(/../g)?.join('\\')}`);
 }
 

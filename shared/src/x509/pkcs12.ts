@@ -29,7 +29,7 @@ export async function createPkcs12(contents: Pkcs12Contents): Promise<Buffer> {
   // The standard's two key derivations encode other characters differently, and tools disagree on them.
   if (!/^[ -~]+$/.test(password))
     throw new EvercertError('InvalidArgument', 'a PKCS#12 password must be one or more printable ASCII characters');
-  if (keyAlgorithmOf(privateKey) === undefined)
+  if (privateKey.type !== 'private' || keyAlgorithmOf(privateKey) === undefined)
     throw new EvercertError('InvalidArgument', 'a PKCS#12 file needs a private key of a listed algorithm');
   if (!pairMatches(leaf, privateKey)) throw new EvercertError('InvalidArgument', 'the private key is not that of the first certificate');
   const allRsa = chain.every((der) => spkiAlgorithm(certificateSpki(der))?.startsWith('rsa'));
