@@ -1,0 +1,332 @@
+/** Puts the parts of the agent together. Everything that reaches out of the process is created here or handed in. */
+import { randomUUID } from 'node:crypto';
+import { hostname, release, type } from 'node:os';
+import type { DesiredState, RenewNow } from '@evercert/proto';
+import type { Clock } from '@evercert/shared/clock';
+import { toEvercertError } from '@evercert/shared/errors';
+import type { Logger } from '@evercert/shared/logging';
+import type { ReloadSpec } from '@evercert/shared/manifest';
+import { version } from '@evercert/shared/version';
+import { Activator } from './activation/activator.ts';
+import { createVerifier } from './activation/verify.ts';
+import { CertificateInspection } from './certificates/inspection.ts';
+import { CertificateManager } from './certificates/manager.ts';
+import { outputPaths } from './certificates/paths.ts';
+import type { AgentConfig } from './config.ts';
+import { Connection } from './connection/connection.ts';
+import { desiredStateFromProto, type Report } from './connection/convert.ts';
+import { readDesiredCache, writeDesiredCache } from './connection/desired-cache.ts';
+import { createEnrollmentApi } from './connection/enrollment.ts';
+import { Reporter } from './connection/reporter.ts';
+import { DesiredApplier } from './desired/applier.ts';
+import { EventQueue } from './events.ts';
+import { createCertificateFiles, createPlainFiles, type PathWatcher, underRoot, watchPaths } from './files/index.ts';
+import { IdentityStore } from './identity/store.ts';
+import { IdentitySupervisor } from './identity/supervisor.ts';
+import { readToken } from './identity/token.ts';
+import { BundleKeeper } from './plain/bundles.ts';
+import { KeyPairKeeper } from './plain/key-pairs.ts';
+import { FileLedger } from './plain/ledger.ts';
+import { createReloader } from './reload/reloader.ts';
+import { shareReloads } from './reload/shared.ts';
+import { Scanner } from './scan.ts';
+import { CounterStore } from './state/counters.ts';
+import { createStateFolder } from './state/folder.ts';
+import { buildStatus } from './status/build.ts';
+import { startStatusServer } from './status/server.ts';
+import type { AgentStatus } from './status/types.ts';
+
+export interface AgentOptions {
+  config: AgentConfig;
+  clock: Clock;
+  /** In [0, 1). */
+  random: () => number;
+  logger: Logger;
+  env: NodeJS.ProcessEnv;
+  pid: number;
+  /** Called once, when the agent does its work: what was known from before is in effect, and the loops run. */
+  onReady: (status: string) => void;
+  /** Called when the one-line summary changes. */
+  onStatus: (status: string) => void;
+}
+
+/** A scan that has not ended for so long means that the agent hangs. */
+const hungScanMs = 90_000;
+
+export class Agent {
+  readonly #options: AgentOptions;
+  readonly #startedAtMs: number;
+  readonly #folder;
+  readonly #events: EventQueue;
+  readonly #counters: CounterStore;
+  readonly #store: IdentityStore;
+  readonly #supervisor: IdentitySupervisor;
+  readonly #connection: Connection;
+  readonly #reporter: Reporter;
+  readonly #files;
+  readonly #certificates: CertificateManager;
+  readonly #activator: Activator;
+  readonly #bundles: BundleKeeper;
+  readonly #keyPairs: KeyPairKeeper;
+  readonly #applier: DesiredApplier;
+  readonly #scanner: Scanner;
+  #watcher: PathWatcher | undefined;
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+    const { config, clock, random, logger, env } = options;
+    const { stateDir, rootDir, pairStrategy } = config;
+    const allowedPaths = [...config.allowedPaths];
+    const onChange = (): void => this.#changed();
+    this.#startedAtMs = clock.nowMs();
+    const folder = createStateFolder(stateDir);
+    this.#folder = folder;
+    const events = new EventQueue({ clock, logger, newId: randomUUID });
+    this.#events = events;
+    this.#counters = new CounterStore({ folder, logger });
+    this.#store = new IdentityStore({ folder, logger, nodeName: config.node.name });
+    this.#files = createCertificateFiles({ stateDir, rootDir, allowedPaths, clock, logger, pairStrategy });
+    const plainFiles = createPlainFiles({ rootDir, allowedPaths, logger });
+    this.#reporter = new Reporter({ clock, random, events, report: () => this.#report() });
+
+    const facts = { hostname: hostname(), addresses: [...config.node.addresses], agentVersion: version, os: `${type()} ${release()}` };
+    const { endpoints, caPins: pins } = config.coordinator;
+    const enrollment = createEnrollmentApi({ endpoints, pins, nodeName: config.node.name, role: config.node.role, facts, clock });
+    this.#connection = new Connection({
+      endpoints,
+      store: this.#store,
+      usableIdentity: () => this.#supervisor.usable(),
+      enrollment,
+      reporter: this.#reporter,
+      hello: () => ({ facts, desiredRevision: this.#applier.appliedRevision }),
+      timeLeftMs: () => this.#certificates.shortestTimeLeftMs(),
+      clock,
+      random,
+      logger: logger.child({ node: config.node.name }),
+      onDesiredState: (state) => void this.#takeDesired(state),
+      onRenewNow: (request) => this.#renewNow(request),
+      onConnected: () => this.#connected(),
+      onIdentityExpired: (serial) => this.#supervisor.expiredByCoordinator(serial),
+      onChange,
+    });
+    const api = this.#connection;
+    this.#supervisor = new IdentitySupervisor({
+      store: this.#store,
+      enrollment,
+      api,
+      readToken: () => readToken(config),
+      nodeName: config.node.name,
+      tokenFile: config.tokenFile,
+      clock,
+      random,
+      logger,
+      events,
+      onIdentity: () => this.#connection.identityChanged(),
+      onChange,
+    });
+
+    const reload = shareReloads(createReloader({ rootDir, clock, logger, env }), clock);
+    this.#activator = new Activator({
+      reload,
+      verify: createVerifier({ clock }),
+      clock,
+      random,
+      logger,
+      events,
+      setServed: (name, serial, served) => this.#certificates.setServed(name, serial, served),
+      setError: (name, error) => this.#certificates.setError(name, 'reload', error),
+      setActivated: (name, serial) => this.#counters.update(name, { activatedSerial: serial }),
+    });
+    this.#certificates = new CertificateManager({
+      files: this.#files,
+      api,
+      clock,
+      random,
+      logger,
+      events,
+      counters: this.#counters,
+      activate: (certificate, pair) => this.#activator.activate(certificate, pair),
+      deactivate: (name) => this.#activator.forget(name),
+      onChange,
+    });
+    const reloadNow = (name: string, spec: ReloadSpec): void => void this.#reloadFor(name, () => reload(spec));
+    const ledger = (fileName: string): FileLedger => new FileLedger({ folder, fileName, files: plainFiles, logger });
+    this.#bundles = new BundleKeeper({ files: plainFiles, ledger: ledger('bundles.json'), events, logger, reload: reloadNow, onChange });
+    this.#keyPairs = new KeyPairKeeper({
+      api,
+      files: plainFiles,
+      folder,
+      ledger: ledger('key-pairs.json'),
+      events,
+      logger,
+      clock,
+      random,
+      reload: reloadNow,
+      onChange,
+    });
+    this.#applier = new DesiredApplier({
+      bundles: this.#bundles,
+      keyPairs: this.#keyPairs,
+      certificates: this.#certificates,
+      saveTrustAnchors: (anchors) => this.#store.saveTrustAnchors(anchors),
+      events,
+      logger,
+      onChange,
+    });
+    const inspection = new CertificateInspection({
+      certificates: this.#certificates,
+      files: this.#files,
+      events,
+      onRestored: (certificate, pair) => this.#activator.recheck(certificate, pair),
+    });
+    const targets = [inspection, this.#bundles, this.#keyPairs, { scan: () => this.#scanIdentity() }, { scan: () => this.#glance() }];
+    this.#scanner = new Scanner({ targets, intervalMs: config.scanInterval, clock, logger });
+  }
+
+  /** Runs until the signal aborts, then stops within a few seconds. Errors: what keeps the agent from starting at all (state folder, status socket). */
+  async run(signal: AbortSignal): Promise<void> {
+    const { config, clock, logger, onReady } = this.#options;
+    const status = await startStatusServer(config.statusSocket, () => this.status());
+    try {
+      await this.#recover();
+      this.#watcher = await watchPaths({ paths: () => this.#watchedPaths(), onChange: () => this.#scanner.request(), logger, clock });
+      this.#scanner.start();
+      this.#events.onEvent(() => this.#reporter.flush());
+      onReady(this.#summary());
+      await Promise.all([this.#supervisor.run(signal), this.#connection.run(signal)]);
+    } finally {
+      await this.#stop();
+      await status.close();
+    }
+  }
+
+  /** Looks at all files now. */
+  scan(): void {
+    this.#certificates.tick();
+    this.#scanner.request();
+  }
+
+  /** False when the agent's work stands still. */
+  alive(): boolean {
+    return this.#scanner.idleMs() < Math.max(hungScanMs, 3 * this.#options.config.scanInterval);
+  }
+
+  status(): AgentStatus {
+    return buildStatus({
+      pid: this.#options.pid,
+      startedAtMs: this.#startedAtMs,
+      identity: this.#supervisor.snapshot(),
+      connection: this.#connection.snapshot(),
+      report: this.#report(),
+      events: { waiting: this.#events.size, dropped: this.#events.dropped },
+    });
+  }
+
+  /** Brings back what an earlier run left: interrupted installations, the identity, the desired state. */
+  async #recover(): Promise<void> {
+    const { logger } = this.#options;
+    for (const line of await this.#files.recover()) logger.info('An interrupted installation was brought to its end', { did: line });
+    await this.#counters.load();
+    await this.#store.load();
+    const cached = await readDesiredCache(this.#folder, logger);
+    if (cached) await this.#applier.apply(desiredStateFromProto(cached));
+  }
+
+  async #stop(): Promise<void> {
+    await this.#watcher?.close();
+    await this.#scanner.stop();
+    this.#reporter.detach();
+    this.#keyPairs.stop();
+    await Promise.all([this.#certificates.stop(), this.#activator.stop()]);
+    await this.#counters.flush();
+  }
+
+  async #takeDesired(state: DesiredState): Promise<void> {
+    const { logger } = this.#options;
+    try {
+      await writeDesiredCache(this.#folder, state);
+    } catch (caught) {
+      const error = toEvercertError(caught);
+      logger.error('The desired state could not be cached; it is in effect until the agent stops', {
+        code: error.code,
+        error: error.message,
+      });
+    }
+    await this.#applier.apply(desiredStateFromProto(state));
+    await this.#watcher?.update();
+    this.#scanner.request();
+  }
+
+  #renewNow({ certificates, reason }: RenewNow): void {
+    this.#certificates.renewNow(certificates, reason);
+  }
+
+  #connected(): void {
+    this.#supervisor.wake();
+    this.#certificates.connected();
+    void this.#keyPairs.connected();
+  }
+
+  /** For what is no certificate: one try; the next change or restart comes again. */
+  async #reloadFor(name: string, reload: () => Promise<void>): Promise<void> {
+    try {
+      await reload();
+    } catch (caught) {
+      const error = toEvercertError(caught);
+      this.#events.record({
+        reason: 'ReloadFailed',
+        type: 'Warning',
+        certificate: name,
+        errorCode: error.code,
+        message: `the reload after a change of ${name} failed: ${error.message}`,
+      });
+    }
+  }
+
+  async #scanIdentity(): Promise<void> {
+    for (const file of await this.#store.restore()) {
+      this.#events.record({
+        reason: 'FileRestored',
+        type: 'Warning',
+        message: `${file} in the state folder was missing or changed and was put right`,
+      });
+    }
+    this.#certificates.tick();
+  }
+
+  /** Components that were not up when they were looked at, or did not serve the certificate, may do so now. */
+  async #glance(): Promise<void> {
+    const served = new Map(this.#certificates.snapshots().map((snapshot) => [snapshot.name, snapshot.served]));
+    const unseen = this.#certificates
+      .installed()
+      .filter(({ certificate }) => !['', 'Served'].includes(served.get(certificate.spec.name) ?? ''));
+    await Promise.all(unseen.map(({ certificate, pair }) => this.#activator.glance(certificate, pair)));
+  }
+
+  #watchedPaths(): string[] {
+    const certificates = this.#certificates.declared().flatMap(({ spec }) => spec.outputs.flatMap(outputPaths));
+    const paths = [...certificates, ...this.#bundles.paths(), ...this.#keyPairs.paths()];
+    return paths.map((path) => underRoot(this.#options.config.rootDir, path));
+  }
+
+  #report(): Report {
+    return {
+      certificates: this.#certificates.snapshots(),
+      bundles: this.#bundles.snapshots(),
+      keyPairs: this.#keyPairs.snapshots(),
+      appliedRevision: this.#applier.appliedRevision,
+    };
+  }
+
+  #changed(): void {
+    this.#reporter.changed();
+    this.#options.onStatus(this.#summary());
+  }
+
+  #summary(): string {
+    const snapshots = this.#certificates.snapshots();
+    const ready = snapshots.filter(({ state }) => state === 'Ready').length;
+    const { state } = this.#connection.snapshot();
+    return `identity ${this.#supervisor.snapshot().state}, ${state}, ${ready} of ${snapshots.length} certificates ready`;
+  }
+}

@@ -1,0 +1,90 @@
+import type { EvercertError } from '@evercert/shared/errors';
+import { refusalDelayMs, retryDelayMs } from '@evercert/shared/schedule';
+import type { IssueReason } from '../coordinator-api.ts';
+import type { InstalledPair } from '../files/types.ts';
+import type { Counters } from '../state/counters.ts';
+import { renewalAtMs, stateOf, timeLeftMs } from './planner.ts';
+import type { CertificateSnapshot, CertificateView, DesiredCertificate, Failure, Moment, Served } from './types.ts';
+
+export type ErrorSource = 'files' | 'reload';
+
+/** What the manager holds of one declared certificate. */
+export interface Entry {
+  desired: DesiredCertificate;
+  installed?: InstalledPair;
+  damaged: boolean;
+  /** Counts requests to renew, and how many of them the installed certificate has met. */
+  renewRequests: number;
+  renewRequestsMet: number;
+  keyPrepared: boolean;
+  issuing?: IssueReason;
+  failure?: Failure;
+  /** What the last scan and the last reload complained of, beside failed issues. */
+  errors: Map<ErrorSource, EvercertError>;
+  served: Served;
+  /** The work in progress, and how to end it. */
+  task?: Promise<void>;
+  abort: AbortController;
+}
+
+export function newEntry(desired: DesiredCertificate): Entry {
+  return {
+    desired,
+    damaged: false,
+    renewRequests: 0,
+    renewRequestsMet: 0,
+    keyPrepared: false,
+    served: '',
+    errors: new Map(),
+    abort: new AbortController(),
+  };
+}
+
+export function viewOf(entry: Entry): CertificateView {
+  const { desired, installed, issuing, failure, damaged, keyPrepared } = entry;
+  const { spec, renewIfIssuedBeforeMs } = desired;
+  return {
+    spec,
+    damaged,
+    keyPrepared,
+    renewRequested: entry.renewRequests > entry.renewRequestsMet,
+    ...(renewIfIssuedBeforeMs !== undefined && { renewIfIssuedBeforeMs }),
+    ...(installed && { installed }),
+    ...(issuing && { issuing }),
+    ...(failure && { failure }),
+  };
+}
+
+export function snapshotOf(entry: Entry, counters: Readonly<Counters>, nowMs: number): CertificateSnapshot {
+  const { installed, failure, errors, desired } = entry;
+  const view = viewOf(entry);
+  const nextRenewalAtMs = failure ? failure.retryAt.wallMs : renewalAtMs(view);
+  const error = failure ?? errors.get('files') ?? errors.get('reload');
+  return {
+    name: desired.spec.name,
+    state: stateOf(view, nowMs),
+    serial: installed?.serial ?? '',
+    issuedTotal: counters.issuedTotal,
+    failures: counters.failures,
+    lapses: counters.lapses,
+    lastError: error?.message ?? '',
+    lastErrorCode: error?.code ?? '',
+    served: entry.served,
+    specHash: installed?.specHash ?? '',
+    ...(installed && { notBeforeMs: installed.notBeforeMs, notAfterMs: installed.notAfterMs }),
+    ...(nextRenewalAtMs !== undefined && { nextRenewalAtMs }),
+    ...(counters.lastRenewalAtMs !== undefined && { lastRenewalAtMs: counters.lastRenewalAtMs }),
+  };
+}
+
+/** The row of failures after one more. */
+export function nextFailure(view: CertificateView, error: EvercertError, now: Moment, draw: number): Failure {
+  const attempts = (view.failure?.attempts ?? 0) + 1;
+  const left = view.failure?.timeLeftMs ?? timeLeftMs(view, now.wallMs);
+  const hint = error.retryAfterMs === undefined ? {} : { hintMs: error.retryAfterMs };
+  const delayMs = error.retryable
+    ? retryDelayMs({ attempt: attempts, timeLeftMs: left, draw, ...hint })
+    : refusalDelayMs({ timeLeftMs: left, draw, ...hint });
+  const retryAt = { wallMs: now.wallMs + delayMs, monotonicMs: now.monotonicMs + delayMs };
+  return { code: error.code, message: error.message, retryable: error.retryable, attempts, timeLeftMs: left, retryAt };
+}

@@ -1,0 +1,72 @@
+/** Looks at the declared files of every installed certificate and puts right what is not as it should be. */
+import { toEvercertError } from '@evercert/shared/errors';
+import { type EventSink, mendedEvent } from '../events.ts';
+import type { CertificateFiles, FileFault, InstalledPair } from '../files/types.ts';
+import type { CertificateManager } from './manager.ts';
+import type { DesiredCertificate } from './types.ts';
+
+export interface InspectionOptions {
+  certificates: CertificateManager;
+  files: CertificateFiles;
+  events: EventSink;
+  /** Called after a file's content was put right: a component may have read the wrong one meanwhile. */
+  onRestored: (certificate: DesiredCertificate, pair: InstalledPair) => void;
+}
+
+/** What the component may have read while it was wrong. */
+const contentFaults = new Set<FileFault['reason']>(['Foreign', 'Truncated', 'SymlinkOutside']);
+
+export class CertificateInspection {
+  readonly #options: InspectionOptions;
+
+  constructor(options: InspectionOptions) {
+    this.#options = options;
+  }
+
+  /** Never throws: what cannot be put right is noted on the certificate, with one event while it stays the same. */
+  async scan(): Promise<void> {
+    for (const { certificate, pair } of this.#options.certificates.installed()) await this.#check(certificate, pair);
+  }
+
+  async #check(certificate: DesiredCertificate, pair: InstalledPair): Promise<void> {
+    const { certificates, files, events, onRestored } = this.#options;
+    const { spec, trustAnchors } = certificate;
+    const { name } = spec;
+    try {
+      const mended = await certificates.withFiles(name, async (): Promise<FileFault[] | undefined> => {
+        if (!(await files.installed(name))) return undefined;
+        const faults = await files.inspect(spec, trustAnchors);
+        return faults.length === 0 ? [] : files.restore(spec, trustAnchors);
+      });
+      if (mended === undefined) {
+        this.#damaged(name, pair);
+        return;
+      }
+      certificates.setError(name, 'files', undefined);
+      for (const fault of mended) events.record(mendedEvent(fault, name, pair.serial));
+      if (mended.some(({ reason }) => contentFaults.has(reason))) onRestored(certificate, pair);
+    } catch (caught) {
+      const error = toEvercertError(caught);
+      if (!certificates.setError(name, 'files', error)) return;
+      events.record({
+        reason: 'FileNotRestored',
+        type: 'Warning',
+        certificate: name,
+        serial: pair.serial,
+        errorCode: error.code,
+        message: `the files of certificate ${name} could not be put right: ${error.message}`,
+      });
+    }
+  }
+
+  #damaged(name: string, pair: InstalledPair): void {
+    if (!this.#options.certificates.markDamaged(name)) return;
+    this.#options.events.record({
+      reason: 'PairLost',
+      type: 'Warning',
+      certificate: name,
+      serial: pair.serial,
+      message: `certificate ${name} and the agent's own copy are gone or damaged; a new one is issued`,
+    });
+  }
+}

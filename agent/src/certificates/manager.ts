@@ -1,0 +1,368 @@
+/** Keeps the declared certificates alive: decides by the planner, works through the issuer, a few at a time, the most urgent first. */
+import type { Clock, Timer } from '@evercert/shared/clock';
+import { type EvercertError, toEvercertError } from '@evercert/shared/errors';
+import type { Logger } from '@evercert/shared/logging';
+import type { CoordinatorApi, IssueReason } from '../coordinator-api.ts';
+import type { EventSink } from '../events.ts';
+import type { CertificateFiles, InstalledPair } from '../files/types.ts';
+import type { CounterStore } from '../state/counters.ts';
+import { KeyedLock } from '../state/keyed-lock.ts';
+import { type Entry, type ErrorSource, newEntry, nextFailure, snapshotOf, viewOf } from './entry.ts';
+import { Issuer } from './issuer.ts';
+import { placedOtherwise } from './paths.ts';
+import { plan, timeLeftMs, urgencyMs } from './planner.ts';
+import type { CertificateSnapshot, DesiredCertificate, Moment, Served } from './types.ts';
+
+export interface ManagerOptions {
+  files: CertificateFiles;
+  api: CoordinatorApi;
+  clock: Clock;
+  random: () => number;
+  logger: Logger;
+  events: EventSink;
+  counters: CounterStore;
+  /** Called after each installation, and at start for what was installed but not activated before a crash. */
+  activate: (certificate: DesiredCertificate, pair: InstalledPair) => void;
+  /** Called when a certificate is no longer declared: what `activate` began ends. */
+  deactivate: (name: string) => void;
+  /** Called when anything that `snapshots` shows has changed. */
+  onChange: () => void;
+  maxConcurrent?: number;
+}
+
+/** A call to the coordinator takes no longer than this, and never more than an eighth of the time left, but for this least. */
+const longestCallMs = 30_000;
+const shortestCallMs = 5000;
+/** After the connection is back, tries that waited for it come within this time instead of at the end of their wait. */
+const reconnectSpreadMs = 2000;
+const transportErrors = new Set(['Unavailable', 'DeadlineExceeded', 'Cancelled']);
+
+export class CertificateManager {
+  readonly #options: ManagerOptions;
+  readonly #issuer: Issuer;
+  readonly #entries = new Map<string, Entry>();
+  readonly #lock = new KeyedLock();
+  #running = 0;
+  #timers: Timer[] = [];
+  #stopped = false;
+
+  constructor(options: ManagerOptions) {
+    this.#options = options;
+    this.#issuer = new Issuer({ ...options, lock: this.#lock });
+  }
+
+  /**
+   * Takes over what the node is to hold. What is no longer declared is removed, but for the names in `keep`. `changed` says that the coordinator sent something new:
+   * then refusals are forgotten, for the refused may be allowed now.
+   */
+  async setDesired(desired: DesiredCertificate[], { changed, keep = [] }: { changed: boolean; keep?: string[] }): Promise<void> {
+    const declared = new Set([...desired.map(({ spec }) => spec.name), ...keep]);
+    for (const name of new Set([...(await this.#options.files.names()), ...this.#entries.keys()])) {
+      if (!declared.has(name)) await this.#remove(name);
+    }
+    for (const certificate of desired) await this.#declare(certificate, changed);
+    this.#options.onChange();
+    this.tick();
+  }
+
+  /** Somebody wants these renewed now; none named means all. */
+  renewNow(names: string[], reason: string): void {
+    for (const entry of this.#entries.values()) {
+      if (names.length > 0 && !names.includes(entry.desired.spec.name)) continue;
+      this.#options.logger.info('A renewal was requested', { certificate: entry.desired.spec.name, reason });
+      entry.renewRequests += 1;
+      delete entry.failure;
+    }
+    this.tick();
+  }
+
+  /** The coordinator can be reached again: tries that failed for want of it need not wait to the end. */
+  connected(): void {
+    const now = this.#now();
+    for (const { failure } of this.#entries.values()) {
+      if (!failure || !transportErrors.has(failure.code)) continue;
+      const delayMs = Math.min(failure.timeLeftMs / 8, reconnectSpreadMs) * this.#options.random();
+      failure.retryAt = earlier(failure.retryAt, { wallMs: now.wallMs + delayMs, monotonicMs: now.monotonicMs + delayMs });
+    }
+    this.tick();
+  }
+
+  /** Looks at every certificate, starts what is due and sets the timers for the rest. Cheap and idempotent: call it whenever something may have changed. */
+  tick(): void {
+    if (this.#stopped) return;
+    const now = this.#now();
+    for (const entry of this.#entries.values()) this.#countLapse(entry, now.wallMs);
+    const due = [...this.#entries.values()].sort((a, b) => urgencyMs(viewOf(a)) - urgencyMs(viewOf(b)));
+    for (const entry of due) {
+      const next = plan(viewOf(entry), now);
+      if (next.action === 'wait' || entry.task || this.#running >= (this.#options.maxConcurrent ?? 4)) continue;
+      this.#start(entry, next.action === 'issue' ? next.reason : undefined);
+    }
+    this.#setTimers(now);
+  }
+
+  /** Ends the work in progress and waits for it; nothing is started any more. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    for (const timer of this.#timers) timer.cancel();
+    for (const entry of this.#entries.values()) entry.abort.abort();
+    await Promise.all([...this.#entries.values()].map(({ task }) => task));
+  }
+
+  snapshots(): CertificateSnapshot[] {
+    const nowMs = this.#options.clock.nowMs();
+    return [...this.#entries.values()].map((entry) => snapshotOf(entry, this.#options.counters.get(entry.desired.spec.name), nowMs));
+  }
+
+  /** The shortest time in which something has to be renewed or got, milliseconds; infinite when nothing is declared. */
+  shortestTimeLeftMs(): number {
+    const nowMs = this.#options.clock.nowMs();
+    return Math.min(Number.POSITIVE_INFINITY, ...[...this.#entries.values()].map((entry) => timeLeftMs(viewOf(entry), nowMs)));
+  }
+
+  declared(): DesiredCertificate[] {
+    return [...this.#entries.values()].map(({ desired }) => desired);
+  }
+
+  /** What is declared and installed now, for scans. */
+  installed(): { certificate: DesiredCertificate; pair: InstalledPair }[] {
+    return [...this.#entries.values()].flatMap(({ desired, installed }) => (installed ? [{ certificate: desired, pair: installed }] : []));
+  }
+
+  /** Runs work on a certificate's files while nothing else does. */
+  withFiles<T>(name: string, work: () => Promise<T>): Promise<T> {
+    return this.#lock.run(name, work);
+  }
+
+  /** The declared files and the agent's copy are of no use: a new certificate is needed. True when that was news. */
+  markDamaged(name: string): boolean {
+    const entry = this.#entries.get(name);
+    if (!entry || entry.damaged) return false;
+    entry.damaged = true;
+    this.#options.onChange();
+    this.tick();
+    return true;
+  }
+
+  setServed(name: string, serial: string, served: Served): void {
+    const entry = this.#entries.get(name);
+    if (!entry || entry.installed?.serial !== serial || entry.served === served) return;
+    entry.served = served;
+    this.#options.onChange();
+  }
+
+  /** Notes or clears what is wrong with a certificate's files or with its reload. True when that was news. */
+  setError(name: string, source: ErrorSource, error: EvercertError | undefined): boolean {
+    const entry = this.#entries.get(name);
+    if (!entry || entry.errors.get(source)?.message === error?.message) return false;
+    if (error) entry.errors.set(source, error);
+    else entry.errors.delete(source);
+    this.#options.onChange();
+    return true;
+  }
+
+  async #declare(desired: DesiredCertificate, changed: boolean): Promise<void> {
+    const { name, specHash } = desired.spec;
+    const known = this.#entries.get(name);
+    if (known) {
+      const sameSpec = known.desired.spec.specHash === specHash;
+      if (!sameSpec) known.keyPrepared = false;
+      const stale = known.failure && (!known.failure.retryable || known.failure.code === 'StaleSpec');
+      if (!sameSpec || (changed && stale)) delete known.failure;
+      const moved = placedOtherwise(known.desired, desired);
+      known.desired = desired;
+      if (moved && sameSpec && known.installed) await this.#place(known, known.installed);
+      return;
+    }
+    const entry = newEntry(desired);
+    const pair = await this.#options.files.installed(name);
+    const counters = this.#options.counters.get(name);
+    if (pair) entry.installed = pair;
+    else entry.damaged = counters.issuedTotal > 0;
+    this.#entries.set(name, entry);
+    if (pair && counters.activatedSerial !== pair.serial) this.#options.activate(desired, pair);
+  }
+
+  /** The declaration of the files has changed, not that of the certificate: the installed pair goes to its new places. */
+  async #place(entry: Entry, pair: InstalledPair): Promise<void> {
+    const { files, events, activate } = this.#options;
+    const { spec, trustAnchors } = entry.desired;
+    const { name } = spec;
+    try {
+      const changed = await this.#lock.run(name, () => files.restore(spec, trustAnchors));
+      if (changed.length === 0) return;
+      events.record({
+        reason: 'FilesPlaced',
+        type: 'Normal',
+        certificate: name,
+        serial: pair.serial,
+        message: `the files of certificate ${name} were put where they are declared now`,
+      });
+      activate(entry.desired, pair);
+    } catch (caught) {
+      // The scan tries again, and reports while it does not succeed.
+      const error = toEvercertError(caught);
+      this.#options.logger.warn('Declared files could not be placed', { certificate: name, code: error.code, error: error.message });
+    }
+  }
+
+  async #remove(name: string): Promise<void> {
+    const entry = this.#entries.get(name);
+    this.#entries.delete(name);
+    entry?.abort.abort();
+    await entry?.task;
+    this.#options.deactivate(name);
+    try {
+      await this.#lock.run(name, () => this.#options.files.remove(name));
+      this.#options.counters.forget(name);
+      this.#options.events.record({
+        reason: 'CertificateRemoved',
+        type: 'Normal',
+        certificate: name,
+        message: `certificate ${name} is no longer declared; its files were removed`,
+      });
+    } catch (caught) {
+      const error = toEvercertError(caught);
+      this.#options.logger.error('A certificate that is no longer declared could not be removed', {
+        certificate: name,
+        code: error.code,
+        error: error.message,
+      });
+    }
+  }
+
+  /** Issues for the given reason, or makes the next key when there is none. */
+  #start(entry: Entry, reason: IssueReason | undefined): void {
+    this.#running += 1;
+    if (reason) entry.issuing = reason;
+    const work = reason ? this.#issue(entry, reason) : this.#prepare(entry);
+    entry.task = work.finally(() => {
+      this.#running -= 1;
+      delete entry.task;
+      delete entry.issuing;
+      this.#options.onChange();
+      this.tick();
+    });
+    this.#options.onChange();
+  }
+
+  async #issue(entry: Entry, reason: IssueReason): Promise<void> {
+    const requests = entry.renewRequests;
+    const { desired } = entry;
+    const left = timeLeftMs(viewOf(entry), this.#options.clock.nowMs());
+    const deadlineMs = Math.min(longestCallMs, Math.max(shortestCallMs, left / 8));
+    try {
+      const pair = await this.#issuer.issue(desired, reason, { deadlineMs, signal: entry.abort.signal });
+      entry.renewRequestsMet = requests;
+      this.#installed(entry, desired, pair, reason);
+    } catch (error) {
+      this.#failed(entry, toEvercertError(error));
+    }
+  }
+
+  async #prepare(entry: Entry): Promise<void> {
+    try {
+      await this.#issuer.prepare(entry.desired);
+      entry.keyPrepared = true;
+    } catch (caught) {
+      // The renewal itself will meet the same trouble and report it; until it is due nothing is lost.
+      const error = toEvercertError(caught);
+      this.#options.logger.warn('The next key could not be made ahead of need', {
+        certificate: entry.desired.spec.name,
+        code: error.code,
+        error: error.message,
+      });
+      entry.keyPrepared = true;
+    }
+  }
+
+  #installed(entry: Entry, desired: DesiredCertificate, pair: InstalledPair, reason: IssueReason): void {
+    const { counters, clock, events, activate } = this.#options;
+    const { name } = desired.spec;
+    entry.installed = pair;
+    entry.damaged = false;
+    entry.keyPrepared = false;
+    entry.served = '';
+    delete entry.failure;
+    entry.errors.clear();
+    counters.update(name, { issuedTotal: counters.get(name).issuedTotal + 1, lastRenewalAtMs: clock.nowMs() });
+    const end = new Date(pair.notAfterMs).toISOString();
+    events.record({
+      reason: 'CertificateInstalled',
+      type: 'Normal',
+      certificate: name,
+      serial: pair.serial,
+      message: `certificate ${name} was installed (${reason}), good until ${end}`,
+    });
+    if (this.#entries.get(name) === entry) activate(desired, pair);
+  }
+
+  #failed(entry: Entry, error: EvercertError): void {
+    if (this.#stopped || entry.abort.signal.aborted) return;
+    const { counters, events, logger, random } = this.#options;
+    const { name } = entry.desired.spec;
+    const before = entry.failure?.code;
+    entry.failure = nextFailure(viewOf(entry), error, this.#now(), random());
+    counters.update(name, { failures: counters.get(name).failures + 1 });
+    const { attempts, retryAt } = entry.failure;
+    const retryInMs = Math.round(retryAt.monotonicMs - this.#now().monotonicMs);
+    logger.warn('A certificate could not be issued', { certificate: name, code: error.code, error: error.message, attempts, retryInMs });
+    if (before === error.code && !isPowerOfTwo(attempts)) return;
+    const reason = entry.installed ? 'RenewalFailed' : 'IssueFailed';
+    events.record({
+      reason,
+      type: 'Warning',
+      certificate: name,
+      errorCode: error.code,
+      message: `certificate ${name} could not be issued (try ${attempts}): ${error.message}`,
+    });
+  }
+
+  #countLapse({ desired, installed }: Entry, nowMs: number): void {
+    if (!installed || nowMs < installed.notAfterMs) return;
+    const { counters, events, onChange } = this.#options;
+    const { name } = desired.spec;
+    const { lapses, lapsedSerial } = counters.get(name);
+    if (lapsedSerial === installed.serial) return;
+    counters.update(name, { lapses: lapses + 1, lapsedSerial: installed.serial });
+    events.record({
+      reason: 'CertificateLapsed',
+      type: 'Warning',
+      certificate: name,
+      serial: installed.serial,
+      message: `certificate ${name} ran out while it was in use`,
+    });
+    onChange();
+  }
+
+  #setTimers(now: Moment): void {
+    for (const timer of this.#timers) timer.cancel();
+    let wallMs = Number.POSITIVE_INFINITY;
+    let retryInMs = Number.POSITIVE_INFINITY;
+    for (const entry of this.#entries.values()) {
+      const next = plan(viewOf(entry), now);
+      if (entry.installed && entry.installed.notAfterMs > now.wallMs) wallMs = Math.min(wallMs, entry.installed.notAfterMs);
+      if (next.action !== 'wait') continue;
+      if (next.wallMs !== undefined) wallMs = Math.min(wallMs, next.wallMs);
+      if (!next.retryAt) continue;
+      wallMs = Math.min(wallMs, next.retryAt.wallMs);
+      retryInMs = Math.min(retryInMs, next.retryAt.monotonicMs - now.monotonicMs);
+    }
+    const { clock } = this.#options;
+    this.#timers = [];
+    if (Number.isFinite(wallMs)) this.#timers.push(clock.at(wallMs, () => this.tick()));
+    if (Number.isFinite(retryInMs)) this.#timers.push(clock.after(Math.max(0, retryInMs), () => this.tick()));
+  }
+
+  #now(): Moment {
+    return { wallMs: this.#options.clock.nowMs(), monotonicMs: this.#options.clock.monotonicMs() };
+  }
+}
+
+function earlier(a: Moment, b: Moment): Moment {
+  return { wallMs: Math.min(a.wallMs, b.wallMs), monotonicMs: Math.min(a.monotonicMs, b.monotonicMs) };
+}
+
+function isPowerOfTwo(count: number): boolean {
+  return Number.isInteger(Math.log2(count));
+}

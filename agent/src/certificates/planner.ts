@@ -1,0 +1,75 @@
+/** What to do next with one certificate: pure functions over plain data. */
+import { drawFor, renewalDueMs } from '@evercert/shared/schedule';
+import type { IssueReason } from '../coordinator-api.ts';
+import type { CertificateState, CertificateView, Moment } from './types.ts';
+
+export type Plan =
+  | { action: 'issue'; reason: IssueReason }
+  /** Make the next key now, so that a slow one is ready when renewal is due. */
+  | { action: 'prepare' }
+  /** Nothing before the wall clock reads `wallMs`, or before `retryAt`. */
+  | { action: 'wait'; wallMs?: number; retryAt?: Moment };
+
+/** An RSA key takes seconds to make: it is made this part of the life before it is due. */
+const prepareFraction = 0.1;
+
+export function plan(view: CertificateView, now: Moment): Plan {
+  if (view.issuing) return { action: 'wait' };
+  const reason = reasonToIssue(view, now.wallMs);
+  if (reason !== undefined) {
+    if (view.failure && !reached(view.failure.retryAt, now)) return { action: 'wait', retryAt: view.failure.retryAt };
+    return { action: 'issue', reason };
+  }
+  const due = renewalAtMs(view);
+  if (due === undefined || !view.installed) return { action: 'wait' };
+  if (view.keyPrepared || !view.spec.keyAlgorithm.startsWith('rsa')) return { action: 'wait', wallMs: due };
+  const prepareAt = due - (view.installed.notAfterMs - view.installed.issuedAtMs) * prepareFraction;
+  return now.wallMs >= prepareAt ? { action: 'prepare' } : { action: 'wait', wallMs: prepareAt };
+}
+
+/** Why a certificate has to be issued now; undefined when there is no reason. The most telling one comes first. */
+export function reasonToIssue(view: CertificateView, nowMs: number): IssueReason | undefined {
+  if (view.damaged) return 'FileDamaged';
+  if (!view.installed) return 'Initial';
+  if (view.installed.specHash !== view.spec.specHash) return 'SpecChanged';
+  if (view.renewRequested) return 'Requested';
+  if (view.renewIfIssuedBeforeMs !== undefined && view.installed.issuedAtMs < view.renewIfIssuedBeforeMs) return 'Requested';
+  const due = renewalAtMs(view);
+  return due !== undefined && nowMs >= due ? 'Scheduled' : undefined;
+}
+
+/** When renewal is due by the schedule; undefined while nothing is installed. */
+export function renewalAtMs({ installed, spec }: CertificateView): number | undefined {
+  if (!installed) return undefined;
+  const { issuedAtMs, notAfterMs, serial } = installed;
+  return renewalDueMs({ issuedAtMs, notAfterMs, renewAt: spec.renewAt, draw: drawFor(serial) });
+}
+
+export function stateOf(view: CertificateView, nowMs: number): CertificateState {
+  const { installed, failure } = view;
+  if (!installed) {
+    if (failure) return failure.retryable ? 'Pending' : 'Failed';
+    return view.issuing ? 'Issuing' : 'Pending';
+  }
+  if (nowMs >= installed.notAfterMs) return 'Expired';
+  if (failure) return 'RenewalFailing';
+  return view.damaged || installed.specHash !== view.spec.specHash ? 'Issuing' : 'Ready';
+}
+
+/**
+ * Time in which retries have to fit, milliseconds: what is left until the end. With nothing installed, or after the end, as much as there would be after
+ * a renewal that is due: long enough to spare the coordinator, short enough for lives of seconds.
+ */
+export function timeLeftMs({ installed, spec }: CertificateView, nowMs: number): number {
+  const left = installed ? installed.notAfterMs - nowMs : 0;
+  return left > 0 ? left : spec.lifetimeSeconds * 1000 * (1 - spec.renewAt);
+}
+
+/** Most urgent first: what has no valid pair, then what ends next. */
+export function urgencyMs({ installed, damaged }: CertificateView): number {
+  return installed && !damaged ? installed.notAfterMs : 0;
+}
+
+function reached(moment: Moment, now: Moment): boolean {
+  return now.wallMs >= moment.wallMs || now.monotonicMs >= moment.monotonicMs;
+}

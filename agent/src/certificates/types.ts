@@ -1,0 +1,68 @@
+import type { ErrorCode } from '@evercert/shared/errors';
+import type { ResolvedCertificate } from '@evercert/shared/manifest';
+import type { IssueReason } from '../coordinator-api.ts';
+import type { PairMeta } from '../files/types.ts';
+
+export type CertificateState = 'Pending' | 'Issuing' | 'Ready' | 'RenewalFailing' | 'Expired' | 'Failed';
+
+/** What a look at the component showed; empty while nothing was seen yet. */
+export type Served = '' | 'Served' | 'NotServed' | 'Unreachable';
+
+export interface DesiredCertificate {
+  spec: ResolvedCertificate;
+  /** DER; the chain is checked against them before it is installed. */
+  trustAnchors: Buffer[];
+  /** What was issued before this time is to be renewed now. */
+  renewIfIssuedBeforeMs?: number;
+}
+
+/** A moment on both clocks: the wall clock sees suspend, the monotonic one does not see steps. What waits is due when either is reached. */
+export interface Moment {
+  wallMs: number;
+  monotonicMs: number;
+}
+
+/** A row of failures. */
+export interface Failure {
+  code: ErrorCode;
+  message: string;
+  retryable: boolean;
+  /** Failures in the row. */
+  attempts: number;
+  /** Time that was left until the end when the row began, milliseconds. */
+  timeLeftMs: number;
+  retryAt: Moment;
+}
+
+/** All that a decision about one certificate depends on. */
+export interface CertificateView {
+  spec: Pick<ResolvedCertificate, 'specHash' | 'renewAt' | 'lifetimeSeconds' | 'keyAlgorithm'>;
+  renewIfIssuedBeforeMs?: number;
+  installed?: PairMeta;
+  /** A pair was installed once, and neither the declared files nor the agent's copy are of use now. */
+  damaged: boolean;
+  /** Somebody asked for a renewal, and none has come since. */
+  renewRequested: boolean;
+  /** The next key waits on disk already. */
+  keyPrepared: boolean;
+  issuing?: IssueReason;
+  failure?: Failure;
+}
+
+/** For status and reports. */
+export interface CertificateSnapshot {
+  name: string;
+  state: CertificateState;
+  serial: string;
+  notBeforeMs?: number;
+  notAfterMs?: number;
+  nextRenewalAtMs?: number;
+  lastRenewalAtMs?: number;
+  issuedTotal: number;
+  failures: number;
+  lapses: number;
+  lastError: string;
+  lastErrorCode: string;
+  served: Served;
+  specHash: string;
+}

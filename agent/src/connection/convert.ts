@@ -1,0 +1,91 @@
+/** Between the protocol and the agent's domain. What several parts share is in @evercert/shared/wire. */
+import type * as proto from '@evercert/proto';
+import { toEvercertError } from '@evercert/shared/errors';
+import { desiredBundleFromProto, desiredCertificateFromProto, desiredKeyPairFromProto } from '@evercert/shared/wire';
+import type { CertificateSnapshot, DesiredCertificate } from '../certificates/types.ts';
+import type { DesiredState } from '../desired/types.ts';
+import type { RecordedEvent } from '../events.ts';
+import type { BundleSnapshot } from '../plain/bundles.ts';
+import type { KeyPairSnapshot } from '../plain/key-pairs.ts';
+
+/** What is not understood (a newer coordinator's words) is named, not dropped silently and not allowed to spoil the rest. */
+export function desiredStateFromProto(state: proto.DesiredState): DesiredState {
+  const notUnderstood: DesiredState['notUnderstood'] = [];
+  const each = <From extends { name: string }, To>(items: From[], convert: (item: From) => To): To[] =>
+    items.flatMap((item) => {
+      try {
+        return [convert(item)];
+      } catch (error) {
+        notUnderstood.push({ name: item.name, message: toEvercertError(error).message });
+        return [];
+      }
+    });
+  return {
+    revision: state.revision,
+    certificates: each(state.certificates, certificate),
+    bundles: each(state.bundles, desiredBundleFromProto),
+    keyPairs: each(state.keyPairs, desiredKeyPairFromProto),
+    controlTrustAnchors: state.controlTrustAnchors.map((der) => Buffer.from(der)),
+    notUnderstood,
+  };
+}
+
+function certificate(from: proto.DesiredCertificate): DesiredCertificate {
+  return {
+    spec: desiredCertificateFromProto(from),
+    trustAnchors: from.trustAnchors.map((der) => Buffer.from(der)),
+    ...(from.renewIfIssuedBefore && { renewIfIssuedBeforeMs: from.renewIfIssuedBefore.getTime() }),
+  };
+}
+
+export interface Report {
+  certificates: CertificateSnapshot[];
+  bundles: BundleSnapshot[];
+  keyPairs: KeyPairSnapshot[];
+  appliedRevision: string;
+}
+
+/** Texts in a report are bounded: it goes out often. */
+const maxText = 1000;
+
+export function reportToProto({ certificates, bundles, keyPairs, appliedRevision }: Report): proto.StatusReport {
+  return {
+    appliedRevision,
+    certificates: certificates.map(certificateStatus),
+    bundles: bundles.map((bundle) => ({ ...bundle, lastError: bundle.lastError.slice(0, maxText) })),
+    keyPairs: keyPairs.map((pair) => ({ ...pair, lastError: pair.lastError.slice(0, maxText) })),
+  };
+}
+
+function certificateStatus(snapshot: CertificateSnapshot): proto.CertificateStatus {
+  const { notBeforeMs, notAfterMs, nextRenewalAtMs, lastRenewalAtMs, ...rest } = snapshot;
+  return {
+    ...rest,
+    lastError: rest.lastError.slice(0, maxText),
+    notBefore: date(notBeforeMs),
+    notAfter: date(notAfterMs),
+    nextRenewalAt: date(nextRenewalAtMs),
+    lastRenewalAt: date(lastRenewalAtMs),
+  };
+}
+
+export function eventToProto({ id, atMs, reason, type, message, certificate, serial, errorCode }: RecordedEvent): proto.AgentEvent {
+  return {
+    id,
+    time: new Date(atMs),
+    reason,
+    type,
+    message,
+    certificate: certificate ?? '',
+    serial: serial ?? '',
+    errorCode: errorCode ?? '',
+  };
+}
+
+function date(ms: number | undefined): Date | undefined {
+  return ms === undefined ? undefined : new Date(ms);
+}
+
+export function durationToMs(duration: { seconds: number; nanos: number } | undefined): number | undefined {
+  return duration && duration.seconds * 1000 + duration.nanos / 1_000_000;
+}

@@ -1,0 +1,189 @@
+/** One connection with one identity to one endpoint: the Connect stream, and the calls that run beside it. */
+import {
+  type ConnectRequest,
+  type ConnectResponse,
+  type DesiredState,
+  type Hello,
+  NodeServiceClient,
+  type RenewNow,
+  type Welcome,
+} from '@evercert/proto';
+import type { Clock, Timer } from '@evercert/shared/clock';
+import { EvercertError } from '@evercert/shared/errors';
+import { createClientCredentials, fromServiceError, unary } from '@evercert/shared/grpc';
+import type { Logger } from '@evercert/shared/logging';
+import type { ClientDuplexStream } from '@grpc/grpc-js';
+import type { CoordinatorApi } from '../coordinator-api.ts';
+import type { Identity } from '../identity/store.ts';
+import { channelOptions } from './channel.ts';
+import { durationToMs } from './convert.ts';
+
+export interface LinkEnd {
+  error: EvercertError;
+  /** The coordinator's wish, in milliseconds. */
+  retryAfterMs?: number;
+}
+
+export interface LinkOptions {
+  endpoint: string;
+  identity: Identity;
+  trustAnchors: Buffer[];
+  hello: Hello;
+  clock: Clock;
+  logger: Logger;
+  onDesiredState: (state: DesiredState) => void;
+  onRenewNow: (request: RenewNow) => void;
+  /** The stream can take messages again. */
+  onDrain: () => void;
+}
+
+const welcomeMs = 15_000;
+/** Calls that are under way when a link is replaced have so long to end. */
+const drainMs = 10_000;
+
+export class Link implements CoordinatorApi {
+  readonly endpoint: string;
+  readonly identity: Identity;
+  /** The coordinator has taken the stream. Rejects when it does not. */
+  readonly welcomed: Promise<Welcome>;
+  /** The stream is over; never rejects. */
+  readonly ended: Promise<LinkEnd>;
+  readonly #options: LinkOptions;
+  readonly #client: NodeServiceClient;
+  readonly #stream: ClientDuplexStream<ConnectRequest, ConnectResponse>;
+  readonly #welcome = Promise.withResolvers<Welcome>();
+  readonly #end = Promise.withResolvers<LinkEnd>();
+  readonly #abort = new AbortController();
+  readonly #welcomeTimer: Timer;
+  #retryAfterMs: number | undefined;
+  #calls = 0;
+  #idle: () => void = () => {};
+  #over = false;
+
+  /** Errors: InvalidCertificate when the identity cannot be used. */
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.endpoint = options.endpoint;
+    this.identity = options.identity;
+    const { chain, privateKey } = options.identity;
+    const credentials = createClientCredentials({ trustAnchors: options.trustAnchors, chain, privateKey });
+    this.#client = new NodeServiceClient(options.endpoint, credentials, channelOptions);
+    this.welcomed = this.#welcome.promise;
+    this.ended = this.#end.promise;
+    this.#stream = this.#client.connect();
+    this.#stream.on('data', (message: ConnectResponse) => this.#receive(message));
+    this.#stream.on('drain', options.onDrain);
+    this.#stream.on('error', (error) => this.#finish(fromServiceError(error)));
+    this.#stream.on('end', () => this.#finish(new EvercertError('Unavailable', 'the coordinator ended the stream')));
+    this.#welcomeTimer = options.clock.after(welcomeMs, () =>
+      this.#finish(new EvercertError('DeadlineExceeded', `${options.endpoint} did not answer the stream within ${welcomeMs / 1000} s`)),
+    );
+    this.send({ $case: 'hello', value: options.hello });
+    // Whoever waits for the welcome sees its failure; nobody has to.
+    this.welcomed.catch(() => {});
+  }
+
+  /** False when the stream is full or over: then `onDrain` tells when to go on. */
+  get writable(): boolean {
+    return !this.#over && this.#stream.writable && !this.#stream.writableNeedDrain;
+  }
+
+  send(message: NonNullable<ConnectRequest['message']>): void {
+    if (!this.#over && this.#stream.writable) this.#stream.write({ message });
+  }
+
+  async issueCertificate(
+    ...[request, limits]: Parameters<CoordinatorApi['issueCertificate']>
+  ): ReturnType<CoordinatorApi['issueCertificate']> {
+    const response = await this.#call(
+      (signal) => unary(this.#client.issueCertificate.bind(this.#client), request, { ...limits, signal }),
+      limits.signal,
+    );
+    return { chain: buffers(response.chain), issuedAtMs: response.issuedAt?.getTime() ?? this.#options.clock.nowMs() };
+  }
+
+  async renewIdentity(...[csr, limits]: Parameters<CoordinatorApi['renewIdentity']>): ReturnType<CoordinatorApi['renewIdentity']> {
+    const response = await this.#call(
+      (signal) => unary(this.#client.renewIdentity.bind(this.#client), { csr }, { ...limits, signal }),
+      limits.signal,
+    );
+    return { chain: buffers(response.chain), trustAnchors: buffers(response.trustAnchors) };
+  }
+
+  getKeyPair(...[name, limits]: Parameters<CoordinatorApi['getKeyPair']>): ReturnType<CoordinatorApi['getKeyPair']> {
+    return this.#call((signal) => unary(this.#client.getKeyPair.bind(this.#client), { name }, { ...limits, signal }), limits.signal);
+  }
+
+  /** Ends stream and calls at once. */
+  close(): void {
+    this.#finish(new EvercertError('Cancelled', 'the agent closed the connection'));
+    this.#abort.abort();
+    this.#client.close();
+  }
+
+  /** Ends the stream, lets the calls under way come to their end, then closes. */
+  async drain(): Promise<void> {
+    this.#stream.end();
+    if (this.#calls > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = this.#options.clock.after(drainMs, resolve);
+        this.#idle = () => {
+          timer.cancel();
+          resolve();
+        };
+      });
+    }
+    this.close();
+  }
+
+  async #call<T>(call: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    this.#calls += 1;
+    try {
+      return await call(signal ? AbortSignal.any([signal, this.#abort.signal]) : this.#abort.signal);
+    } finally {
+      this.#calls -= 1;
+      if (this.#calls === 0) this.#idle();
+    }
+  }
+
+  #receive({ message }: ConnectResponse): void {
+    switch (message?.$case) {
+      case 'welcome':
+        this.#welcomeTimer.cancel();
+        this.#welcome.resolve(message.value);
+        return;
+      case 'desiredState':
+        this.#options.onDesiredState(message.value);
+        return;
+      case 'renewNow':
+        this.#options.onRenewNow(message.value);
+        return;
+      case 'goodbye':
+        this.#retryAfterMs = durationToMs(message.value.retryAfter) ?? 0;
+        this.#options.logger.info('The coordinator said goodbye', {
+          endpoint: this.endpoint,
+          reason: message.value.reason,
+          retryAfterMs: this.#retryAfterMs,
+        });
+        this.#finish(new EvercertError('Unavailable', `the coordinator ended the stream: ${message.value.reason}`));
+        return;
+      default:
+        this.#options.logger.debug('The coordinator sent a message that this agent does not know', { endpoint: this.endpoint });
+    }
+  }
+
+  #finish(error: EvercertError): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#welcomeTimer.cancel();
+    this.#welcome.reject(error);
+    const retryAfterMs = this.#retryAfterMs ?? error.retryAfterMs;
+    this.#end.resolve({ error, ...(retryAfterMs !== undefined && { retryAfterMs }) });
+    // The error event that a cancelled stream still sends was handled above.
+    this.#stream.cancel();
+  }
+}
+
+function buffers(ders: Uint8Array[]): Buffer[] {
+  return ders.map((der) => Buffer.from(der));
+}

@@ -1,0 +1,40 @@
+/** What the agent's domain asks of the coordinator; implemented at the edge, over gRPC. Every call rejects with an EvercertError. */
+import type { RoleName } from '@evercert/shared/manifest';
+
+export type IssueReason = 'Initial' | 'Scheduled' | 'Requested' | 'SpecChanged' | 'FileDamaged';
+
+export interface CallLimits {
+  /** Longest time that the call may take, milliseconds. */
+  deadlineMs: number;
+  signal?: AbortSignal;
+}
+
+export interface IssuedChain {
+  /** DER, leaf first. */
+  chain: Buffer[];
+  /** The coordinator's recorded issue time. */
+  issuedAtMs: number;
+}
+
+/** Calls with the node's identity. Repeats with the same public key are answered with the same certificate. */
+export interface CoordinatorApi {
+  /** Errors: NotFound, InvalidCsr, KeyInUse, StaleSpec, Overloaded, Unavailable, DeadlineExceeded… */
+  issueCertificate(request: { name: string; csr: Buffer; specHash: string; reason: IssueReason }, limits: CallLimits): Promise<IssuedChain>;
+  renewIdentity(csr: Buffer, limits: CallLimits): Promise<{ chain: Buffer[]; trustAnchors: Buffer[] }>;
+  getKeyPair(name: string, limits: CallLimits): Promise<{ version: string; privateKeyPem: string; publicKeyPem: string }>;
+}
+
+export interface Enrollment {
+  chain: Buffer[];
+  trustAnchors: Buffer[];
+  cluster: string;
+  role: RoleName;
+}
+
+/** Joining: finds the coordinator by its pinned CA, then redeems a token over server-authenticated TLS. */
+export interface EnrollmentApi {
+  /** Errors: InvalidToken, TokenExpired, TokenUsedUp, TokenMismatch, AlreadyExists, PinMismatch, Unavailable… */
+  enroll(request: { token: string; csr: Buffer }, limits: CallLimits): Promise<Enrollment>;
+  /** The control CA's certificates as the pins find them now; for an agent that was off while the control CA was replaced. */
+  fetchTrustAnchors(limits: CallLimits): Promise<Buffer[]>;
+}

@@ -1,0 +1,24 @@
+import type { ResolvedBundle, ResolvedKeyPair } from '@evercert/shared/manifest';
+import type { DesiredCertificate } from '../certificates/types.ts';
+
+/** CA certificates that the node is to hold in a file. */
+export type DesiredBundle = ResolvedBundle & {
+  version: number;
+  /** DER. */
+  certificates: Buffer[];
+};
+
+/** A key pair that several nodes share; the private part comes by a call of its own. */
+export type DesiredKeyPair = Omit<ResolvedKeyPair, 'keyAlgorithm'> & { version: string };
+
+/** All that the node is to hold. */
+export interface DesiredState {
+  revision: string;
+  certificates: DesiredCertificate[];
+  bundles: DesiredBundle[];
+  keyPairs: DesiredKeyPair[];
+  /** DER of the control CA, the trust for the coordinator itself. */
+  controlTrustAnchors: Buffer[];
+  /** Declared, but in a way that this agent does not understand: what is there stays as it is. */
+  notUnderstood: { name: string; message: string }[];
+}

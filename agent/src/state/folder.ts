@@ -1,0 +1,50 @@
+/** The agent's own small files: the state folder, apart from the pairs, which agent/src/files keeps there. */
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { errnoOf, removeIfThere, sweepTemporaries, syncDirectory, toFileError, writeFileDurable } from '@evercert/shared/files';
+
+/** Names are relative to the state folder. */
+export interface StateFolder {
+  /** Undefined when there is no such file. Errors: FileSystem. */
+  read(name: string): Promise<Buffer | undefined>;
+  /** Durable and atomic when it resolves; mode 0600, folders on the way 0700. Errors: DiskFull, FileConflict, FileSystem. */
+  write(name: string, content: Buffer | string): Promise<void>;
+  /** Durable; nothing there is no error. */
+  remove(name: string): Promise<void>;
+  /** Names of what a sub-folder holds; empty when there is none. */
+  list(folder: string): Promise<string[]>;
+}
+
+export function createStateFolder(stateDir: string): StateFolder {
+  const pathOf = (name: string): string => join(stateDir, name);
+  return {
+    async read(name) {
+      return ifPresent(pathOf(name), () => readFile(pathOf(name)));
+    },
+    async write(name, content) {
+      const path = pathOf(name);
+      try {
+        await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      } catch (error) {
+        throw toFileError(error, 'create the folder', dirname(path));
+      }
+      await writeFileDurable(path, content, { mode: 0o600 });
+    },
+    async remove(name) {
+      if (await removeIfThere(pathOf(name))) await syncDirectory(dirname(pathOf(name)));
+    },
+    async list(folder) {
+      await sweepTemporaries(pathOf(folder));
+      return (await ifPresent(pathOf(folder), () => readdir(pathOf(folder)))) ?? [];
+    },
+  };
+}
+
+async function ifPresent<T>(path: string, read: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw toFileError(error, 'read', path);
+  }
+}

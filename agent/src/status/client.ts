@@ -1,0 +1,48 @@
+import { request } from 'node:http';
+import { EvercertError } from '@evercert/shared/errors';
+import type { AgentStatus } from './types.ts';
+
+const answerMs = 5000;
+const maxBytes = 16 * 1024 * 1024;
+
+/** Asks the agent that listens on the socket. Errors: Unavailable when none answers, DeadlineExceeded when it does not in time, PermissionDenied, Internal. */
+export function fetchStatus(socketPath: string): Promise<AgentStatus> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request({ socketPath, path: '/status', timeout: answerMs }, (response) => {
+      const chunks: Buffer[] = [];
+      let size = 0;
+      response.on('data', (chunk: Buffer) => {
+        size += chunk.length;
+        if (size > maxBytes)
+          outgoing.destroy(new EvercertError('Internal', `${socketPath} answers with more than ${maxBytes} bytes; it is no agent`));
+        chunks.push(chunk);
+      });
+      response.on('error', (error) => reject(unreachable(socketPath, error)));
+      response.on('end', () => {
+        try {
+          if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}`);
+          resolve(JSON.parse(Buffer.concat(chunks).toString()) as AgentStatus);
+        } catch (error) {
+          reject(new EvercertError('Internal', `${socketPath} does not answer as an agent does`, { cause: error }));
+        }
+      });
+    });
+    outgoing.on('timeout', () =>
+      outgoing.destroy(new EvercertError('DeadlineExceeded', `the agent on ${socketPath} does not answer within ${answerMs / 1000} s`)),
+    );
+    outgoing.on('error', (error) => reject(unreachable(socketPath, error)));
+    outgoing.end();
+  });
+}
+
+function unreachable(socketPath: string, error: Error): EvercertError {
+  if (error instanceof EvercertError) return error;
+  const code = (error as NodeJS.ErrnoException).code ?? '';
+  if (code === 'EACCES')
+    return new EvercertError('PermissionDenied', `${socketPath} may not be opened by this user; run as the agent's user or as root`, {
+      cause: error,
+    });
+  return new EvercertError('Unavailable', `no agent answers on ${socketPath} (${code || error.message}); is evercert-agent running?`, {
+    cause: error,
+  });
+}

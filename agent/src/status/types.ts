@@ -1,0 +1,43 @@
+/** What the agent tells about itself over the status socket; times are RFC 3339 UTC, absent while there is none. */
+export interface AgentStatus {
+  agent: { version: string; pid: number; startedAt: string };
+  identity: {
+    state: string;
+    message: string;
+    code: string;
+    nodeName: string;
+    cluster: string;
+    role: string;
+    serial: string;
+    notAfter?: string;
+    nextRenewalAt?: string;
+  };
+  connection: { state: string; endpoint: string; since: string; lastError: string; lastErrorCode: string };
+  desiredRevision: string;
+  certificates: CertificateLine[];
+  bundles: { name: string; issuer: string; version: number; state: string; lastError: string }[];
+  keyPairs: { name: string; state: string; lastError: string }[];
+  events: { waiting: number; dropped: number };
+}
+
+export interface CertificateLine {
+  name: string;
+  state: string;
+  serial: string;
+  notBefore?: string;
+  notAfter?: string;
+  nextRenewalAt?: string;
+  lastRenewalAt?: string;
+  issuedTotal: number;
+  failures: number;
+  lapses: number;
+  served: string;
+  specHash: string;
+  lastError: string;
+  lastErrorCode: string;
+}
+
+/** True when the identity is good and everything that is declared is Ready. */
+export function allReady({ identity, certificates, bundles, keyPairs }: AgentStatus): boolean {
+  return [identity, ...certificates, ...bundles, ...keyPairs].every(({ state }) => state === 'Ready');
+}
