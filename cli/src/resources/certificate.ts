@@ -1,4 +1,5 @@
-import type { Certificate } from '@evercert/proto';
+import type { Certificate, CertificateStatus } from '@evercert/proto';
+import { EvercertError } from '@evercert/shared/errors';
 import { apiVersion } from '@evercert/shared/manifest';
 import type { AdminApi } from '../client.ts';
 import type { Description } from '../output/description.ts';
@@ -37,13 +38,23 @@ async function list(api: AdminApi, { cluster, node, names, superseded }: Selecti
 
 const nameOf = (certificate: Certificate): string => `${certificate.node}/${certificate.name}`;
 
+/** What the node says of it; nothing when the node is gone. */
+async function statusOnNode(api: AdminApi, { cluster, node, name }: Certificate): Promise<CertificateStatus | undefined> {
+  try {
+    const { nodes } = await api.call('listNodes', { cluster, name: node });
+    return nodes.find((one) => one.name === node)?.status?.certificates.find((one) => one.name === name);
+  } catch (error) {
+    if (error instanceof EvercertError && error.code === 'NotFound') return undefined;
+    throw error;
+  }
+}
+
 async function describe(certificate: Certificate, { api, nowMs }: DescribeContext): Promise<Description> {
   const { cluster, node, name } = certificate;
-  const [{ nodes }, events] = await Promise.all([
-    api.call('listNodes', { cluster, name: node }),
+  const [status, events] = await Promise.all([
+    statusOnNode(api, certificate),
     lastEvents(api, { ...everything, cluster, node, certificate: name }, nowMs),
   ]);
-  const status = nodes.find((one) => one.name === node)?.status?.certificates.find((one) => one.name === name);
   return [
     ['Name', name],
     ['Node', node],
