@@ -47,7 +47,7 @@ const leafPurposes = {
 
 /**
  * Basic constraints, key usage and extended key usage of a leaf. Digital signature is always there, as TLS 1.3 needs it; key encipherment is for RSA keys alone
- * (RFC 5480 section 3 forbids it for EC keys).
+ * (RFC 5480 section 3 forbids it for EC keys), where NSS wants it of servers.
  */
 export function usageExtensions(usages: readonly Usage[], rsa: boolean): Buffer[] {
   const server = usages.includes('server auth');
