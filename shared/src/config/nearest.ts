@@ -8,7 +8,8 @@ export function nearest(word: string, known: Iterable<string>): string | undefin
   for (const candidate of known) {
     if (candidate.length > maxLength) continue;
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
-    if ((distance <= tolerance(word, candidate) || isBeginning(word, candidate)) && (best === undefined || distance < best.distance)) best = { word: candidate, distance };
+    if ((distance <= tolerance(word, candidate) || isBeginning(word, candidate)) && (best === undefined || distance < best.distance))
+      best = { word: candidate, distance };
   }
   return best?.word;
 }
