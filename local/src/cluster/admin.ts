@@ -1,9 +1,9 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AdminServiceClient, type ClusterSpec, type CreateTokenResponse, type Event, type Node, type Role } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import { createClientCredentials, type UnaryMethod, unary } from '@evercert/shared/grpc';
+import { certificatesFromPem, privateKeyFromPem } from '@evercert/shared/x509';
 
 /** Making a cluster makes its CA keys, and RSA 4096 ones take seconds each. */
 const slowCallMs = 120_000;
@@ -23,7 +23,11 @@ export class AdminApi {
     const read = async (name: string): Promise<string> => await readFile(join(adminDir, name), 'utf8');
     try {
       const [anchors, chain, key] = await Promise.all([read('ca.crt'), read('admin.crt'), read('admin.key')]);
-      const credentials = createClientCredentials({ trustAnchors: toDer(anchors), chain: toDer(chain), privateKey: createPrivateKey(key) });
+      const credentials = createClientCredentials({
+        trustAnchors: certificatesFromPem(anchors),
+        chain: certificatesFromPem(chain),
+        privateKey: privateKeyFromPem(key),
+      });
       const backoff = { 'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 1000 };
       return new AdminApi(new AdminServiceClient(address, credentials, backoff));
     } catch (error) {
@@ -83,9 +87,4 @@ export class AdminApi {
   close(): void {
     this.client.close();
   }
-}
-
-function toDer(pem: string): Buffer[] {
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-  return blocks.map((block) => new X509Certificate(block).raw);
 }

@@ -1,7 +1,8 @@
 import { KVClient } from '@evercert/proto/etcd';
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
-import { connectivityState, credentials } from '@grpc/grpc-js';
+import { createClientCredentials } from '@evercert/shared/grpc';
+import { connectivityState } from '@grpc/grpc-js';
 import { type ClientFiles, type ClientMaterial, readClientMaterial } from './credentials.ts';
 
 export interface RotatingChannelOptions {
@@ -84,8 +85,8 @@ export class RotatingChannel {
     if (connection.inFlight === 0) connection.client.close();
   }
 
-  async #connect({ ca, privateKey, certificate, fingerprint }: ClientMaterial): Promise<Connection> {
-    const client = new KVClient(this.target, credentials.createSsl(ca, privateKey, certificate), {
+  async #connect(material: ClientMaterial): Promise<Connection> {
+    const client = new KVClient(this.target, createClientCredentials(material), {
       // Without these, a new client would share the old one's connection, and a failed call could be tried again in secret.
       'grpc.use_local_subchannel_pool': 1,
       'grpc.enable_retries': 0,
@@ -99,7 +100,7 @@ export class RotatingChannel {
       throw error;
     }
     this.opened += 1;
-    return { client, fingerprint, openedMs: this.#options.clock.monotonicMs(), inFlight: 0, retired: false };
+    return { client, fingerprint: material.fingerprint, openedMs: this.#options.clock.monotonicMs(), inFlight: 0, retired: false };
   }
 
   /** Resolves once the handshake stands; counts each attempt that failed on the way. */

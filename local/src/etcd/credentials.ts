@@ -1,8 +1,9 @@
-import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
+import { createHash, type KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError, toEvercertError } from '@evercert/shared/errors';
+import { certificatesFromPem, pairMatches, privateKeyFromPem } from '@evercert/shared/x509';
 
 export type Layout = 'founding' | 'kubeadm';
 
@@ -16,10 +17,11 @@ export interface ClientFiles {
   server: string;
 }
 
+/** What `createClientCredentials` takes. */
 export interface ClientMaterial {
-  certificate: Buffer;
-  privateKey: Buffer;
-  ca: Buffer;
+  trustAnchors: Buffer[];
+  chain: Buffer[];
+  privateKey: KeyObject;
   /** SHA-256 over all of it, and over the server's certificate. */
   fingerprint: string;
 }
@@ -53,10 +55,12 @@ async function readOnce(files: ClientFiles): Promise<ClientMaterial> {
   const paths = [files.certificate, files.privateKey, files.ca, files.server];
   const [certificate, privateKey, ca, server] = await Promise.all(paths.map((path) => readFile(path)));
   if (!certificate || !privateKey || !ca || !server) throw new EvercertError('FileSystem', 'a file was not read');
-  if (!new X509Certificate(certificate).checkPrivateKey(createPrivateKey(privateKey))) {
+  const chain = certificatesFromPem(certificate);
+  const key = privateKeyFromPem(privateKey);
+  if (!chain[0] || !pairMatches(chain[0], key)) {
     throw new EvercertError('PairMismatch', `${files.certificate} and ${files.privateKey} do not belong together`);
   }
   const fingerprint = createHash('sha256');
   for (const content of [certificate, privateKey, ca, server]) fingerprint.update(createHash('sha256').update(content).digest());
-  return { certificate, privateKey, ca, fingerprint: fingerprint.digest('hex') };
+  return { trustAnchors: certificatesFromPem(ca), chain, privateKey: key, fingerprint: fingerprint.digest('hex') };
 }

@@ -1,7 +1,6 @@
 import { MaintenanceClient } from '@evercert/proto/etcd';
 import type { Clock } from '@evercert/shared/clock';
-import { unary } from '@evercert/shared/grpc';
-import { credentials } from '@grpc/grpc-js';
+import { createClientCredentials, unary } from '@evercert/shared/grpc';
 import { readClientMaterial } from './credentials.ts';
 import type { WriterMember } from './writer.ts';
 
@@ -14,8 +13,8 @@ export interface MemberHealth {
 /** Asks a member, over a connection of its own, whether it is well: it knows a leader and raises no alarm. Never throws. */
 export async function memberHealth({ target, files }: Pick<WriterMember, 'target' | 'files'>, clock: Clock): Promise<MemberHealth> {
   try {
-    const { ca, privateKey, certificate } = await readClientMaterial(files, clock);
-    const client = new MaintenanceClient(target, credentials.createSsl(ca, privateKey, certificate), {
+    const material = await readClientMaterial(files, clock);
+    const client = new MaintenanceClient(target, createClientCredentials(material), {
       'grpc.use_local_subchannel_pool': 1,
     });
     try {
