@@ -182,7 +182,10 @@ async function makeFolders(path: string): Promise<void> {
     throw new EvercertError('FileConflict', `a file is in the place of the folder ${path}; move it away`, { metadata: { path } });
   }
   await makeFolders(dirname(path));
-  await makeFolder(path);
+  await makeFolder(path).catch(async (error: unknown) => {
+    // Another certificate's installation made it meanwhile.
+    if (errnoOf(error) !== 'EEXIST' || !(await stat(path)).isDirectory()) throw error;
+  });
 }
 
 /** Makes one folder, durable, with exactly this mode. */

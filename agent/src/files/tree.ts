@@ -86,7 +86,9 @@ export async function ensureOwnFolder(path: string, mode: number): Promise<void>
     return;
   }
   if (found !== undefined) await removeTree(path);
-  await makeFolder(path, mode).catch((error: unknown) => {
+  await makeFolder(path, mode).catch(async (error: unknown) => {
+    // Another certificate's installation made it meanwhile.
+    if (errnoOf(error) === 'EEXIST' && (await lookAt(path))?.isDirectory()) return;
     throw toFileError(error, 'make the folder', path);
   });
 }
