@@ -85,7 +85,7 @@ describe('the documentation of the programs', () => {
     const port = await freePort();
     const demo = join(folder, 'demo');
     const script = blocks.join('\n').replaceAll('7443', String(port)).replaceAll('/tmp/evercert-demo', demo);
-    const stopAll = `trap 'status=$?; kill $(jobs -p) 2>/dev/null; [ $status = 0 ] || tail -n 30 ${demo}/*.log >&2; exit $status' EXIT\n`;
+    const stopAll = `trap 'status=$?; kill $(jobs -p) 2>/dev/null || true; [ $status = 0 ] || tail -n 30 ${demo}/*.log >&2; exit $status' EXIT\n`;
     const env = { PATH: path, EVERCERT_CONFIG: undefined, HOME: folder };
     const result = await run('bash', ['-euo', 'pipefail', '-c', stopAll + script], { cwd: repositoryRoot, timeoutMs: 110_000, env });
     assert.equal(result.status, 0, `${result.stdout}\n${result.stderr}`);
