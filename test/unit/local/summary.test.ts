@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { exitCodeOf, type SummaryInput, summarize, summaryText } from '@evercert/local';
+import { summaryInput } from '../../support/local-samples.ts';
+
+describe('the summary of a local run', () => {
+  it('holds the counts under their agreed names, and ends with 0 when all went well', () => {
+    const summary = summarize(summaryInput());
+    const { nodes, ready, certificates, renewals, renewalFailures, lapses, etcdWrites, etcdWritesFailed } = summary;
+    assert.deepEqual(
+      { nodes, ready, certificates, renewals, renewalFailures, lapses, etcdWrites, etcdWritesFailed },
+      { nodes: 5, ready: 5, certificates: 43, renewals: 86, renewalFailures: 0, lapses: 0, etcdWrites: 1200, etcdWritesFailed: 0 },
+    );
+    assert.deepEqual(summary.problems, []);
+    assert.equal(exitCodeOf(summary), 0);
+    assert.doesNotThrow(() => JSON.parse(JSON.stringify(summary)));
+  });
+
+  it('forgives renewals that failed and were made good in time, and processes that were started again', () => {
+    const input = summaryInput({ restarts: 3 });
+    const summary = summarize({ ...input, totals: { ...input.totals, failures: 4 } });
+    assert.equal(summary.renewalFailures, 4);
+    assert.equal(exitCodeOf(summary), 0);
+  });
+
+  it('is fine without etcd', () => {
+    const summary = summarize(summaryInput({ writer: undefined, etcdMembers: 0 }));
+    assert.equal(summary.etcdWrites, 0);
+    assert.equal(exitCodeOf(summary), 0);
+    assert.match(summaryText(summary), /no etcd/);
+  });
+
+  const { totals, writer } = summaryInput();
+  assert.ok(writer);
+  const cases: [string, Partial<SummaryInput>, RegExp][] = [
+    ['a node is not Ready', { totals: { ...totals, ready: 4 } }, /^1 of 5 nodes are not Ready/],
+    ['an agent reports a lapse', { totals: { ...totals, lapses: 1 } }, /^1 certificates ran out/],
+    ['an ended certificate was seen on a node, whatever the agents say', { observedLapses: 2 }, /^2 certificates ran out/],
+    ['a key came back', { reusedKeys: 1 }, /^1 keys came back/],
+    ['etcd did not come up', { etcdFailed: true, writer: undefined }, /etcd cluster did not come up/],
+    [
+      'a write failed',
+      { writer: { ...writer, writesFailed: 1, lastError: 'Unavailable: gone' } },
+      /^1 of 1200 etcd writes failed; the last: Unavailable: gone/,
+    ],
+    ['another value was read than was written', { writer: { ...writer, readsFailed: 1 } }, /^1 of 60 reads from etcd failed/],
+  ];
+  for (const [what, changes, expected] of cases) {
+    it(`ends with 1 and says why when ${what}`, () => {
+      const summary = summarize(summaryInput(changes));
+      assert.equal(exitCodeOf(summary), 1);
+      assert.equal(summary.problems.length, 1);
+      assert.match(summary.problems[0] ?? '', expected);
+    });
+  }
+
+  it('counts a lapse once that both the agent reports and the observer saw', () => {
+    assert.equal(summarize(summaryInput({ totals: { ...totals, lapses: 2 }, observedLapses: 2 })).lapses, 2);
+  });
+});
