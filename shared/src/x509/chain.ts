@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { EvercertError } from '../errors/index.ts';
+import { describeError, EvercertError } from '../errors/index.ts';
 import { type CertificateInfo, parseCertificate } from './certificate.ts';
 import { readingCertificate } from './certificate-parts.ts';
 import type { Usage } from './types.ts';
@@ -55,14 +55,15 @@ export function verifyChain({ chain, anchors, atMs, usage }: ChainCheck): void {
 }
 
 function open(der: Buffer): Link {
-  const info = parseCertificate(der);
-  if (info.unknownCriticalExtensions.length > 0) {
-    throw fault(
-      'unreadable',
-      `${describe(info)} has critical extensions that are not understood: ${info.unknownCriticalExtensions.join(', ')}`,
-    );
+  let link: Link;
+  try {
+    link = { info: parseCertificate(der), x509: new X509Certificate(der) };
+  } catch (error) {
+    throw fault('unreadable', `a certificate cannot be read: ${describeError(error)}`, error);
   }
-  return { info, x509: readingCertificate(() => new X509Certificate(der)) };
+  const unknown = link.info.unknownCriticalExtensions;
+  if (unknown.length === 0) return link;
+  throw fault('unreadable', `${describe(link.info)} has critical extensions that are not understood: ${unknown.join(', ')}`);
 }
 
 function checkTime(info: CertificateInfo, atMs: number): void {
@@ -128,6 +129,6 @@ function describe(info: CertificateInfo): string {
   return `the certificate ${info.subject || info.dnsNames[0] || '(no subject)'} (serial ${info.serial})`;
 }
 
-function fault(reason: string, message: string): EvercertError {
-  return new EvercertError('InvalidCertificate', message, { metadata: { reason } });
+function fault(reason: string, message: string, cause?: unknown): EvercertError {
+  return new EvercertError('InvalidCertificate', message, { metadata: { reason }, cause });
 }

@@ -14,7 +14,7 @@ import { encodeGeneralNames, normalizeNames } from './general-names.ts';
 import { type CertificateSigner, spkiDer } from './keys.ts';
 import { checkSubject, encodeName } from './names.ts';
 import { encodeSerial } from './serial.ts';
-import { keyIdentifier } from './spki.ts';
+import { keyIdentifier, spkiAlgorithm } from './spki.ts';
 import type { KeyAlgorithm, LeafProfile } from './types.ts';
 
 /** A CA made ready to issue: what is the same in all its leaves is encoded once. */
@@ -93,7 +93,7 @@ export function prepareIssuer(caDer: Buffer, signer: CertificateSigner): Prepare
 /**
  * Issues a leaf: critical CA:FALSE, critical key usage (digital signature always, key encipherment for RSA keys only), extended key usage, key identifiers, and the
  * alternative names lower-cased, canonical and without repeats. Times are cut to whole seconds.
- * InvalidArgument: a name, serial or time that cannot stand in a certificate, or an end after the issuer's.
+ * InvalidArgument: a name, serial or time that cannot stand in a certificate, an end after the issuer's, or a public key that is not of the algorithm named.
  */
 export async function issueLeaf(issuer: PreparedIssuer, request: LeafRequest): Promise<Buffer> {
   const { spki, keyAlgorithm, profile, serial, notBefore, notAfter } = request;
@@ -103,6 +103,9 @@ export async function issueLeaf(issuer: PreparedIssuer, request: LeafRequest): P
       `a leaf may not outlive its issuer: it would end ${text(notAfter)}, the CA ends ${text(issuer.notAfter)}`,
     );
   }
+  // The last gate: whatever went wrong before, no certificate is made for a key that is not listed.
+  if (spkiAlgorithm(spki) !== keyAlgorithm)
+    throw new EvercertError('InvalidArgument', `the public key is not an accepted one of ${keyAlgorithm}`);
   checkSubject(profile);
   const generalNames = encodeGeneralNames(normalizeNames(profile));
   const subjectIsEmpty = profile.commonName === '' && profile.organizations.length === 0;

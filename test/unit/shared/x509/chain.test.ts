@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { EvercertError } from '@evercert/shared/errors';
 import { type ChainCheck, generateKeyPair, type KeyPair, verifyChain } from '@evercert/shared/x509';
-import { at, type Ca, hourMs, makeCa, makeLeaf, startMs } from './fixtures.ts';
+import fc from 'fast-check';
+import { at, type Ca, hourMs, makeCa, makeLeaf, refusesOnlyWith, startMs } from './fixtures.ts';
 import { bytesOf, certificates } from './samples.ts';
 
 const kubeadmTime = Date.parse('2027-01-01T00:00:00Z');
@@ -41,6 +42,19 @@ describe('a chain', () => {
     const anchors = [bytesOf(certificates.kubeadmCa)];
     check({ chain: [bytesOf(certificates.kubeadmApiserver)], anchors, atMs: kubeadmTime });
     check({ chain: [bytesOf(certificates.kubeadmClient)], anchors, atMs: kubeadmTime, usage: 'client auth' });
+  });
+
+  it('over an intermediate CA is accepted within the path length, and only complete and in order', () => {
+    const leafBelow = bytesOf(certificates.leafOfIntermediate);
+    const [rootA, middleA] = [bytesOf(certificates.rootA), bytesOf(certificates.intermediateOfA)];
+    const atMs = kubeadmTime;
+    check({ chain: [leafBelow, middleA], anchors: [rootA], atMs });
+    check({ chain: [leafBelow, middleA, rootA], anchors: [rootA], atMs });
+    check({ chain: [leafBelow], anchors: [middleA], atMs });
+    refused('unknown-issuer', { chain: [leafBelow], anchors: [rootA], atMs }, /CN=intermediate, which is not trusted/);
+    refused('unknown-issuer', { chain: [leafBelow, rootA, middleA], anchors: [rootA], atMs }, /next in the chain is .*CN=root-a/);
+    const limited = [bytesOf(certificates.intermediateOfPathLength0), bytesOf(certificates.rootPathLength0)] as const;
+    refused('not-a-ca', { chain: [leafBelow, limited[0]], anchors: [limited[1]], atMs }, /allows 0 CAs below it, but there are 1/);
   });
 
   it('is valid from its first to its last second', () => {
@@ -96,6 +110,19 @@ describe('a chain', () => {
 
   it('with a critical extension that is not understood is refused', () => {
     refused('unreadable', { chain: [bytesOf(certificates.unknownCritical)] }, /1\.2\.3\.4/);
+  });
+
+  it('with what is no certificate is refused, and with changed bytes nothing but a typed error comes', async () => {
+    refused('unreadable', { chain: [Buffer.from('no')] }, /cannot be read/);
+    const change = fc.record({ index: fc.nat(leaf.length - 1), value: fc.nat(255), root: fc.boolean() });
+    await fc.assert(
+      fc.asyncProperty(change, async ({ index, value, root }) => {
+        const bytes = Buffer.from(root ? ca.der : leaf);
+        bytes[index % bytes.length] = value;
+        await refusesOnlyWith(['InvalidCertificate'], () => check(root ? { anchors: [bytes] } : { chain: [bytes] }));
+      }),
+      { numRuns: 150 },
+    );
   });
 
   it('with nothing in it, or with too much, is refused', () => {

@@ -60,6 +60,12 @@ describe('a certificate request', () => {
     });
   }
 
+  it('with a point that is not on its curve is refused', () => {
+    const bytes = Buffer.from(der);
+    bytes.fill(1, bytes.indexOf(spkiDer(key.publicKey)) + 24, bytes.indexOf(spkiDer(key.publicKey)) + 120);
+    assert.throws(() => parseCsr(bytes), withCode('InvalidCsr'));
+  });
+
   it('of more than 64 KiB is refused before it is parsed', () => {
     assert.throws(() => parseCsr(Buffer.alloc(64 * 1024 + 1)), withCode('InvalidCsr', /65537 bytes/));
   });

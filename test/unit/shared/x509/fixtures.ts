@@ -8,6 +8,7 @@ import {
   issueLeaf,
   type KeyAlgorithm,
   type KeyPair,
+  keyAlgorithmOf,
   type LeafProfile,
   newSerial,
   type PreparedIssuer,
@@ -53,6 +54,7 @@ export function profileOf(changes: Partial<LeafProfile> = {}): LeafProfile {
 export interface LeafChanges {
   profile?: Partial<LeafProfile>;
   serial?: string;
+  keyAlgorithm?: KeyAlgorithm;
   notBefore?: Date;
   notAfter?: Date;
 }
@@ -60,7 +62,7 @@ export interface LeafChanges {
 export function makeLeaf(ca: Ca, key: KeyPair, changes: LeafChanges = {}): Promise<Buffer> {
   return issueLeaf(ca.issuer, {
     spki: spkiDer(key.publicKey),
-    keyAlgorithm: key.publicKey.asymmetricKeyType === 'rsa' ? 'rsa-4096' : 'ecdsa-p384',
+    keyAlgorithm: changes.keyAlgorithm ?? (keyAlgorithmOf(key.publicKey) as KeyAlgorithm),
     profile: profileOf(changes.profile),
     serial: changes.serial ?? newSerial(),
     notBefore: changes.notBefore ?? at(0),

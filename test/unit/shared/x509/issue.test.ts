@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { X509Certificate } from 'node:crypto';
+import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import {
   createRootCertificate,
   generateKeyPair,
@@ -138,6 +138,12 @@ describe('issuing', () => {
         await assert.rejects(makeLeaf(ca, key, { profile }), withCode('InvalidArgument'));
       });
     }
+
+    it('for a key that is not listed, or not of the algorithm named, is refused', async () => {
+      await assert.rejects(makeLeaf(ca, key, { keyAlgorithm: 'rsa-4096' }), withCode('InvalidArgument', /not an accepted one of rsa-4096/));
+      const weak = generateKeyPairSync('rsa', { modulusLength: 2048 });
+      await assert.rejects(makeLeaf(ca, weak, { keyAlgorithm: 'rsa-3072' }), withCode('InvalidArgument', /not an accepted one/));
+    });
 
     it('with a bad serial or times that are no span is refused', async () => {
       for (const serial of ['', '00', 'xyz', 'f'.repeat(41)])
