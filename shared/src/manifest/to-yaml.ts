@@ -2,6 +2,7 @@ import { Document } from 'yaml';
 import { formatDuration, formatFileMode } from '../config/index.ts';
 import type { KeyAlgorithm } from '../x509/types.ts';
 import { defaultModes } from './from-yaml.ts';
+import type { RawClusterSpec } from './schema.ts';
 import {
   type AnyDocument,
   apiVersion,
@@ -10,12 +11,22 @@ import {
   type FileSpec,
   type OutputSpec,
   type ReloadSpec,
+  type Selector,
 } from './types.ts';
 
 /** The document as canonical YAML: the same text for the same content, which `parseDocuments` reads back to the same content. */
 export function toYaml(document: AnyDocument): string {
-  const plain = compact({ apiVersion, kind: document.kind, metadata: document.metadata, spec: specOf(document) });
+  const plain = compact({ apiVersion, kind: document.kind, metadata: metadataOf(document), spec: specOf(document) });
   return new Document(plain, { aliasDuplicateObjects: false }).toString({ lineWidth: 0 });
+}
+
+function metadataOf(document: AnyDocument): unknown {
+  const { name, cluster } = document.metadata;
+  return { name, cluster, labels: document.kind === 'Node' ? document.metadata.labels : undefined };
+}
+
+function selectorOf({ role, nodes, labels }: Selector): unknown {
+  return { role, nodes, labels };
 }
 
 function specOf(document: AnyDocument): unknown {
@@ -24,12 +35,12 @@ function specOf(document: AnyDocument): unknown {
       return certificateSpec(document.spec);
     case 'TrustBundleManifest': {
       const { selector, issuer, file, reload } = document.spec;
-      return { selector, issuer, file: fileOf(file, defaultModes.public), reload: reloadOf(reload) };
+      return { selector: selectorOf(selector), issuer, file: fileOf(file, defaultModes.public), reload: reloadOf(reload) };
     }
     case 'KeyPairManifest': {
       const { selector, keyAlgorithm, privateKey, publicKey, reload } = document.spec;
       return {
-        selector,
+        selector: selectorOf(selector),
         privateKeyAlgorithm: keyAlgorithm,
         privateKey: fileOf(privateKey, defaultModes.secret),
         publicKey: fileOf(publicKey, defaultModes.public),
@@ -37,7 +48,7 @@ function specOf(document: AnyDocument): unknown {
       };
     }
     case 'Node':
-      return document.spec;
+      return { role: document.spec.role, addresses: document.spec.addresses, dnsNames: document.spec.dnsNames };
     case 'Cluster':
       return policyOf(document.spec);
   }
@@ -48,9 +59,9 @@ function certificateSpec(spec: CertificateManifest['spec']): unknown {
   const leading = first?.type === 'pem' ? first : undefined;
   const others = leading === undefined ? spec.outputs : rest;
   return {
-    selector: spec.selector,
+    selector: selectorOf(spec.selector),
     issuer: spec.issuer,
-    subject: spec.subject,
+    subject: { commonName: spec.subject.commonName, organizations: spec.subject.organizations },
     dnsNames: spec.dnsNames,
     ipAddresses: spec.ipAddresses,
     usages: spec.usages,
@@ -118,10 +129,20 @@ function reloadOf(reload: ReloadSpec | undefined): unknown {
 }
 
 function policyOf(policy: Partial<ClusterPolicy>): unknown {
-  const { leafLifetimeSeconds, identityLifetimeSeconds, ...same } = policy;
   const lifetime = (seconds: number | undefined): string | undefined =>
     seconds === undefined ? undefined : formatDuration(seconds * 1000);
-  return { ...same, leafLifetime: lifetime(leafLifetimeSeconds), identityLifetime: lifetime(identityLifetimeSeconds) };
+  return {
+    keyAlgorithm: policy.keyAlgorithm,
+    layout: policy.layout,
+    dnsDomain: policy.dnsDomain,
+    serviceCidr: policy.serviceCidr,
+    controlPlaneEndpoint: policy.controlPlaneEndpoint,
+    nodeAddressRanges: policy.nodeAddressRanges,
+    allowedPaths: policy.allowedPaths,
+    leafLifetime: lifetime(policy.leafLifetimeSeconds),
+    identityLifetime: lifetime(policy.identityLifetimeSeconds),
+    apiServerExtraSans: policy.apiServerExtraSans,
+  } satisfies Record<keyof RawClusterSpec, unknown>;
 }
 
 /** The value without properties that are undefined, labels in order of their keys. */

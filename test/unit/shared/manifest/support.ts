@@ -24,7 +24,7 @@ export function parse(text: string): AnyDocument[] {
 }
 
 /** A certificate manifest with the given lines of YAML put into its spec in place of those of the same key. */
-export function certificate(spec: Record<string, unknown> = {}, name = 'web'): CertificateManifest {
+export function certificate(spec: object = {}, name = 'web'): CertificateManifest {
   const document = {
     apiVersion: 'evercert.io/v1',
     kind: 'CertificateManifest',
