@@ -33,6 +33,8 @@ export class SymlinkPlacement implements Placement {
   /** Version that was in use at the beginning. */
   #before: string | undefined;
   #version: string | undefined;
+  /** The folders were looked at and may be written to. */
+  #entered = false;
   #linked: string[] = [];
 
   constructor(group: FileGroup<PlacedFile>, context: PlacementContext) {
@@ -46,6 +48,7 @@ export class SymlinkPlacement implements Placement {
     const { paths, reuse } = this.#context;
     await paths.ensureParent(join(home, 'x'));
     for (const file of files) await paths.ensureParent(file.path);
+    this.#entered = true;
     await ensureOwnFolder(dirname(this.#folder), 0o755);
     await ensureOwnFolder(this.#folder, 0o755);
     if (await notALink(join(this.#folder, 'current'))) await removeTree(join(this.#folder, 'current'));
@@ -62,6 +65,7 @@ export class SymlinkPlacement implements Placement {
   }
 
   async rollback(): Promise<void> {
+    if (!this.#entered) return;
     const now = await currentVersion(this.#folder);
     if (this.#before !== undefined && this.#before !== now) await this.#pointTo(this.#before);
     if (this.#before !== undefined) return this.finish();
