@@ -7,14 +7,14 @@ export const configSchema = z.strictObject({
   /** Folder for the store, the CA keys and the admin credential; made at the first start, mode 0700. */
   dataDir: z.string().min(1).default('/var/lib/evercert'),
   /** Address and port of the gRPC listener. */
-  listen: hostPort().default('0.0.0.0:7443'),
+  listen: hostPort({ defaultPort: 7443, anyPort: true }).default('0.0.0.0:7443'),
   /** Host names and addresses under which agents and admins reach the coordinator; they stand in its certificate. */
   serverNames: z
     .array(z.string().min(1))
     .max(50)
     .default(() => [...new Set([hostname(), 'localhost', '127.0.0.1', '::1'])]),
   /** `HOST:PORT` that is written into the admin's context and printed for agents; default: the first server name and the listening port. */
-  advertise: z.string().optional(),
+  advertise: hostPort({ defaultPort: 7443 }).optional(),
   /** Life of the coordinator's own certificate and of the local admin credential. */
   serverCertificateLifetime: durationSeconds().default(96 * 3600),
   adminCertificateLifetime: durationSeconds().default(96 * 3600),

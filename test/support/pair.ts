@@ -8,12 +8,14 @@ import { FakeClock } from '@evercert/shared/clock';
 import { silentLogger } from '@evercert/shared/logging';
 import type { FileSpec, OutputSpec, ResolvedCertificate } from '@evercert/shared/manifest';
 import {
+  certificatesFromPem,
   certificatesToPem,
   createRootCertificate,
   generateKeyPair,
   issueLeaf,
   newSerial,
   prepareIssuer,
+  privateKeyFromPem,
   privateKeyToPem,
   signerFor,
   spkiDer,
@@ -24,31 +26,39 @@ const hourMs = 3_600_000;
 
 export interface TestCa {
   der: Buffer;
+  /** Certificate and private key. */
+  pem: string;
   /** A chain for the key that says what the specification asks for. */
   issue(spec: ResolvedCertificate, key: KeyObject, times?: { notBeforeMs?: number; notAfterMs?: number }): Promise<Buffer[]>;
 }
 
-export async function createTestCa(commonName = 'kubernetes-ca', nowMs = startMs): Promise<TestCa> {
+export async function createTestCa(commonName = 'kubernetes-ca'): Promise<TestCa> {
   const { privateKey } = await generateKeyPair('ecdsa-p384');
-  const signer = signerFor(privateKey);
   const der = await createRootCertificate({
     commonName,
-    signer,
+    signer: signerFor(privateKey),
     serial: newSerial(),
-    notBefore: new Date(nowMs - 24 * hourMs),
-    notAfter: new Date(nowMs + 10_000 * hourMs),
+    notBefore: new Date(startMs - 24 * hourMs),
+    notAfter: new Date(startMs + 10_000 * hourMs),
   });
-  const issuer = prepareIssuer(der, signer);
+  return testCaFromPem(certificatesToPem([der]) + privateKeyToPem(privateKey));
+}
+
+export function testCaFromPem(pem: string): TestCa {
+  const [der] = certificatesFromPem(pem);
+  if (der === undefined) throw new Error('there is no certificate in the PEM text');
+  const issuer = prepareIssuer(der, signerFor(privateKeyFromPem(pem)));
   return {
     der,
+    pem,
     issue: async (spec, key, times = {}) => [
       await issueLeaf(issuer, {
         spki: spkiDer(key),
         keyAlgorithm: spec.keyAlgorithm,
         profile: { ...spec, uris: [] },
         serial: newSerial(),
-        notBefore: new Date(times.notBeforeMs ?? nowMs - 60_000),
-        notAfter: new Date(times.notAfterMs ?? nowMs + 96 * hourMs),
+        notBefore: new Date(times.notBeforeMs ?? startMs - 60_000),
+        notAfter: new Date(times.notAfterMs ?? startMs + 96 * hourMs),
       }),
     ],
   };

@@ -77,7 +77,7 @@ export class Authorities {
   /** Opens a CA for signing, once. */
   issuer(authority: AuthorityRecord): Promise<PreparedIssuer> {
     const known = this.#prepared.get(authority.keyId);
-    if (known) return known;
+    if (known !== undefined) return known;
     const opened = this.#keys.signer(authority.keyId).then((signer) => prepareIssuer(Buffer.from(authority.certificate, 'base64'), signer));
     this.#prepared.set(authority.keyId, opened);
     // A failure is not kept: the key may be readable again at the next call.

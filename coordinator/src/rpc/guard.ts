@@ -12,13 +12,13 @@ interface AnyCall {
   getAuthContext(): { sslPeerCertificate?: object };
   getPeer(): string;
   on(event: 'cancelled', listener: () => void): unknown;
-  destroy?(error?: Error): void;
+  emit(event: 'error', error: Error): unknown;
 }
 
 /** A call that the server answers with a stream. */
-interface StreamCall {
+export interface StreamCall {
   end(): unknown;
-  destroy(error?: Error): unknown;
+  emit(event: 'error', error: Error): unknown;
 }
 
 export interface CallContext {
@@ -38,6 +38,7 @@ export class Guard {
   readonly #callers: Callers;
   readonly #logger: Logger;
   readonly #contexts = new WeakMap<object, CallContext>();
+  readonly #failed = new WeakSet<object>();
 
   constructor(callers: Callers, logger: Logger) {
     this.#callers = callers;
@@ -75,9 +76,16 @@ export class Guard {
       const context = this.contextOf(call);
       handler(call, context).then(
         () => call.end(),
-        (error: unknown) => call.destroy(this.failure(error, context)),
+        (error: unknown) => this.fail(call, error, context),
       );
     };
+  }
+
+  /** Ends a stream with an error; the first one counts. grpc-js sends the status of an 'error' event, and none for a stream that is destroyed. */
+  fail(call: StreamCall, error: unknown, context: CallContext): void {
+    if (this.#failed.has(call)) return;
+    this.#failed.add(call);
+    call.emit('error', this.failure(error, context));
   }
 
   contextOf(call: object): CallContext {
@@ -106,7 +114,7 @@ export class Guard {
       } catch (error) {
         const refusal = this.failure(error, { caller: { kind: 'anonymous' }, peer });
         if (callback) callback(refusal);
-        else call.destroy?.(refusal);
+        else call.emit('error', refusal);
         return;
       }
       handler(call, callback);

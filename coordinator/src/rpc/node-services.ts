@@ -108,7 +108,7 @@ export function nodeService({
 
   const connect = async (call: ServerDuplexStream<ConnectRequest, ConnectResponse>, context: CallContext): Promise<void> => {
     const { cluster, name } = nodeOf(context);
-    const link = streamLink(call, cluster, name, (error) => call.destroy(guard.failure(error, context)));
+    const link = streamLink(call, cluster, name, (error) => guard.fail(call, error, context));
     hub.attach(link);
     try {
       for await (const message of call as AsyncIterable<ConnectRequest>) {
