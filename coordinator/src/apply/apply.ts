@@ -233,11 +233,28 @@ export class Applier {
   }
 
   #validate(drafts: Draft[]): void {
-    const faults: Fault[] = drafts.flatMap(({ cluster, policy, manifests, nodes }) =>
-      validateSet({ name: cluster, policy }, [...manifests.values()], [...nodes.values()].map(nodeFacts)),
-    );
+    const faults: Fault[] = drafts.flatMap((draft) => [
+      ...validateSet({ name: draft.cluster, policy: draft.policy }, [...draft.manifests.values()]),
+      ...this.#newProblems(draft),
+    ]);
     if (faults.length > 0)
       throw new EvercertError('InvalidManifest', 'the documents do not fit the cluster; nothing was applied', { faults });
+  }
+
+  /** What would stop working on a node that is there. A node that already lacks something (an address, say) must not stand in the way of every other change. */
+  #newProblems(draft: Draft): Fault[] {
+    const { model } = this.#options;
+    const policyBefore = model.cluster(draft.cluster)?.policy ?? draft.policy;
+    const manifestsBefore = model.manifestsOf(draft.cluster);
+    const manifestsAfter = [...draft.manifests.values()];
+    return model.nodesOf(draft.cluster).flatMap((node) => {
+      const before = resolveTolerantly({ name: draft.cluster, policy: policyBefore }, nodeFacts(node), manifestsBefore).problems;
+      const after = draft.nodes.get(node.name) ?? node;
+      const { problems } = resolveTolerantly({ name: draft.cluster, policy: draft.policy }, nodeFacts(after), manifestsAfter);
+      return problems
+        .filter((problem) => !before.includes(problem))
+        .map((message) => ({ field: '', message: `node ${node.name}: ${message}` }));
+    });
   }
 
   #affected(draft: Draft): AffectedCertificate[] {
