@@ -22,6 +22,8 @@ describe('coordinator and agent as systemd services', function () {
       return this.skip();
     }
     machine = await Machine.boot(await debianRoot());
+    // Debian's installer writes this file; debootstrap does not.
+    await machine.write('/etc/hosts', '127.0.0.1 localhost\n::1 localhost\n');
     for (const part of ['coordinator', 'agent']) await machine.run(`${sourceInside}/deploy/install.sh`, part);
   });
 
