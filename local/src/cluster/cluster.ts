@@ -141,7 +141,9 @@ export class LocalCluster {
   async refresh(): Promise<void> {
     const nodes = await (await this.admin()).listNodes(this.name);
     for (const { name, phase, message } of this.book.update(nodes)) {
-      this.#notify(phase === 'Ready' ? 'info' : 'warn', `${name} is ${phase}${message && phase !== 'Ready' ? `: ${message}` : ''}`);
+      // On the way to its first Ready a node is expected to lack this and that; afterwards it is news.
+      const bad = phase === 'NotReady' || phase === 'Unreachable';
+      this.#notify(bad ? 'warn' : 'info', bad && message ? `${name} is ${phase}: ${message}` : `${name} is ${phase}`);
     }
     const { ready, nodes: all } = this.book.totals();
     if (this.#readyAfterMs !== undefined || ready < all) return;
