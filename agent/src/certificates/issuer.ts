@@ -15,6 +15,8 @@ export interface IssuerOptions {
   logger: Logger;
   /** Held by the certificate's name while declared files are written. */
   lock: KeyedLock;
+  /** Makes the request; the shared x509 part by default. */
+  makeCsr?: typeof createCsr;
 }
 
 /** The waiting pair cannot become a certificate after these: the next try begins with a new key. */
@@ -63,7 +65,8 @@ export class Issuer {
     reason: IssueReason,
     limits: { deadlineMs: number; signal: AbortSignal },
   ): Promise<void> {
-    const csr = await createCsr({ privateKey, commonName: spec.commonName });
+    const makeCsr = this.#options.makeCsr ?? createCsr;
+    const csr = await makeCsr({ privateKey, commonName: spec.commonName });
     const request = { name: spec.name, csr, specHash: spec.specHash, reason };
     const { chain, issuedAtMs } = await this.#options.api.issueCertificate(request, limits);
     await this.#options.files.savePendingChain(spec.name, chain, issuedAtMs);

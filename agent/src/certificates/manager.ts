@@ -1,24 +1,19 @@
 /** Keeps the declared certificates alive: decides by the planner, works through the issuer, a few at a time, the most urgent first. */
-import type { Clock, Timer } from '@evercert/shared/clock';
+import type { Timer } from '@evercert/shared/clock';
 import { type EvercertError, toEvercertError } from '@evercert/shared/errors';
-import type { Logger } from '@evercert/shared/logging';
-import type { CoordinatorApi, IssueReason } from '../coordinator-api.ts';
+import type { IssueReason } from '../coordinator-api.ts';
 import type { EventSink } from '../events.ts';
-import type { CertificateFiles, InstalledPair } from '../files/types.ts';
+import type { InstalledPair } from '../files/types.ts';
 import type { CounterStore } from '../state/counters.ts';
 import { KeyedLock } from '../state/keyed-lock.ts';
 import { type Entry, type ErrorSource, newEntry, nextFailure, snapshotOf, viewOf } from './entry.ts';
-import { Issuer } from './issuer.ts';
+import { Issuer, type IssuerOptions } from './issuer.ts';
 import { placedOtherwise } from './paths.ts';
 import { plan, timeLeftMs, urgencyMs } from './planner.ts';
 import type { CertificateSnapshot, DesiredCertificate, Moment, Served } from './types.ts';
 
-export interface ManagerOptions {
-  files: CertificateFiles;
-  api: CoordinatorApi;
-  clock: Clock;
+export interface ManagerOptions extends Omit<IssuerOptions, 'lock'> {
   random: () => number;
-  logger: Logger;
   events: EventSink;
   counters: CounterStore;
   /** Called after each installation, and at start for what was installed but not activated before a crash. */

@@ -6,6 +6,7 @@ import { certificatesToPem, parseCertificate } from '@evercert/shared/x509';
 import type { DesiredBundle } from '../desired/types.ts';
 import { type EventSink, mendedEvent } from '../events.ts';
 import type { PlainFileSpec, PlainFiles } from '../files/types.ts';
+import { KeyedLock } from '../state/keyed-lock.ts';
 import type { FileLedger } from './ledger.ts';
 
 export interface BundleSnapshot {
@@ -39,6 +40,7 @@ interface Held {
 export class BundleKeeper {
   readonly #options: BundleKeeperOptions;
   readonly #held = new Map<string, Held>();
+  readonly #lock = new KeyedLock();
 
   constructor(options: BundleKeeperOptions) {
     this.#options = options;
@@ -46,7 +48,7 @@ export class BundleKeeper {
 
   /** Writes what has changed. Never throws: what fails is in the snapshots, and the next scan tries again. `keep` names bundles that stay as they are. */
   async apply(bundles: DesiredBundle[], keep: string[] = []): Promise<void> {
-    for (const bundle of bundles) await this.#take(bundle);
+    for (const bundle of bundles) await this.#lock.run(bundle.name, () => this.#take(bundle));
     const declared = new Map(bundles.map(({ name, file }) => [name, [file.path]]));
     for (const name of keep) {
       const path = this.#held.get(name)?.desired.file.path;
@@ -59,14 +61,7 @@ export class BundleKeeper {
 
   /** Puts damaged files right, with an event each, and writes what could not be written before. */
   async scan(): Promise<void> {
-    for (const held of this.#held.values()) {
-      const { file, desired } = held;
-      if (!file) continue;
-      const faults = await this.#attempt(held, () => this.#options.files.inspect(file));
-      if (!faults || faults.length === 0) continue;
-      const written = await this.#attempt(held, () => this.#write(held, file));
-      if (written !== undefined) for (const fault of faults) this.#options.events.record(mendedEvent(fault, desired.name));
-    }
+    for (const held of this.#held.values()) await this.#lock.run(held.desired.name, () => this.#scanOne(held));
   }
 
   snapshots(): BundleSnapshot[] {
@@ -82,6 +77,15 @@ export class BundleKeeper {
   /** Declared paths, for the watcher. */
   paths(): string[] {
     return [...this.#held.values()].map(({ desired }) => desired.file.path);
+  }
+
+  async #scanOne(held: Held): Promise<void> {
+    const { file, desired } = held;
+    if (!file) return;
+    const faults = await this.#attempt(held, () => this.#options.files.inspect(file));
+    if (!faults || faults.length === 0) return;
+    const written = await this.#attempt(held, () => this.#write(held, file));
+    if (written) for (const fault of faults) this.#options.events.record(mendedEvent(fault, desired.name));
   }
 
   async #take(desired: DesiredBundle): Promise<void> {

@@ -89,18 +89,20 @@ export class KeyPairKeeper {
 
   /** Puts damaged files right from the agent's copy, with an event each. */
   async scan(): Promise<void> {
-    for (const held of this.#held.values()) {
-      const { pair, desired } = held;
-      if (!pair) continue;
-      try {
-        const specs = fileSpecs(desired, pair);
-        const faults = (await Promise.all(specs.map((spec) => this.#options.files.inspect(spec)))).flat();
-        if (faults.length === 0) continue;
-        await this.#options.files.write(specs);
-        for (const fault of faults) this.#options.events.record(mendedEvent(fault, desired.name));
-      } catch (error) {
-        this.#failed(held, toEvercertError(error));
-      }
+    for (const held of this.#held.values()) await this.#bringing.run(held.desired.name, () => this.#scanOne(held));
+  }
+
+  async #scanOne(held: Held): Promise<void> {
+    const { pair, desired } = held;
+    if (!pair) return;
+    try {
+      const specs = fileSpecs(desired, pair);
+      const faults = (await Promise.all(specs.map((spec) => this.#options.files.inspect(spec)))).flat();
+      if (faults.length === 0) return;
+      await this.#options.files.write(specs);
+      for (const fault of faults) this.#options.events.record(mendedEvent(fault, desired.name));
+    } catch (error) {
+      this.#failed(held, toEvercertError(error));
     }
   }
 
@@ -133,9 +135,10 @@ export class KeyPairKeeper {
     try {
       const present = held.pair ?? (await this.#readCopy(desired.name));
       const pair = present?.version === desired.version ? present : await this.#fetch(desired);
-      held.pair = pair;
       await ledger.note(desired.name, [desired.privateKey.path, desired.publicKey.path]);
       const wrote = await files.write(fileSpecs(desired, pair));
+      // Only now: before it, a scan would take files that are not written yet for missing ones.
+      held.pair = pair;
       held.attempts = 0;
       delete held.error;
       if (wrote) logger.info('A shared key pair was written', { keyPair: desired.name, version: desired.version });

@@ -1,0 +1,2 @@
+export { Activator, type ActivatorOptions } from './activator.ts';
+export { createVerifier, type Look, parseVerifyUrl, type Verifier } from './verify.ts';

@@ -1,0 +1,4 @@
+export { CertificateInspection } from './inspection.ts';
+export { CertificateManager, type ManagerOptions } from './manager.ts';
+export { type Plan, plan, reasonToIssue, renewalAtMs, stateOf, timeLeftMs } from './planner.ts';
+export type * from './types.ts';

@@ -1,0 +1,2 @@
+export { type ApplierOptions, DesiredApplier } from './applier.ts';
+export type * from './types.ts';
