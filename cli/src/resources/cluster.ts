@@ -1,13 +1,14 @@
 import type { Cluster, ClusterSpec } from '@evercert/proto';
+import { formatDuration } from '@evercert/shared/config';
 import { apiVersion, type ClusterManifest, defaultClusterPolicy } from '@evercert/shared/manifest';
 import type { Description } from '../output/description.ts';
 import { compact } from '../output/objects.ts';
 import { list, orNone } from '../output/table.ts';
-import { age, timeWithAge, timeWithExpiry, twoUnits } from '../output/time.ts';
+import { age, timeWithAge, timeWithExpiry } from '../output/time.ts';
 import { canonicalSpec } from './canonical.ts';
 import type { DescribeContext, Resource } from './types.ts';
 
-const lifetime = (seconds: number | undefined): string => (seconds ? twoUnits(seconds * 1000) : '<none>');
+const lifetime = (seconds: number | undefined): string => (seconds ? formatDuration(seconds * 1000) : '<none>');
 
 /** The policy as a manifest has it, so that what `get -o yaml` shows can be applied. */
 function manifestOf(cluster: Cluster): ClusterManifest {

@@ -1,4 +1,5 @@
 import type { Manifest } from '@evercert/proto';
+import { formatFault } from '@evercert/shared/errors';
 import { type AnyDocument, type FileSpec, type OutputSpec, parseDocuments } from '@evercert/shared/manifest';
 
 /** A file that a manifest declares. Its path may hold templates. */
@@ -9,9 +10,11 @@ export interface DeclaredFile {
   file: FileSpec;
 }
 
-/** Files of a stored manifest. What cannot be parsed (written by a newer coordinator) declares none that this release knows. */
+/** Files of a stored manifest. One that this release does not understand (a newer coordinator's) says so in place of its files. */
 export function declaredFiles(manifest: Manifest): DeclaredFile[] {
-  const { documents } = parseDocuments(manifest.yaml, { file: `${manifest.kind}/${manifest.name}` });
+  const { documents, faults } = parseDocuments(manifest.yaml, { file: `${manifest.kind}/${manifest.name}` });
+  const [fault] = faults;
+  if (fault) return [{ manifest: manifest.name, content: `not understood: ${formatFault(fault)}`, file: { path: '<unknown>', mode: 0 } }];
   return documents.flatMap(({ document }) => filesOf(document).map(([content, file]) => ({ manifest: manifest.name, content, file })));
 }
 

@@ -155,8 +155,11 @@ export const nodes: Resource<Node> = {
   cluster: (node) => node.cluster,
   labels: (node) => node.labels,
   nodes: (node) => [node.name],
-  list: async (api, { cluster, node, names }) =>
-    (await api.call('listNodes', { cluster, name: names.length === 1 ? names[0]! : node })).nodes,
+  list: async (api, { cluster, node, names }) => {
+    // Without a cluster the same name may be in several.
+    const name = cluster === '' ? '' : names.length === 1 ? names[0]! : node;
+    return (await api.call('listNodes', { cluster, name })).nodes;
+  },
   watch: { resource: 'nodes', take: ({ object }) => (object?.$case === 'node' ? object.value : undefined) },
   object: (node) => ({
     apiVersion,
