@@ -67,7 +67,7 @@ describe('the SQLite store on a full disk', () => {
       assert.ok(await store.get('later'));
       await store.close();
     } catch (error) {
-      console.log(error, (error as any).cause);
+      assert.equal((error as { code?: string }).code, 'DiskFull');
     }
     rmSync(ballast);
     const store = await open();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -281,6 +281,7 @@ describe('the SQLite store', () => {
       await open();
       assert.equal(statSync(file).mode & 0o777, 0o600);
       assert.equal(statSync(`${file}-wal`).mode & 0o777, 0o600);
+      assert.deepEqual(readdirSync(folder), ['store.db', 'store.db-wal']);
     });
 
     it('is refused while another store has the file, in this process or another', async () => {

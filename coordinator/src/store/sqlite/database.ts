@@ -51,11 +51,11 @@ function createPrivate(file: string): void {
 }
 
 function configure(db: DatabaseSync, file: string): void {
+  // First of all: with the first access the lock is taken, held until the end, and the journal's index needs no shared memory file.
+  db.exec('PRAGMA locking_mode = EXCLUSIVE');
   db.exec(
     `PRAGMA page_size = ${pageBytes}; PRAGMA cache_size = -${cacheKibibytes}; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF`,
   );
-  // Exclusive before the first access: the lock is taken there, held until the end, and the journal's index needs no shared memory file.
-  db.exec('PRAGMA locking_mode = EXCLUSIVE');
   const mode = String(db.prepare('PRAGMA journal_mode = WAL').get()?.['journal_mode']);
   if (mode !== 'wal' && file !== inMemory) {
     throw new EvercertError(

@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { createPrivateKey, createPublicKey, verify } from 'node:crypto';
+import type { KeyProvider } from '@evercert/coordinator/keys';
+import { keyAlgorithmOf, spkiDer } from '@evercert/shared/x509';
+
+export interface KeyProviderFixture {
+  provider: KeyProvider;
+  /** Opens the same keys anew, as after a restart. */
+  reopen(): Promise<KeyProvider>;
+  cleanup(): Promise<void>;
+}
+
+const data = Buffer.from('to be signed');
+
+/** Every promise of the key provider's contract. */
+export function describeKeyProviderContract(name: string, open: () => Promise<KeyProviderFixture>): void {
+  describe(`${name} as a key provider`, () => {
+    let fixture: KeyProviderFixture;
+    let provider: KeyProvider;
+
+    beforeEach(async () => {
+      fixture = await open();
+      provider = fixture.provider;
+    });
+
+    afterEach(() => fixture.cleanup());
+
+    for (const [algorithm, hash] of [
+      ['ecdsa-p256', 'sha256'],
+      ['ecdsa-p384', 'sha384'],
+      ['rsa-3072', 'sha256'],
+    ] as const) {
+      it(`makes ${algorithm} keys whose signatures with ${hash} verify`, async () => {
+        const signer = await provider.generate('demo/cluster-ca/1', algorithm);
+        assert.equal(signer.keyAlgorithm, algorithm);
+        assert.equal(keyAlgorithmOf(signer.publicKey), algorithm);
+        assert.equal(signer.publicKey.type, 'public');
+        assert.ok(verify(hash, data, signer.publicKey, await signer.sign(data)));
+      });
+    }
+
+    it('opens the same key again, also after a restart', async () => {
+      const made = await provider.generate('demo/etcd-ca/1', 'ecdsa-p256');
+      const opened = await provider.signer('demo/etcd-ca/1');
+      const later = await (await fixture.reopen()).signer('demo/etcd-ca/1');
+      for (const signer of [opened, later]) {
+        assert.deepEqual(spkiDer(signer.publicKey), spkiDer(made.publicKey));
+        assert.ok(verify('sha256', data, made.publicKey, await signer.sign(data)));
+      }
+    });
+
+    it('signs many at the same time', async () => {
+      const signer = await provider.generate('k', 'ecdsa-p384');
+      const signatures = await Promise.all(Array.from({ length: 20 }, (_, i) => signer.sign(Buffer.from(String(i)))));
+      for (const [i, signature] of signatures.entries()) assert.ok(verify('sha384', Buffer.from(String(i)), signer.publicKey, signature));
+    });
+
+    it('makes no second key under an id that is taken, whoever asks at the same time or later', async () => {
+      const results = await Promise.allSettled([1, 2, 3].map(() => provider.generate('k', 'ecdsa-p256')));
+      assert.deepEqual(results.map((result) => (result.status === 'rejected' ? result.reason.code : 'made')).sort(), [
+        'AlreadyExists',
+        'AlreadyExists',
+        'made',
+      ]);
+      await assert.rejects((await fixture.reopen()).generate('k', 'ecdsa-p256'), { code: 'AlreadyExists' });
+    });
+
+    it('says NotFound for a key that does not exist, and makes it afterwards', async () => {
+      await assert.rejects(provider.signer('none'), { code: 'NotFound' });
+      await provider.generate('none', 'ecdsa-p256');
+      assert.ok(await provider.signer('none'));
+    });
+
+    it('lists the ids in order', async () => {
+      assert.deepEqual(await provider.list(), []);
+      for (const id of ['shared/demo/sa', 'demo/cluster-ca/1', 'demo/cluster-ca/2', 'control-ca'])
+        await provider.generate(id, 'ecdsa-p256');
+      assert.deepEqual(await provider.list(), ['control-ca', 'demo/cluster-ca/1', 'demo/cluster-ca/2', 'shared/demo/sa']);
+      assert.deepEqual(await (await fixture.reopen()).list(), await provider.list());
+    });
+
+    it('deletes for good, and as often as asked', async () => {
+      const first = await provider.generate('demo/k', 'ecdsa-p256');
+      await provider.delete('demo/k');
+      await provider.delete('demo/k');
+      await provider.delete('never/there');
+      await assert.rejects(provider.signer('demo/k'), { code: 'NotFound' });
+      assert.deepEqual(await provider.list(), []);
+      const second = await provider.generate('demo/k', 'ecdsa-p256');
+      assert.notDeepEqual(spkiDer(first.publicKey), spkiDer(second.publicKey));
+    });
+
+    it('hands out shared keys as PKCS#8, and no other', async () => {
+      const signer = await provider.generate('shared/demo/sa', 'rsa-3072');
+      await provider.generate('demo/cluster-ca/1', 'ecdsa-p256');
+      const pem = await provider.exportShared('shared/demo/sa');
+      assert.match(pem, /^-----BEGIN PRIVATE KEY-----\n/);
+      assert.deepEqual(spkiDer(createPublicKey(createPrivateKey(pem))), spkiDer(signer.publicKey));
+      await assert.rejects(provider.exportShared('demo/cluster-ca/1'), { code: 'PermissionDenied' });
+      await assert.rejects(provider.exportShared('shared/none'), { code: 'NotFound' });
+    });
+
+    it('refuses every id that is no path of plain segments', async () => {
+      const ids = [
+        '',
+        '/',
+        '/k',
+        'k/',
+        'a//b',
+        '.',
+        '..',
+        '../k',
+        'a/../b',
+        'a/..',
+        '.hidden',
+        'a/.b',
+        'K',
+        'a b',
+        'a\\b',
+        'a\0b',
+        'é',
+        'x'.repeat(129),
+        'a..b',
+      ];
+      for (const id of ids) {
+        await assert.rejects(provider.generate(id, 'ecdsa-p256'), { code: 'InvalidArgument' }, id);
+        await assert.rejects(provider.signer(id), { code: 'InvalidArgument' }, id);
+        await assert.rejects(provider.delete(id), { code: 'InvalidArgument' }, id);
+        await assert.rejects(provider.exportShared(`shared/${id}`), { code: 'InvalidArgument' }, id);
+      }
+      assert.deepEqual(await provider.list(), []);
+    });
+  });
+}
