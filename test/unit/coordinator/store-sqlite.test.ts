@@ -58,6 +58,16 @@ describe('the SQLite store', () => {
     opened.push(store);
     return store;
   };
+  /** What another program does with the file while no store has it open. */
+  const withDatabase = <T>(use: (db: DatabaseSync) => T): T => {
+    const db = new DatabaseSync(file);
+    try {
+      return use(db);
+    } finally {
+      db.close();
+    }
+  };
+  const count = (table: string): number => withDatabase((db) => Number(db.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.['n']));
   const openFailing = async (): Promise<{ store: SqliteStore; database: FailingDatabase }> => {
     const database = new FailingDatabase(file);
     return { store: await open({ open: () => database }), database };
@@ -148,9 +158,9 @@ describe('the SQLite store', () => {
       const store = await open(options);
       await overwrite(store, 50);
       await store.close();
-      const rows = new DatabaseSync(file).prepare('SELECT count(*) AS n FROM history').get()?.['n'];
+      const rows = count('history');
       // Two current ones, and three writes and deletions in each of at most 8 revisions.
-      assert.ok(Number(rows) <= 2 + 8 * 3, `${rows} rows`);
+      assert.ok(rows <= 2 + 8 * 3, `${rows} rows`);
       const again = await open(options);
       assert.equal(again.stats().revision, 50);
       assert.equal(Buffer.from((await again.get('k'))?.value ?? []).toString(), '49');
@@ -300,14 +310,14 @@ describe('the SQLite store', () => {
 
     it('refuses a file of a newer version and names both', async () => {
       await (await open()).close();
-      new DatabaseSync(file).exec('PRAGMA user_version = 99');
+      withDatabase((db) => db.exec('PRAGMA user_version = 99'));
       await assert.rejects(open(), { code: 'FailedPrecondition', message: /newer Evercert \(schema 99, this one knows up to 1\)/ });
     });
 
     it("refuses another program's database and leaves it as it is", async () => {
-      new DatabaseSync(file).exec('CREATE TABLE theirs (x)');
+      withDatabase((db) => db.exec('CREATE TABLE theirs (x)'));
       await assert.rejects(open(), { code: 'FailedPrecondition', message: /another program/ });
-      assert.equal(new DatabaseSync(file).prepare('SELECT count(*) AS n FROM sqlite_schema').get()?.['n'], 1);
+      assert.equal(count('sqlite_schema'), 1);
     });
 
     it('tells a damaged file, at its beginning or within', async () => {
