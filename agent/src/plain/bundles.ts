@@ -31,8 +31,9 @@ export interface BundleKeeperOptions {
 
 interface Held {
   desired: DesiredBundle;
-  /** What the file is to hold; the newest content that could be accepted. */
-  file?: PlainFileSpec;
+  /** What the file is to hold: the newest content that could be accepted, which need not be the declared one. */
+  accepted?: { file: PlainFileSpec; version: number };
+  /** Of what was written. */
   version: number;
   error?: EvercertError;
 }
@@ -80,12 +81,13 @@ export class BundleKeeper {
   }
 
   async #scanOne(held: Held): Promise<void> {
-    const { file, desired } = held;
-    if (!file) return;
-    const faults = await this.#attempt(held, () => this.#options.files.inspect(file));
-    if (!faults || faults.length === 0) return;
-    const written = await this.#attempt(held, () => this.#write(held, file));
-    if (written) for (const fault of faults) this.#options.events.record(mendedEvent(fault, desired.name));
+    const { accepted, desired } = held;
+    if (!accepted) return;
+    await this.#attempt(held, async () => {
+      const faults = await this.#options.files.inspect(accepted.file);
+      if (faults.length === 0 || !(await this.#write(held, accepted))) return;
+      for (const fault of faults) this.#options.events.record(mendedEvent(fault, desired.name));
+    });
   }
 
   async #take(desired: DesiredBundle): Promise<void> {
@@ -93,26 +95,26 @@ export class BundleKeeper {
     this.#held.set(desired.name, held);
     held.desired = desired;
     await this.#attempt(held, async () => {
-      held.file = plainFile(desired);
-      const wrote = await this.#write(held, held.file);
+      held.accepted = { file: plainFile(desired), version: desired.version };
+      const wrote = await this.#write(held, held.accepted);
       if (!wrote) return;
       this.#options.logger.info('A trust bundle was written', { bundle: desired.name, version: desired.version, path: desired.file.path });
       if (desired.reload) this.#options.reload(desired.name, desired.reload);
     });
   }
 
-  async #write(held: Held, file: PlainFileSpec): Promise<boolean> {
+  async #write(held: Held, { file, version }: NonNullable<Held['accepted']>): Promise<boolean> {
     await this.#options.ledger.note(held.desired.name, [file.path]);
     const wrote = await this.#options.files.write([file]);
-    held.version = held.desired.version;
+    held.version = version;
     return wrote;
   }
 
-  async #attempt<T>(held: Held, work: () => Promise<T>): Promise<T | undefined> {
+  /** Notes what fails, with one event while it stays the same. A success clears that only once the declared version is in the file. */
+  async #attempt(held: Held, work: () => Promise<void>): Promise<void> {
     try {
-      const result = await work();
-      delete held.error;
-      return result;
+      await work();
+      if (held.version === held.desired.version) delete held.error;
     } catch (caught) {
       const error = toEvercertError(caught);
       if (held.error?.message !== error.message) {
@@ -126,7 +128,6 @@ export class BundleKeeper {
         });
       }
       held.error = error;
-      return undefined;
     }
   }
 

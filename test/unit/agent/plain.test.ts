@@ -1,0 +1,210 @@
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import type { DesiredBundle, DesiredKeyPair } from '@evercert/agent/desired';
+import { BundleKeeper, FileLedger, KeyPairKeeper } from '@evercert/agent/plain';
+import { FakeClock } from '@evercert/shared/clock';
+import { EvercertError } from '@evercert/shared/errors';
+import { silentLogger } from '@evercert/shared/logging';
+import { createTestCa, type TestCa } from './pki.ts';
+import { EventLog, FakeCoordinator, FakePlainFiles, memoryFolder } from './support.ts';
+
+const reloadSpec = { type: 'systemd', unit: 'etcd', action: 'reload' } as const;
+
+function common() {
+  const clock = new FakeClock();
+  const files = new FakePlainFiles();
+  const events = new EventLog();
+  const folder = memoryFolder();
+  const reloaded: string[] = [];
+  const ledger = new FileLedger({ folder, fileName: 'ledger.json', files, logger: silentLogger });
+  const rest = { files, events, ledger, logger: silentLogger, reload: (name: string) => void reloaded.push(name), onChange: () => {} };
+  return { clock, files, events, folder, reloaded, rest };
+}
+
+describe('the keeper of trust bundles', () => {
+  let ca: TestCa;
+  let next: TestCa;
+  before(async () => {
+    ca = await createTestCa(new FakeClock().nowMs(), 'cluster-ca');
+    next = await createTestCa(new FakeClock().nowMs(), 'cluster-ca-2');
+  });
+  const bundle = (version: number, certificates: Buffer[], path = '/pki/ca.crt', name = 'cluster-ca'): DesiredBundle => ({
+    name,
+    issuer: 'cluster-ca',
+    version,
+    certificates,
+    file: { path, mode: 0o644 },
+    reload: reloadSpec,
+  });
+  const setUp = () => {
+    const world = common();
+    return { ...world, keeper: new BundleKeeper(world.rest) };
+  };
+
+  it('writes a bundle, reloads once for each change, and not for a repeat', async () => {
+    const { keeper, files, reloaded } = setUp();
+    await keeper.apply([bundle(1, [ca.der])]);
+    await keeper.apply([bundle(1, [ca.der])]);
+    await keeper.apply([bundle(2, [ca.der, next.der])]);
+    assert.equal(files.writes, 2);
+    assert.deepEqual(reloaded, ['cluster-ca', 'cluster-ca']);
+    assert.equal(
+      files.written
+        .get('/pki/ca.crt')
+        ?.content.toString()
+        .match(/BEGIN CERTIFICATE/g)?.length,
+      2,
+    );
+    assert.deepEqual(keeper.snapshots(), [{ name: 'cluster-ca', issuer: 'cluster-ca', version: 2, state: 'Ready', lastError: '' }]);
+  });
+
+  for (const [what, certificates] of [
+    ['empty', []],
+    ['of garbage', [Buffer.from('garbage')]],
+  ] as const) {
+    it(`keeps what is there when the coordinator sends a bundle that is ${what}`, async () => {
+      const { keeper, files, events } = setUp();
+      await keeper.apply([bundle(1, [ca.der])]);
+      const before = files.written.get('/pki/ca.crt')?.content;
+      await keeper.apply([bundle(2, [...certificates])]);
+      assert.equal(files.written.get('/pki/ca.crt')?.content, before);
+      assert.equal(keeper.snapshots()[0]?.state, 'Failed');
+      assert.equal(keeper.snapshots()[0]?.version, 1);
+      assert.deepEqual(events.reasons(), ['BundleFailed']);
+    });
+  }
+
+  it('puts a damaged bundle right, with one event', async () => {
+    const { keeper, files, events } = setUp();
+    await keeper.apply([bundle(1, [ca.der])]);
+    files.written.delete('/pki/ca.crt');
+    await keeper.scan();
+    await keeper.scan();
+    assert.ok(files.written.has('/pki/ca.crt'));
+    assert.deepEqual(events.reasons(), ['FileRestored']);
+  });
+
+  it('writes at the next scan what could not be written before, and reports the trouble once', async () => {
+    const { keeper, files, events } = setUp();
+    files.error = new EvercertError('DiskFull', 'the disk is full');
+    await keeper.apply([bundle(1, [ca.der])]);
+    await keeper.scan();
+    assert.equal(keeper.snapshots()[0]?.lastError, 'the disk is full');
+    files.error = undefined;
+    await keeper.scan();
+    assert.equal(keeper.snapshots()[0]?.state, 'Ready');
+    assert.equal(events.reasons().filter((reason) => reason === 'BundleFailed').length, 1);
+  });
+
+  it('removes a bundle that is no longer declared, and the old place of one that moved, also after a restart', async () => {
+    const { keeper, files, rest, folder } = setUp();
+    await keeper.apply([bundle(1, [ca.der]), bundle(1, [next.der], '/pki/etcd/ca.crt', 'etcd-ca')]);
+    const ledger = new FileLedger({ folder, fileName: 'ledger.json', files, logger: silentLogger });
+    await new BundleKeeper({ ...rest, ledger }).apply([bundle(1, [ca.der], '/pki/new.crt')]);
+    assert.deepEqual([...files.written.keys()], ['/pki/new.crt']);
+  });
+
+  it('removes nothing while something declared is not understood', async () => {
+    const { keeper, files } = setUp();
+    await keeper.apply([bundle(1, [ca.der]), bundle(1, [next.der], '/pki/etcd/ca.crt', 'etcd-ca')]);
+    await keeper.apply([bundle(1, [ca.der])], ['etcd-ca']);
+    assert.equal(files.written.size, 2);
+    assert.equal(keeper.snapshots().length, 2);
+  });
+});
+
+describe('the keeper of shared key pairs', () => {
+  const made = ['1', '2'].map((version) => {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', {
+      namedCurve: 'P-256',
+      privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+      publicKeyEncoding: { type: 'spki', format: 'pem' },
+    });
+    return { version, privateKeyPem: privateKey, publicKeyPem: publicKey };
+  });
+  const [first, second] = made as [(typeof made)[0], (typeof made)[0]];
+  const pair = (version: string): DesiredKeyPair => ({
+    name: 'sa',
+    version,
+    privateKey: { path: '/pki/sa.key', mode: 0o600 },
+    publicKey: { path: '/pki/sa.pub', mode: 0o644 },
+    reload: reloadSpec,
+  });
+  const setUp = () => {
+    const world = common();
+    const { clock, folder, rest } = world;
+    const api = new FakeCoordinator(clock);
+    api.keyPair = first;
+    const create = (): KeyPairKeeper => new KeyPairKeeper({ ...rest, api, folder, clock, random: () => 0.5 });
+    return { ...world, api, create };
+  };
+
+  it('gets a pair, writes both halves and reloads', async () => {
+    const { files, reloaded, create } = setUp();
+    const keeper = create();
+    await keeper.apply([pair('1')]);
+    assert.equal(files.written.get('/pki/sa.key')?.content.toString(), first.privateKeyPem);
+    assert.equal(files.written.get('/pki/sa.pub')?.content.toString(), first.publicKeyPem);
+    assert.deepEqual(reloaded, ['sa']);
+    assert.equal(keeper.snapshots()[0]?.state, 'Ready');
+  });
+
+  it('restores both halves without the coordinator, also after a restart', async () => {
+    const { files, events, api, create } = setUp();
+    await create().apply([pair('1')]);
+    api.failure = new EvercertError('Unavailable', 'nobody answers');
+    const keeper = create();
+    await keeper.apply([pair('1')]);
+    files.written.clear();
+    await keeper.scan();
+    assert.equal(files.written.size, 2);
+    assert.deepEqual(events.reasons(), ['FileRestored', 'FileRestored']);
+  });
+
+  it('keeps the old pair while the new one cannot be had, and tries again by itself', async () => {
+    const { clock, files, api, create } = setUp();
+    const keeper = create();
+    await keeper.apply([pair('1')]);
+    api.failure = new EvercertError('Unavailable', 'nobody answers');
+    await keeper.apply([pair('2')]);
+    assert.equal(keeper.snapshots()[0]?.state, 'Pending');
+    assert.equal(files.written.get('/pki/sa.key')?.content.toString(), first.privateKeyPem);
+    api.failure = undefined;
+    api.keyPair = second;
+    await clock.advance(5000);
+    assert.equal(files.written.get('/pki/sa.key')?.content.toString(), second.privateKeyPem);
+    assert.equal(keeper.snapshots()[0]?.state, 'Ready');
+    keeper.stop();
+  });
+
+  it('refuses halves that do not belong together, without telling them', async () => {
+    const { files, events, api, create } = setUp();
+    api.keyPair = { ...first, publicKeyPem: second.publicKeyPem };
+    const keeper = create();
+    await keeper.apply([pair('1')]);
+    assert.equal(files.written.size, 0);
+    assert.equal(events.events[0]?.errorCode, 'PairMismatch');
+    assert.ok(!JSON.stringify(events.events).includes('BEGIN'));
+    keeper.stop();
+  });
+
+  it('waits for the new desired state when the coordinator already has another version', async () => {
+    const { api, create } = setUp();
+    api.keyPair = second;
+    const keeper = create();
+    await keeper.apply([pair('1')]);
+    assert.match(keeper.snapshots()[0]?.lastError ?? '', /has changed meanwhile/);
+    await keeper.apply([pair('2')]);
+    assert.equal(keeper.snapshots()[0]?.state, 'Ready');
+    keeper.stop();
+  });
+
+  it('removes files and copy of a pair that is no longer declared', async () => {
+    const { files, folder, create } = setUp();
+    const keeper = create();
+    await keeper.apply([pair('1')]);
+    await keeper.apply([]);
+    assert.equal(files.written.size, 0);
+    assert.deepEqual(await folder.list('key-pairs'), []);
+  });
+});
