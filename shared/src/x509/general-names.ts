@@ -1,5 +1,5 @@
 /** Subject alternative names (RFC 5280 section 4.2.1.6) of the three kinds that Evercert knows: DNS, IP, URI. */
-import { isIP } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { EvercertError } from '../errors/index.ts';
 import { type Asn1, children, content } from './asn1.ts';
@@ -22,7 +22,14 @@ export interface AlternativeNames {
  * InvalidArgument: not an address, or one with a zone.
  */
 export function canonicalIp(text: string): string {
-  return parseIp(text).toString();
+  if (isIPv4(text)) return text;
+  if (!isIPv6(text) || text.includes('%')) {
+    throw new EvercertError(
+      'InvalidArgument',
+      `${quote(text)} is not an IP address; expected one such as 10.0.0.1 or 2001:db8::1, without a zone`,
+    );
+  }
+  return ipaddr.process(text).toString();
 }
 
 /** Checked, lower-cased, canonical and without repeats. InvalidArgument names the first that cannot stand in a certificate. */
@@ -41,7 +48,7 @@ export function normalizeNames(names: AlternativeNames): AlternativeNames {
 export function encodeGeneralNames({ dnsNames, ipAddresses, uris }: AlternativeNames): Buffer | undefined {
   const parts = [
     ...dnsNames.map((name) => contextPrimitive(2, Buffer.from(name, 'latin1'))),
-    ...ipAddresses.map((address) => contextPrimitive(7, Buffer.from(ipaddr.parse(address).toByteArray()))),
+    ...ipAddresses.map((address) => contextPrimitive(7, addressBytes(address))),
     ...uris.map((uri) => contextPrimitive(6, Buffer.from(uri, 'latin1'))),
   ];
   return parts.length === 0 ? undefined : sequence(...parts);
@@ -61,20 +68,14 @@ export function readGeneralNames(node: Asn1): AlternativeNames {
   return names;
 }
 
-function parseIp(text: string): ipaddr.IPv4 | ipaddr.IPv6 {
-  if (isIP(text) === 0 || text.includes('%')) {
-    throw new EvercertError(
-      'InvalidArgument',
-      `${quote(text)} is not an IP address; expected one such as 10.0.0.1 or 2001:db8::1, without a zone`,
-    );
-  }
-  return ipaddr.process(text);
+/** Only IPv6 needs the library; IPv4 in the strict form that isIPv4 wants is canonical already. */
+function addressBytes(address: string): Buffer {
+  return Buffer.from(isIPv4(address) ? address.split('.').map(Number) : ipaddr.parse(address).toByteArray());
 }
 
 function ipFromBytes(bytes: Buffer): string {
   if (bytes.length !== 4 && bytes.length !== 16) throw new Error(`an IP address has ${bytes.length} bytes, expected 4 or 16`);
-  const address = ipaddr.fromByteArray([...bytes]);
-  return ipaddr.process(address.toString()).toString();
+  return bytes.length === 4 ? bytes.join('.') : canonicalIp(ipaddr.fromByteArray([...bytes]).toString());
 }
 
 function checkDnsName(text: string): string {
