@@ -15,4 +15,14 @@ const child = spawn(nodeBinary, [join(root, file), ...args], {
 // Ctrl-C reaches the whole foreground process group: the child stops by itself, and this process waits for its exit code.
 process.on('SIGINT', () => {});
 for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+// npm that is killed cannot pass anything on. (`exec` in the scripts lets its signals reach this process instead of ending at a shell.)
+const parent = process.ppid;
+if (process.env.npm_lifecycle_event) {
+  const look = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(look);
+    child.kill('SIGTERM');
+  }, 1000);
+  look.unref();
+}
 child.on('exit', (code, signal) => process.exit(signal ? 128 + constants.signals[signal] : code));

@@ -37,7 +37,8 @@ export async function runCluster(
   };
   const { runDir, keyAlgorithm, layout, workers, leafLifetimeSeconds } = options;
   const cluster = await prepareLocalCluster({ runDir, keyAlgorithm, layout, workers, leafLifetimeSeconds, etcdBinary, onNotice, clock });
-  const stop = new StopRequests(clock, () => cluster.killAll());
+  // Under npm the parent is the wrapper that npm runs.
+  const stop = new StopRequests({ clock, onImpatience: () => cluster.killAll(), endWithParent: env['npm_lifecycle_event'] !== undefined });
   try {
     view = openView({ clock, stdout, env }, () => modelOf(cluster, notices, clock));
     onNotice({ timeMs: clock.nowMs(), level: 'info', message: `everything of this run is in ${runDir}` });
