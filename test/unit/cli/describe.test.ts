@@ -11,7 +11,7 @@ spec:
   issuer: cluster-ca
   subject: { commonName: kube-apiserver }
   dnsNames: [kubernetes]
-  usages: [server auth]
+  usages: [digital signature, server auth]
   files: { certificate: /etc/kubernetes/pki/apiserver.crt, privateKey: /etc/kubernetes/pki/apiserver.key }
 `;
 const manifest = Manifest.fromPartial({
