@@ -12,20 +12,20 @@ const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 const functionName = (name: string): string => `_${name.replaceAll(/[^A-Za-z0-9]/g, '_')}`;
 const flagsOf = (options: readonly CompletionOption[]): string[] => options.flatMap((option) => option.flags);
 
-/** Walks the words of the line down the tree, skipping options and their values; leaves the path in $path. For bash and zsh. */
+/** Walks the words of the line down the tree, skipping options and their values; leaves the command's names in $command (zsh keeps $path for itself). For bash and zsh. */
 function walker(tree: readonly CompletionNode[], words: string, first: number, current: string): string {
   const valued = [...new Set(tree.flatMap((node) => flagsOf(node.options.filter((option) => option.takesValue))))];
   const paths = tree.filter((node) => node.path !== '').map((node) => quote(node.path));
-  return `  local path='' word next i
+  return `  local command='' word next i
   for (( i = ${first}; i < ${current}; i++ )); do
     word="\${${words}[i]}"
     case "$word" in
       ${valued.join('|')}) (( i++ )); continue ;;
       -*) continue ;;
     esac
-    next="\${path:+$path }$word"
+    next="\${command:+$command }$word"
     case "$next" in
-      ${paths.join('|')}) path="$next" ;;
+      ${paths.join('|')}) command="$next" ;;
     esac
   done`;
 }
@@ -53,10 +53,10 @@ function bashScript(name: string, tree: readonly CompletionNode[]): string {
 ${functionName(name)}() {
   local cur="\${COMP_WORDS[COMP_CWORD]}" prev="\${COMP_WORDS[COMP_CWORD-1]}" words='' flags=''
 ${walker(tree, 'COMP_WORDS', 1, 'COMP_CWORD')}
-  case "$path:$prev" in
+  case "$command:$prev" in
     ${tree.flatMap((node) => valueCases(node, complete)).join('\n    ')}
   esac
-  case "$path" in
+  case "$command" in
 ${words.join('\n')}
   esac
   if [[ "$cur" == -* ]]; then
@@ -89,10 +89,10 @@ ${functionName(name)}() {
   local cur="\${words[CURRENT]}" prev="\${words[CURRENT-1]}"
   local -a candidates flags
 ${walker(tree, 'words', 2, 'CURRENT')}
-  case "$path:$prev" in
+  case "$command:$prev" in
     ${tree.flatMap((node) => valueCases(node, complete)).join('\n    ')}
   esac
-  case "$path" in
+  case "$command" in
 ${cases.join('\n')}
   esac
   if [[ "$cur" == -* ]]; then
