@@ -30,7 +30,7 @@ export interface IdentitySnapshot {
 export interface SupervisorOptions {
   store: IdentityStore;
   enrollment: EnrollmentApi;
-  api: CoordinatorApi;
+  api: Pick<CoordinatorApi, 'renewIdentity'>;
   readToken: () => Promise<TokenReading>;
   nodeName: string;
   tokenFile: string;

@@ -6,11 +6,12 @@ import type { InstalledPair } from '@evercert/agent/files';
 import { FakeClock, systemClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { silentLogger } from '@evercert/shared/logging';
+import type { ReloadSpec } from '@evercert/shared/manifest';
 import { certificatesToPem, privateKeyToPem } from '@evercert/shared/x509';
 import { createTestCa, keyAndLeaf } from './pki.ts';
 import { desired, EventLog, someKey } from './support.ts';
 
-const command = { type: 'command', argv: ['true'], timeoutSeconds: 5 } as const;
+const command: ReloadSpec = { type: 'command', argv: ['true'], timeoutSeconds: 5 };
 
 function installed(serial: string, lifeMs: number, startMs: number): InstalledPair {
   return {

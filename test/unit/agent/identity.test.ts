@@ -52,12 +52,12 @@ describe('the identity supervisor', () => {
       },
       fetchTrustAnchors: async () => [ca.der],
     };
-    const api = {
+    const api: Pick<CoordinatorApi, 'renewIdentity'> = {
       renewIdentity: async (csr: Buffer) => {
         seen.renewed += 1;
         return answer(csr);
       },
-    } as CoordinatorApi;
+    };
     const store = new IdentityStore({ folder, logger: silentLogger, nodeName: 'node-1' });
     const supervisor = new IdentitySupervisor({
       store,
