@@ -224,8 +224,16 @@ export function isCleanPath(path: string): boolean {
   return path.startsWith('/') && !path.includes('\0') && parts.every((part) => part !== '' && part !== '.' && part !== '..');
 }
 
-const header = { apiVersion: z.string(), kind: z.string() };
-const metadata = z.strictObject({ name: objectName, cluster: objectName.optional() });
+/** What the coordinator adds when it shows an object: taken in and ignored, so that the output of `evercert get -o yaml` can be edited and applied. */
+const shownOnly = z.unknown().optional();
+const header = { apiVersion: z.string(), kind: z.string(), status: shownOnly };
+const metadata = z.strictObject({
+  name: objectName,
+  cluster: objectName.optional(),
+  uid: shownOnly,
+  creationTimestamp: shownOnly,
+  generation: shownOnly,
+});
 
 /** Certificate names share their space with the node's own identity. */
 const certificateMetadata = metadata.extend({
