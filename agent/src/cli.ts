@@ -17,7 +17,7 @@ export interface CliOptions {
   run: (config: AgentConfig) => Promise<void>;
 }
 
-const defaultConfigPath = '/etc/evercert-agent/config.yaml';
+const defaultConfigPath = '/etc/evercert-agent/agent.yaml';
 const defaultSocket = '/run/evercert-agent/status.sock';
 
 /** Runs one command; resolves with the exit code. `argv` is without the program's name. */
