@@ -187,6 +187,8 @@ export class Agent {
   async run(signal: AbortSignal): Promise<void> {
     const { config, clock, logger, onReady } = this.#options;
     const status = await startStatusServer(config.statusSocket, () => this.status());
+    // Before the connection goes, so that the end of its calls is not taken for failed renewals.
+    signal.addEventListener('abort', () => void this.#certificates.stop(), { once: true });
     try {
       await this.#recover();
       this.#watcher = await watchPaths({ paths: () => this.#watchedPaths(), onChange: () => this.#scanner.request(), logger, clock });

@@ -140,6 +140,10 @@ export class Link implements CoordinatorApi {
     this.#calls += 1;
     try {
       return await call(signal ? AbortSignal.any([signal, this.#abort.signal]) : this.#abort.signal);
+    } catch (error) {
+      // Not the caller's wish: for it this is a connection that broke, and worth another try.
+      if (!this.#abort.signal.aborted || signal?.aborted) throw error;
+      throw new EvercertError('Unavailable', 'the connection to the coordinator ended during the call', { cause: error });
     } finally {
       this.#calls -= 1;
       if (this.#calls === 0) this.#idle();
