@@ -198,6 +198,53 @@ describe('the SQLite store', () => {
     });
   });
 
+  describe('its index, which lags behind in the file', () => {
+    it('is made again when the store opens, wherever it stopped', async () => {
+      // A short memory of changes, so that the index is brought up to date in between as well.
+      const options = { historyRevisions: 3 };
+      const transactions = steps('p/').filter((step) => step.type === 'transact');
+      await fc.assert(
+        fc.asyncProperty(fc.array(fc.array(transactions, { maxLength: 12 }), { minLength: 2, maxLength: 4 }), async (lives) => {
+          let store = await open(options);
+          const { revision } = await store.transact([], [{ type: 'deletePrefix', prefix: 'p/' }]);
+          const model = new StoreModel(revision);
+          for (const life of lives) {
+            for (const step of life) await runStep(store, model, step);
+            await store.close();
+            store = await open(options);
+            await runStep(store, model, { type: 'range', options: { prefix: 'p/' } });
+            await runStep(store, model, { type: 'range', options: { prefix: 'p/', reverse: true, limit: 3 } });
+          }
+          await store.close();
+        }),
+        { numRuns: 12 },
+      );
+    });
+
+    it('is brought up to date after some thousand writes, and nothing is lost on the way', async () => {
+      const store = await open();
+      const names = Array.from({ length: 60 * 100 }, (_, i) => `k/${String((i * 7919) % 6000).padStart(4, '0')}`);
+      const writes = Array.from({ length: 60 }, (_, i) => names.slice(i * 100, (i + 1) * 100).map((key) => put(key)));
+      await Promise.all(writes.slice(0, 30).map((operations) => store.transact([], operations)));
+      await store.transact(
+        [],
+        names.slice(0, 50).map((key) => ({ type: 'delete' as const, key })),
+      );
+      for (const operations of writes.slice(30)) await store.transact([], operations);
+      await store.transact(
+        [],
+        names.slice(50, 100).map((key) => ({ type: 'delete' as const, key })),
+      );
+      const expected = names.slice(100).sort();
+      const keys = async (from: SqliteStore) => (await from.range({ prefix: 'k/' })).entries.map((entry) => entry.key);
+      assert.deepEqual(await keys(store), expected);
+      await store.close();
+      assert.deepEqual(await keys(await open()), expected);
+      for (const instance of opened) await instance.close();
+      assert.ok(count('current') === expected.length, 'the file itself is up to date after opening');
+    });
+  });
+
   describe('its leases', () => {
     it('are not ended by a step of the wall clock', async () => {
       const store = await open({ file: ':memory:' });

@@ -3,6 +3,9 @@ import type { Leases } from './leases.ts';
 import type { CurrentRow, Tables } from './tables.ts';
 import type { Window } from './window.ts';
 
+/** Rows that the file's index may lack: more cost memory and a longer pause when it is brought up to date, fewer cost CPU. */
+const flushRows = 4096;
+
 /**
  * What happens inside one SQLite transaction: several transactions of the store, each seeing what those before it wrote. Nothing of it is known outside until
  * `committed` is called; after a rollback the object is dropped and `rolledBack` undoes what it did in memory.
@@ -15,6 +18,8 @@ export class Batch {
   readonly #leases: Leases;
   readonly #forgotten: ReturnType<Window['due']>;
   readonly #windowStart: number;
+  readonly #indexedRow: number;
+  readonly #flush: boolean;
   readonly #nowMs: number;
   readonly #current = new Map<string, CurrentRow | undefined>();
   readonly #firstRows: number[] = [];
@@ -26,7 +31,15 @@ export class Batch {
   #nextRow: number;
   #dirty = false;
 
-  constructor(parts: { tables: Tables; window: Window; leases: Leases; nextRow: number; nowMs: number; collectEvents: boolean }) {
+  constructor(parts: {
+    tables: Tables;
+    window: Window;
+    leases: Leases;
+    nextRow: number;
+    indexedRow: number;
+    nowMs: number;
+    collectEvents: boolean;
+  }) {
     this.#tables = parts.tables;
     this.#window = parts.window;
     this.#leases = parts.leases;
@@ -36,6 +49,10 @@ export class Batch {
     this.#changes = parts.collectEvents ? [] : undefined;
     this.#forgotten = parts.window.due(parts.nowMs);
     this.#windowStart = this.#forgotten?.start ?? parts.window.start;
+    // What the index in the file lacks is made again from the window's rows after a crash: so they stay until it has them.
+    const flush = parts.nextRow - parts.indexedRow >= flushRows || this.#windowStart > parts.indexedRow;
+    this.#indexedRow = flush ? parts.nextRow : parts.indexedRow;
+    this.#flush = flush;
   }
 
   /** The revision as of the transactions so far. */
@@ -88,20 +105,20 @@ export class Batch {
     });
   }
 
-  /** Deletes what the window of remembered revisions has passed. */
-  forgetOld(): void {
-    if (!this.#forgotten) return;
-    this.#dirty = true;
-    for (const row of this.#forgotten.rows) this.#tables.deleteHistory(row);
-    this.#tables.setWindow(this.#forgotten);
+  /** The housekeeping that is due; comes before the transactions. */
+  begin(): void {
+    if (this.#flush) this.#tables.flushRecent(this.#indexedRow);
+    for (const row of this.#forgotten?.rows ?? []) this.#tables.deleteHistory(row);
+    if (this.#forgotten) this.#tables.setWindow(this.#forgotten);
+    this.#dirty = this.#flush || this.#forgotten !== undefined;
   }
 
-  /** Makes the batch known; returns the changes of each revision for the watchers, and the next free row. */
-  committed(): { changes: WatchEvent[][]; nextRow: number } {
+  /** Makes the batch known; returns the changes of each revision for the watchers, the next free row, and the first that the file's index lacks. */
+  committed(): { changes: WatchEvent[][]; nextRow: number; indexedRow: number } {
     if (this.#forgotten) this.#window.forget(this.#forgotten);
     for (const row of this.#firstRows) this.#window.add(row, this.#nowMs);
     for (const row of this.#obsolete) this.#window.markObsolete(row);
-    return { changes: this.#changes ?? [], nextRow: this.#nextRow };
+    return { changes: this.#changes ?? [], nextRow: this.#nextRow, indexedRow: this.#indexedRow };
   }
 
   rolledBack(): void {

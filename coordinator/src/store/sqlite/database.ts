@@ -2,7 +2,7 @@ import { closeSync, openSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { EvercertError } from '@evercert/shared/errors';
 import { isBusy, toStoreError } from './errors.ts';
-import { migrate } from './schema.ts';
+import { catchUp, migrate } from './schema.ts';
 
 export type OpenDatabase = (file: string) => DatabaseSync;
 
@@ -23,6 +23,7 @@ export function openDatabase(file: string, open: OpenDatabase = (path) => new Da
     configure(db, file);
     migrate(db, file);
     check(db, file);
+    catchUp(db);
     return db;
   } catch (error) {
     db?.close();

@@ -104,6 +104,8 @@ class GroupCommitStore implements SqliteStore {
   readonly #randomBytes: (size: number) => Buffer;
   readonly #stats = { commits: 0, transactions: 0, rollbacks: 0 };
   #nextRow: number;
+  /** The first row that the index in the file lacks. */
+  #indexedRow: number;
   #queue: Work[] = [];
   #scheduled = false;
   /** Set once nothing more can be done with the database. */
@@ -126,6 +128,7 @@ class GroupCommitStore implements SqliteStore {
     });
     this.#window = window;
     this.#nextRow = nextRow;
+    this.#indexedRow = nextRow;
     const log = new SqliteChangeLog(this.#tables, window, (read) => this.#read(read));
     this.#hub = new WatchHub(log, { queueEvents: options.watchQueueEvents ?? 4096 });
     this.#leases = new Leases(options.clock, this.#tables.leases(), () => this.#expireLeases());
@@ -243,12 +246,13 @@ class GroupCommitStore implements SqliteStore {
       window: this.#window,
       leases: this.#leases,
       nextRow: this.#nextRow,
+      indexedRow: this.#indexedRow,
       nowMs: this.#clock.monotonicMs(),
       collectEvents: this.#hub.active,
     });
     try {
       this.#db.exec('BEGIN IMMEDIATE');
-      batch.forgetOld();
+      batch.begin();
       const outcomes = works.map((work) => attempt(work, batch));
       if (batch.dirty) faultPoint('store.batch.before-commit');
       this.#db.exec('COMMIT');
@@ -257,8 +261,9 @@ class GroupCommitStore implements SqliteStore {
         this.#stats.commits += 1;
       }
       this.#stats.transactions += works.length;
-      const { changes, nextRow } = batch.committed();
+      const { changes, nextRow, indexedRow } = batch.committed();
       this.#nextRow = nextRow;
+      this.#indexedRow = indexedRow;
       for (const events of changes) this.#hub.publish(events);
       return { outcomes };
     } catch (error) {

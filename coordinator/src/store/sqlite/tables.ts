@@ -21,24 +21,27 @@ export interface LeaseRow {
 type Column = string | number | Uint8Array | null;
 /** Above every text in SQLite's order, where a blob sorts after all texts. */
 const aboveAllText = new Uint8Array([0]);
-const columns = 'c.key, h.value, c.create_revision, c.mod_revision, c.version, c.lease';
-// CROSS JOIN keeps SQLite's planner to this order.
-const joined = 'current c CROSS JOIN history h ON h.seq = c.seq';
-const rangeWhere = 'c.key >= ? AND c.key < ?';
+const metadata = 'seq, create_revision, mod_revision, version, lease';
+const entryColumns = 'c.key, (SELECT h.value FROM history h WHERE h.seq = c.seq), c.create_revision, c.mod_revision, c.version, c.lease';
+// `recent` holds what came after `main`, deletions too (as version 0): see the schema.
+const notRecent = 'NOT EXISTS (SELECT 1 FROM recent.current r WHERE r.key = c.key)';
+const rangeWhere = 'c.key >= ?1 AND c.key < ?2';
+const inBoth = (select: string, where: string): string =>
+  `${select} FROM recent.current c WHERE ${where} AND c.version > 0 UNION ALL ${select} FROM main.current c WHERE ${where} AND ${notRecent}`;
 
 /** Every SQL statement of the store, prepared once. Knows nothing of revisions' meaning or of commits. */
 export class Tables {
   readonly #db: DatabaseSync;
-  readonly #current: StatementSync;
-  readonly #entry: StatementSync;
+  readonly #recent: StatementSync;
+  readonly #indexed: StatementSync;
+  readonly #value: StatementSync;
   readonly #ascending: StatementSync;
   readonly #descending: StatementSync;
   readonly #keysInRange: StatementSync;
   readonly #keysOfLease: StatementSync;
   readonly #insertHistory: StatementSync;
   readonly #deleteHistory: StatementSync;
-  readonly #upsertCurrent: StatementSync;
-  readonly #deleteCurrent: StatementSync;
+  readonly #setRecent: StatementSync;
   readonly #changes: StatementSync;
   readonly #putLease: StatementSync;
   readonly #deleteLease: StatementSync;
@@ -51,19 +54,16 @@ export class Tables {
       statement.setReturnArrays(true);
       return statement;
     };
-    this.#current = prepare('SELECT seq, create_revision, mod_revision, version, lease FROM current WHERE key = ?');
-    this.#entry = prepare(`SELECT ${columns} FROM ${joined} WHERE c.key = ?`);
-    this.#ascending = prepare(`SELECT ${columns} FROM ${joined} WHERE ${rangeWhere} ORDER BY c.key LIMIT ?`);
-    this.#descending = prepare(`SELECT ${columns} FROM ${joined} WHERE ${rangeWhere} ORDER BY c.key DESC LIMIT ?`);
-    this.#keysInRange = prepare(`SELECT c.key FROM current c WHERE ${rangeWhere} ORDER BY c.key`);
-    this.#keysOfLease = prepare('SELECT key FROM current WHERE lease = ? ORDER BY key');
+    this.#recent = prepare(`SELECT ${metadata} FROM recent.current WHERE key = ?`);
+    this.#indexed = prepare(`SELECT ${metadata} FROM main.current WHERE key = ?`);
+    this.#value = prepare('SELECT value FROM history WHERE seq = ?');
+    this.#ascending = prepare(`${inBoth(`SELECT ${entryColumns}`, rangeWhere)} ORDER BY 1 LIMIT ?3`);
+    this.#descending = prepare(`${inBoth(`SELECT ${entryColumns}`, rangeWhere)} ORDER BY 1 DESC LIMIT ?3`);
+    this.#keysInRange = prepare(`${inBoth('SELECT c.key', rangeWhere)} ORDER BY 1`);
+    this.#keysOfLease = prepare(`${inBoth('SELECT c.key', 'c.lease = ?1')} ORDER BY 1`);
     this.#insertHistory = prepare('INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?)');
     this.#deleteHistory = prepare('DELETE FROM history WHERE seq = ?');
-    this.#upsertCurrent = prepare(
-      `INSERT INTO current VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET seq = excluded.seq,
-       create_revision = excluded.create_revision, mod_revision = excluded.mod_revision, version = excluded.version, lease = excluded.lease`,
-    );
-    this.#deleteCurrent = prepare('DELETE FROM current WHERE key = ?');
+    this.#setRecent = prepare('INSERT OR REPLACE INTO recent.current VALUES (?, ?, ?, ?, ?, ?)');
     this.#changes = prepare(
       `SELECT revision, key, value, create_revision, version, lease FROM history
        WHERE seq >= ? AND seq < ? AND key >= ? AND key < ? ORDER BY seq`,
@@ -74,8 +74,8 @@ export class Tables {
   }
 
   current(key: string): CurrentRow | undefined {
-    const row = get(this.#current, key);
-    if (row === undefined) return undefined;
+    const row = get(this.#recent, key) ?? get(this.#indexed, key);
+    if (row === undefined || row[3] === 0) return undefined;
     return {
       seq: row[0] as number,
       createRevision: row[1] as number,
@@ -86,8 +86,10 @@ export class Tables {
   }
 
   entry(key: string): KeyValue | undefined {
-    const row = get(this.#entry, key);
-    return row && toEntry(row);
+    const row = this.current(key);
+    if (row === undefined) return undefined;
+    const value = get(this.#value, row.seq)?.[0] ?? null;
+    return toEntry([key, value, row.createRevision, row.modRevision, row.version, row.lease ?? null]);
   }
 
   /** At most `limit` entries; -1: all. */
@@ -121,11 +123,19 @@ export class Tables {
   }
 
   setCurrent(key: string, row: CurrentRow): void {
-    this.#upsertCurrent.get(key, row.seq, row.createRevision, row.modRevision, row.version, row.lease ?? null);
+    this.#setRecent.get(key, row.seq, row.createRevision, row.modRevision, row.version, row.lease ?? null);
   }
 
   deleteCurrent(key: string): void {
-    this.#deleteCurrent.get(key);
+    this.#setRecent.get(key, 0, 0, 0, 0, null);
+  }
+
+  /** Moves everything from memory into the file's index, which then reflects all rows before `nextRow`. */
+  flushRecent(nextRow: number): void {
+    this.#db.exec(`INSERT OR REPLACE INTO main.current SELECT * FROM recent.current WHERE version > 0 ORDER BY key;
+      DELETE FROM main.current WHERE key IN (SELECT key FROM recent.current WHERE version = 0);
+      DELETE FROM recent.current`);
+    this.#setState.get(nextRow, 'indexed_row');
   }
 
   /** Events of the rows from one up to another (exclusive) whose keys have the prefix, grouped by revision. */
@@ -168,7 +178,7 @@ export class Tables {
   *rowsFrom(start: number): Generator<{ seq: number; revision: number; obsolete: boolean }> {
     const statement = this.#db.prepare(
       `SELECT h.seq AS seq, h.revision AS revision, c.seq IS NULL AS obsolete FROM history h
-       LEFT JOIN current c ON c.key = h.key AND c.seq = h.seq WHERE h.seq >= ? ORDER BY h.seq`,
+       LEFT JOIN main.current c ON c.key = h.key AND c.seq = h.seq WHERE h.seq >= ? ORDER BY h.seq`,
     );
     for (const row of statement.iterate(start)) {
       yield { seq: Number(row['seq']), revision: Number(row['revision']), obsolete: row['obsolete'] === 1 };
