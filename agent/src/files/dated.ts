@@ -1,6 +1,15 @@
 import { link } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
-import { createFileDurable, removeIfThere, replaceSymlinkDurable, syncDirectory, temporaryPath, toFileError } from '@evercert/shared/files';
+import {
+  createFileDurable,
+  draftSymlink,
+  removeIfThere,
+  renameDurable,
+  replaceSymlinkDurable,
+  syncDirectory,
+  temporaryPath,
+  toFileError,
+} from '@evercert/shared/files';
 import { compareFile } from './compare.ts';
 import type { RenderedFile } from './outputs.ts';
 import type { PathPolicy } from './paths.ts';
@@ -22,6 +31,8 @@ export class DatedPlacement implements Placement {
   readonly #real: string;
   #before: string | undefined;
   #made: string | undefined;
+  /** The next symlink, under a temporary name. */
+  #draft: string | undefined;
 
   constructor(file: PlacedFile, context: PlacementContext) {
     this.#file = file;
@@ -34,15 +45,17 @@ export class DatedPlacement implements Placement {
     this.#before = await linkText(this.#real);
     if (this.#context.reuse && (await inspectDated(this.#context.paths, this.#file)).length === 0) return;
     await step('dated-file', () => this.#write());
+    if (this.#made !== undefined) this.#draft = await draftSymlink(this.#real, this.#made);
   }
 
   async activate(): Promise<void> {
-    const made = this.#made;
-    if (made !== undefined) await step('dated-switch', () => replaceSymlinkDurable(this.#real, made));
+    const draft = this.#draft;
+    if (draft !== undefined) await step('dated-switch', () => renameDurable(draft, this.#real));
   }
 
   async rollback(): Promise<void> {
     if (this.#made === undefined) return;
+    if (this.#draft !== undefined) await removeIfThere(this.#draft);
     if ((await linkText(this.#real)) === this.#made) {
       if (this.#before === undefined) await removeIfThere(this.#real);
       else await replaceSymlinkDurable(this.#real, this.#before);

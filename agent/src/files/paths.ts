@@ -188,9 +188,13 @@ async function makeFolders(path: string): Promise<void> {
   });
 }
 
-/** Makes one folder, durable, with exactly this mode. */
+/** Makes one folder, durable, with exactly this mode. Errors: DiskFull, FileSystem. */
 export async function makeFolder(path: string, mode = 0o755): Promise<void> {
-  await mkdir(path, { mode });
-  await chmod(path, mode);
+  try {
+    await mkdir(path, { mode });
+    await chmod(path, mode);
+  } catch (error) {
+    throw toFileError(error, 'make the folder', path);
+  }
   await syncDirectory(dirname(path));
 }

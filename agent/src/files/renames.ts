@@ -1,6 +1,14 @@
-import { link, rename } from 'node:fs/promises';
+import { link } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { createFileDurable, errnoOf, removeIfThere, syncDirectory, temporaryPath, toFileError } from '@evercert/shared/files';
+import {
+  createFileDurable,
+  errnoOf,
+  removeIfThere,
+  renameDurable,
+  syncDirectory,
+  temporaryPath,
+  toFileError,
+} from '@evercert/shared/files';
 import { compareFile } from './compare.ts';
 import type { RenderedFile } from './outputs.ts';
 import type { PathPolicy } from './paths.ts';
@@ -15,7 +23,8 @@ interface Move {
   temporary: string;
   /** A second name of the file that was there, to go back to. */
   kept?: string;
-  done: boolean;
+  /** The temporary file is complete. */
+  ready: boolean;
 }
 
 /**
@@ -38,9 +47,10 @@ export class RenamePlacement implements Placement {
       await paths.ensureParent(file.path);
       if (reuse && (await inspectPlain(paths, file)).length === 0) continue;
       const real = paths.real(file.path);
-      const move: Move = { file, real, temporary: temporaryPath(real), done: false };
+      const move: Move = { file, real, temporary: temporaryPath(real), ready: false };
       this.#moves.push(move);
       await step('rename-temporary', () => createFileDurable(move.temporary, file.content, file));
+      move.ready = true;
     }
     for (const move of this.#moves) {
       const kept = temporaryPath(move.real);
@@ -51,18 +61,16 @@ export class RenamePlacement implements Placement {
 
   async activate(): Promise<void> {
     for (const move of this.#moves) {
-      await step('rename', async () => {
-        await moveOver(move.temporary, move.real);
-        move.done = true;
-        await syncDirectory(dirname(move.real));
-      });
+      await step('rename', () => renameDurable(move.temporary, move.real));
     }
   }
 
   async rollback(): Promise<void> {
     for (const move of [...this.#moves].reverse()) {
-      if (move.done && move.kept !== undefined) await moveOver(move.kept, move.real);
-      else if (move.done) await removeIfThere(move.real);
+      // Seen from the disk: a rename may have happened although making it durable failed.
+      const moved = move.ready && (await lookAt(move.temporary)) === undefined;
+      if (moved && move.kept !== undefined) await renameDurable(move.kept, move.real);
+      else if (moved) await removeIfThere(move.real);
       await removeIfThere(move.temporary);
       if (move.kept !== undefined) await removeIfThere(move.kept);
     }
@@ -96,10 +104,4 @@ async function linkIfThere(path: string, name: string): Promise<boolean> {
     if (errnoOf(error) === 'ENOENT') return false;
     throw toFileError(error, 'keep a second name of', path);
   }
-}
-
-async function moveOver(from: string, to: string): Promise<void> {
-  await rename(from, to).catch((error: unknown) => {
-    throw toFileError(error, 'replace', to);
-  });
 }

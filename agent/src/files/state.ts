@@ -129,8 +129,9 @@ export class CertificateState {
     await replaceSymlinkDurable(join(this.folder, 'installed'), `pairs/${version}`);
   }
 
-  /** Takes a commit back. */
+  /** Takes a commit back; one that failed needs nothing. */
   async uncommit(previous: string | undefined): Promise<void> {
+    if ((await this.installedVersion()) === previous) return;
     if (previous !== undefined) return this.commit(previous);
     await removeIfThere(join(this.folder, 'installed'));
     await syncDirectory(this.folder);

@@ -1,6 +1,14 @@
 import { hash } from 'node:crypto';
 import { basename, dirname, join, relative } from 'node:path';
-import { createFileDurable, removeIfThere, replaceSymlinkDurable, syncDirectory, toFileError } from '@evercert/shared/files';
+import {
+  createFileDurable,
+  draftSymlink,
+  removeIfThere,
+  renameDurable,
+  replaceSymlinkDurable,
+  syncDirectory,
+  toFileError,
+} from '@evercert/shared/files';
 import { compareFile } from './compare.ts';
 import type { RenderedFile } from './outputs.ts';
 import { makeFolder, type PathPolicy, versionsFolder } from './paths.ts';
@@ -33,6 +41,8 @@ export class SymlinkPlacement implements Placement {
   /** Version that was in use at the beginning. */
   #before: string | undefined;
   #version: string | undefined;
+  /** The next `current`, under a temporary name. */
+  #draft: string | undefined;
   /** The folders were looked at and may be written to. */
   #entered = false;
   #linked: string[] = [];
@@ -57,11 +67,13 @@ export class SymlinkPlacement implements Placement {
       reuse && this.#before !== undefined && (await inspectVersion(home, this.#folder, this.#before, this.#group)).length === 0;
     this.#version = intact ? this.#before : await this.#build(this.#context.label, this.#contents());
     await this.#adopt(await brokenLinks(this.#context, this.#group));
+    if ((await currentVersion(this.#folder)) !== this.#version)
+      this.#draft = await draftSymlink(join(this.#folder, 'current'), this.#version as string);
   }
 
   async activate(): Promise<void> {
-    if ((await currentVersion(this.#folder)) === this.#version) return;
-    await step('switch', () => this.#pointTo(this.#version as string));
+    const draft = this.#draft;
+    if (draft !== undefined) await step('switch', () => renameDurable(draft, join(this.#folder, 'current')));
   }
 
   async rollback(): Promise<void> {

@@ -58,8 +58,7 @@ export async function setAttributes(file: FileHandle, options: DurableFileOption
 export async function writeFileDurable(path: string, data: string | Uint8Array, options: DurableFileOptions): Promise<void> {
   const temporary = temporaryPath(path);
   await createFileDurable(temporary, data, options);
-  await renameOver(temporary, path);
-  await syncDirectory(dirname(path));
+  await renameDurable(temporary, path);
 }
 
 /**
@@ -67,24 +66,27 @@ export async function writeFileDurable(path: string, data: string | Uint8Array, 
  * Errors: DiskFull, FileConflict (a folder is in the way), FileSystem.
  */
 export async function replaceSymlinkDurable(path: string, target: string): Promise<void> {
-  const temporary = temporaryPath(path);
-  try {
-    await symlink(target, temporary);
-    await renameOver(temporary, path);
-  } catch (error) {
-    throw toFileError(error, 'link', path);
-  }
-  await syncDirectory(dirname(path));
+  await renameDurable(await draftSymlink(path, target), path);
 }
 
-/** Renames a temporary file over `path`; on failure the temporary file goes away. */
-async function renameOver(temporary: string, path: string): Promise<void> {
+/** Makes a symlink under a temporary name beside `path`, so that the later rename to `path` needs no space any more. Errors: DiskFull, FileSystem. */
+export async function draftSymlink(path: string, target: string): Promise<string> {
+  const temporary = temporaryPath(path);
+  await symlink(target, temporary).catch((error: unknown) => {
+    throw toFileError(error, 'link', path);
+  });
+  return temporary;
+}
+
+/** Renames a temporary file over `path`, durably; on failure the temporary file goes away. Errors: FileConflict (a folder is in the way), FileSystem. */
+export async function renameDurable(temporary: string, path: string): Promise<void> {
   try {
     await rename(temporary, path);
   } catch (error) {
     await removeIfThere(temporary);
     throw toFileError(error, 'replace', path);
   }
+  await syncDirectory(dirname(path));
 }
 
 /** Makes the entries of a folder (names made, renamed or removed in it) durable. Errors: DiskFull, FileSystem. */

@@ -1,7 +1,9 @@
 export {
   createFileDurable,
   type DurableFileOptions,
+  draftSymlink,
   removeIfThere,
+  renameDurable,
   replaceSymlinkDurable,
   setAttributes,
   sweepTemporaries,
