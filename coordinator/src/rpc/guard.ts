@@ -11,6 +11,7 @@ type PeerCertificate = { raw: Buffer; fingerprint256: string };
 interface AnyCall {
   getAuthContext(): { sslPeerCertificate?: object };
   getPeer(): string;
+  readonly cancelled: boolean;
   on(event: 'cancelled', listener: () => void): unknown;
   emit(event: 'error', error: Error): unknown;
 }
@@ -128,10 +129,22 @@ export class Guard {
       authorize(path, caller);
       return caller;
     };
-    const caller = recheck();
-    const controller = new AbortController();
-    call.on('cancelled', () => controller.abort());
-    return { caller, peer, signal: controller.signal, recheck };
+    let controller: AbortController | undefined;
+    return {
+      caller: recheck(),
+      peer,
+      recheck,
+      // Made when somebody asks: most calls are over before anybody could cancel them.
+      get signal(): AbortSignal {
+        if (controller === undefined) {
+          const made = new AbortController();
+          if (call.cancelled) made.abort();
+          else call.on('cancelled', () => made.abort());
+          controller = made;
+        }
+        return controller.signal;
+      },
+    };
   }
 }
 
