@@ -48,6 +48,15 @@ describe('the documentation', () => {
     );
   });
 
+  it('says of every RPC who may call it', () => {
+    const page = read('docs/api.md');
+    for (const name of ['enrollment_service', 'node_service', 'admin_service']) {
+      const proto = read(`proto/evercert/v1/${name}.proto`);
+      const service = /^service (\w+)/m.exec(proto)?.[1];
+      for (const [, rpc] of proto.matchAll(/^ {2}rpc (\w+)/gm)) assert.ok(page.includes(`\`${service}/${rpc}\``), `${service}/${rpc}`);
+    }
+  });
+
   for (const page of pages) {
     it(`links only to what exists in ${page}`, () => {
       const broken = [...read(page).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)].filter(([, path, anchor]) => {
