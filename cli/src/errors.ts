@@ -1,9 +1,14 @@
+import { formatDuration } from '@evercert/shared/config';
 import { EvercertError, errorCodes, formatFault } from '@evercert/shared/errors';
 
 /** As kubectl words it: what the server refused, a server that cannot be reached, and everything that went wrong on this side. */
 export function renderError(error: unknown): string {
   if (!(error instanceof EvercertError)) return `error: ${error instanceof Error ? error.message : String(error)}`;
-  return [headline(error), ...error.faults.map((fault) => `  ${formatFault(fault)}`)].join('\n');
+  const retry =
+    error.retryAfterMs === undefined
+      ? []
+      : [`Try again in ${formatDuration(Math.max(1000, Math.ceil(error.retryAfterMs / 1000) * 1000))}.`];
+  return [headline(error), ...error.faults.map((fault) => `  ${formatFault(fault)}`), ...retry].join('\n');
 }
 
 function headline(error: EvercertError): string {

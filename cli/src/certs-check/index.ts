@@ -21,6 +21,8 @@ export {
 export interface CheckOptions {
   /** Absolute. */
   folder: string;
+  /** Where the absolute paths in kubeconfigs begin: `/`, or the root of another machine's files. */
+  rootDir: string;
   /** PEM files with more CAs that are trusted; absolute. */
   caFiles: readonly string[];
   nowMs: number;
@@ -32,9 +34,9 @@ export interface CheckOptions {
  *
  * Errors: InvalidArgument (the folder or a CA file is missing or unreadable). Whatever is wrong inside the folder is in the report.
  */
-export async function checkFolder({ folder, caFiles, nowMs, warnWithinMs }: CheckOptions): Promise<CheckReport> {
+export async function checkFolder({ folder, rootDir, caFiles, nowMs, warnWithinMs }: CheckOptions): Promise<CheckReport> {
   const trusted = (await Promise.all(caFiles.map(readAnchors))).flat();
-  return judge(await takeInventory(folder), { nowMs, trusted, warnWithinMs });
+  return judge(await takeInventory(folder, rootDir), { nowMs, trusted, warnWithinMs });
 }
 
 async function readAnchors(path: string): Promise<Anchor[]> {

@@ -1,12 +1,12 @@
 import { realpath, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { errnoOf } from '@evercert/shared/files';
 import { type Contents, readContents } from './contents.ts';
 import { checkLimits, type Inventory, type PairReference, type PathProblem, type WalkedFile } from './types.ts';
 import { walkFolder } from './walk.ts';
 
-/** Walks a folder and reads all that it holds, with the files that its kubeconfigs refer to. */
-export async function takeInventory(folder: string): Promise<Inventory> {
+/** Walks a folder and reads all that it holds, with the files that its kubeconfigs refer to; their absolute paths begin at `rootDir`. */
+export async function takeInventory(folder: string, rootDir: string): Promise<Inventory> {
   const { files, problems } = await walkFolder(folder);
   const known = new Map(files.map((file) => [file.realPath, file]));
   const inventory: Inventory = {
@@ -27,9 +27,10 @@ export async function takeInventory(folder: string): Promise<Inventory> {
     }
   }
   const pairs = new Map<string, string>();
-  for (const reference of references) {
-    const certificate = await follow(reference.certificate, reference.kubeconfig, known, inventory);
-    const key = reference.key === undefined ? undefined : await follow(reference.key, reference.kubeconfig, known, inventory);
+  for (const { kubeconfig, ...reference } of references) {
+    const place = (path: string): string => (isAbsolute(path) ? join(rootDir, path) : resolve(dirname(kubeconfig.realPath), path));
+    const certificate = await follow(place(reference.certificate), kubeconfig.path, known, inventory);
+    const key = reference.key ? await follow(place(reference.key), kubeconfig.path, known, inventory) : undefined;
     if (certificate && key) pairs.set(certificate.path, key.path);
   }
   return { ...inventory, pairs };

@@ -1,4 +1,3 @@
-import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import type { Contents } from './contents.ts';
@@ -49,7 +48,6 @@ export function readKubeconfig(file: WalkedFile, text: string, { readPem, asKeys
   const contents: Contents = { certificates: [], keys: [], publicKeys: [], references: [], problems: [] };
   const parsed = parseKubeconfig(path, text);
   if ('problem' in parsed) return { ...contents, problems: [parsed.problem] };
-  const folder = dirname(file.realPath);
 
   for (const { name, cluster } of parsed.clusters ?? []) {
     const data = cluster?.['certificate-authority-data'];
@@ -59,8 +57,7 @@ export function readKubeconfig(file: WalkedFile, text: string, { readPem, asKeys
       contents.problems.push(...found.problems, ...nothing(path, `certificate-authority-data of the cluster ${name}`, found.certificates));
     }
     const reference = cluster?.['certificate-authority'];
-    if (data === undefined && reference)
-      contents.references.push({ kubeconfig: path, certificate: resolve(folder, reference), key: undefined });
+    if (data === undefined && reference) contents.references.push({ kubeconfig: file, certificate: reference, key: undefined });
   }
 
   for (const { name, user } of parsed.users ?? []) {
@@ -75,12 +72,7 @@ export function readKubeconfig(file: WalkedFile, text: string, { readPem, asKeys
     if (key !== undefined) contents.keys.push(...keysOf(file, slot, name, decode(key), asKeys, contents.problems));
     const reference = user?.['client-certificate'];
     if (certificate === undefined && reference) {
-      const keyReference = user?.['client-key'];
-      contents.references.push({
-        kubeconfig: path,
-        certificate: resolve(folder, reference),
-        key: keyReference && resolve(folder, keyReference),
-      });
+      contents.references.push({ kubeconfig: file, certificate: reference, key: user?.['client-key'] });
     }
   }
   return contents;

@@ -63,9 +63,9 @@ export interface FoundPublicKey {
   spkiSha256: string;
 }
 
-/** A kubeconfig's references to files, as absolute paths. */
+/** A kubeconfig's references to files, as they stand in it. */
 export interface PairReference {
-  kubeconfig: string;
+  kubeconfig: WalkedFile;
   certificate: string;
   key: string | undefined;
 }

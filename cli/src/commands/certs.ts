@@ -12,6 +12,7 @@ interface CheckOptions {
   output: 'table' | 'json';
   warnWithin?: string;
   ca?: string[];
+  root: string;
   headers: boolean;
 }
 
@@ -23,6 +24,8 @@ Examples:
   evercert certs check /etc/kubernetes
   # kubelet's folder holds no CA: name it
   evercert certs check /var/lib/kubelet/pki --ca /etc/kubernetes/pki/ca.crt
+  # Another machine's files
+  evercert certs check /mnt/etc/kubernetes --root /mnt
   # For monitoring
   evercert certs check /etc/kubernetes --warn-within 24h -o json | jq .status
 
@@ -51,6 +54,7 @@ export function addCertsCommand(program: Command, context: CommandContext): void
     .addOption(new Option('-o, --output <format>', 'output format').choices(['table', 'json']).default('table'))
     .option('--warn-within <duration>', 'certificates with less left end soon, as 24h (default: the last third of each life)')
     .option('--ca <file>', 'PEM file with a CA that is trusted besides those in the folder; repeatable', collect)
+    .option('--root <dir>', 'where absolute paths in kubeconfigs begin, for the files of another machine', '/')
     .option('--no-headers', 'no header line')
     .addHelpText('after', examples)
     .action(async (dir: string, options: CheckOptions) => {
@@ -58,6 +62,7 @@ export function addCertsCommand(program: Command, context: CommandContext): void
       const nowMs = environment.clock.nowMs();
       const report = await checkFolder({
         folder: resolve(environment.cwd, dir),
+        rootDir: resolve(environment.cwd, options.root),
         caFiles: (options.ca ?? []).map((file) => resolve(environment.cwd, file)),
         nowMs,
         warnWithinMs: options.warnWithin === undefined ? undefined : duration(options.warnWithin, '--warn-within'),

@@ -21,8 +21,8 @@ describe('evercert certs check', () => {
   });
   afterEach(() => folder.remove());
 
-  const check = (options: { caFiles?: string[]; warnWithinMs?: number } = {}): Promise<CheckReport> =>
-    checkFolder({ folder: folder.path, caFiles: [], nowMs: now, ...options });
+  const check = (options: { rootDir?: string; caFiles?: string[]; warnWithinMs?: number } = {}): Promise<CheckReport> =>
+    checkFolder({ folder: folder.path, rootDir: '/', caFiles: [], nowMs: now, ...options });
   const of = (report: CheckReport, path: string) => {
     const found = report.certificates.filter((one) => one.path === path);
     assert.equal(found.length, 1, `${path} is listed once among ${report.certificates.map((one) => one.path).join(', ')}`);
@@ -163,6 +163,15 @@ describe('evercert certs check', () => {
     } finally {
       kubelet.remove();
     }
+  });
+
+  it("follows the absolute paths of another machine's kubeconfigs from its root", async () => {
+    folder.write('var/lib/kubelet/pki/client.pem', combined(await ca.issue('kubelet')));
+    const path = '/var/lib/kubelet/pki/client.pem';
+    folder.write('etc/kubernetes/kubelet.conf', kubeconfig({ 'client-certificate': path, 'client-key': path }));
+    folder.write('etc/kubernetes/scheduler.conf', kubeconfig({ 'client-certificate': '../../var/lib/kubelet/pki/client.pem' }));
+    assert.equal((await check()).status, 'broken');
+    assert.equal((await check({ rootDir: folder.path })).status, 'well');
   });
 
   it('lists the CA of a kubeconfig when no file has it', async () => {

@@ -158,6 +158,10 @@ describe('evercert get', () => {
     assert.equal(away.exitCode, 7);
     assert.match(away.err, /^Unable to connect to the server coordinator.test:7443: connection refused\n/);
     const refused = await run(['get', 'nodes'], { api: failing(new EvercertError('PermissionDenied', 'not for you', { metadata })) });
+    const busy = await run(['get', 'nodes'], {
+      api: failing(new EvercertError('Overloaded', 'too many calls', { metadata, retryAfterMs: 1500 })),
+    });
+    assert.deepEqual([busy.exitCode, busy.err], [7, 'Error from server (Overloaded): too many calls\nTry again in 2s.\n']);
     assert.deepEqual(refused, { exitCode: 3, out: '', err: 'Error from server (PermissionDenied): not for you\n' });
   });
 
