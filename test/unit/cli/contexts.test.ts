@@ -18,9 +18,9 @@ describe('the contexts file', () => {
   const config = (...args: string[]) => run(['config', ...args, '--config', join(folder, 'deep', 'config.yaml')], { cwd: folder });
 
   it('is the one named by --config, else by the environment, else in the home folder', () => {
-    const base = { homeDir: '/home/me', cwd: '/work' };
+    const base = { homeDir: '/home/me', cwd: '/srv' };
     assert.equal(contextsPath({ ...base, env: {} }), '/home/me/.config/evercert/config.yaml');
-    assert.equal(contextsPath({ ...base, env: { EVERCERT_CONFIG: 'my.yaml' } }), '/work/my.yaml');
+    assert.equal(contextsPath({ ...base, env: { EVERCERT_CONFIG: 'my.yaml' } }), '/srv/my.yaml');
     assert.equal(contextsPath({ ...base, env: { EVERCERT_CONFIG: 'my.yaml' }, config: '/etc/other.yaml' }), '/etc/other.yaml');
   });
 
