@@ -1,7 +1,8 @@
 import { EvercertError } from '../errors/index.ts';
 
-/** The errno name of a failed system call (`ENOENT`…), or '' for anything else. */
+/** The errno name of a failed system call (`ENOENT`…), also of one that `toFileError` has turned into an EvercertError; '' for anything else. */
 export function errnoOf(error: unknown): string {
+  if (error instanceof EvercertError) return error.cause === undefined ? '' : errnoOf(error.cause);
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
 
