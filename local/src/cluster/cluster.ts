@@ -38,7 +38,7 @@ export class LocalCluster {
   readonly #loops: Promise<void>[] = [];
   readonly #begunMs: number;
   #writer: EtcdWriter | undefined;
-  #etcdState: 'off' | 'starting' | 'up' | 'failed' = 'off';
+  #etcdState: 'off' | 'starting' | 'up' | 'failed';
   #readyAfterMs: number | undefined;
   #stopping: Promise<void> | undefined;
 
@@ -47,6 +47,7 @@ export class LocalCluster {
     this.folder = folder;
     const { clock, autoRestart } = settings;
     this.#begunMs = clock.monotonicMs();
+    this.#etcdState = settings.etcdBinary === undefined ? 'off' : 'starting';
     const common = { folder, autoRestart, clock, notify: this.#notify };
     this.coordinator = new LocalCoordinator({ ...common, port, config: settings.coordinatorConfig });
     const named = (role: NodeRole, prefix: string, count: number): { name: string; role: NodeRole }[] =>
@@ -272,7 +273,6 @@ export class LocalCluster {
   async #runEtcd(): Promise<void> {
     const { signal } = this.#abort;
     const { clock, env, writer } = this.settings;
-    this.#etcdState = 'starting';
     try {
       await startEtcd({ nodes: this.controlPlaneNodes, env, timeoutMs: etcdTimeoutMs, clock, signal });
       this.#etcdState = 'up';
