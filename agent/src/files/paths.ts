@@ -183,9 +183,13 @@ async function makeFolders(path: string): Promise<void> {
   }
   await makeFolders(dirname(path));
   await makeFolder(path).catch(async (error: unknown) => {
-    // Another certificate's installation made it meanwhile.
-    if (errnoOf(error) !== 'EEXIST' || !(await stat(path)).isDirectory()) throw error;
+    if (!(await madeMeanwhile(error, path))) throw error;
   });
+}
+
+/** True when `makeFolder` failed only because another certificate's installation made the same folder at the same time. */
+export async function madeMeanwhile(error: unknown, path: string): Promise<boolean> {
+  return error instanceof EvercertError && error.metadata['errno'] === 'EEXIST' && (await lstat(path)).isDirectory();
 }
 
 /** Makes one folder, durable, with exactly this mode. Errors: DiskFull, FileSystem. */

@@ -3,7 +3,7 @@ import { chmod, type FileHandle, lstat, open, readdir, readlink, rm } from 'node
 import { join } from 'node:path';
 import { EvercertError } from '@evercert/shared/errors';
 import { errnoOf, toFileError } from '@evercert/shared/files';
-import { makeFolder } from './paths.ts';
+import { madeMeanwhile, makeFolder } from './paths.ts';
 
 /** Larger files are none of ours. */
 export const maxFileBytes = 1024 * 1024;
@@ -87,9 +87,7 @@ export async function ensureOwnFolder(path: string, mode: number): Promise<void>
   }
   if (found !== undefined) await removeTree(path);
   await makeFolder(path, mode).catch(async (error: unknown) => {
-    // Another certificate's installation made it meanwhile.
-    if (errnoOf(error) === 'EEXIST' && (await lookAt(path))?.isDirectory()) return;
-    throw toFileError(error, 'make the folder', path);
+    if (!(await madeMeanwhile(error, path))) throw error;
   });
 }
 
