@@ -98,9 +98,9 @@ export class KeyPairKeeper {
     try {
       const specs = fileSpecs(desired, pair);
       const faults = (await Promise.all(specs.map((spec) => this.#options.files.inspect(spec)))).flat();
-      if (faults.length === 0) return;
-      await this.#options.files.write(specs);
+      if (faults.length > 0) await this.#options.files.write(specs);
       for (const fault of faults) this.#options.events.record(mendedEvent(fault, desired.name));
+      if (held.error && pair.version === desired.version) this.#succeeded(held);
     } catch (error) {
       this.#failed(held, toEvercertError(error));
     }
@@ -123,6 +123,12 @@ export class KeyPairKeeper {
     return [...this.#held.values()].flatMap(({ desired }) => [desired.privateKey.path, desired.publicKey.path]);
   }
 
+  /** A pair that is here only has to be put back into its files, which is told of as a scan does. */
+  #again(held: Held): Promise<void> {
+    if (held.pair?.version !== held.desired.version) return this.#bring(held);
+    return this.#bringing.run(held.desired.name, () => this.#scanOne(held));
+  }
+
   #bring(held: Held): Promise<void> {
     held.timer?.cancel();
     return this.#bringing.run(held.desired.name, () => this.#bringOne(held));
@@ -130,7 +136,7 @@ export class KeyPairKeeper {
 
   async #bringOne(held: Held): Promise<void> {
     if (this.#abort.signal.aborted || this.#held.get(held.desired.name) !== held) return;
-    const { ledger, files, logger, reload, onChange } = this.#options;
+    const { ledger, files, logger, reload } = this.#options;
     const { desired } = held;
     try {
       const present = held.pair ?? (await this.#readCopy(desired.name));
@@ -139,14 +145,19 @@ export class KeyPairKeeper {
       const wrote = await files.write(fileSpecs(desired, pair));
       // Only now: before it, a scan would take files that are not written yet for missing ones.
       held.pair = pair;
-      held.attempts = 0;
-      delete held.error;
+      this.#succeeded(held);
       if (wrote) logger.info('A shared key pair was written', { keyPair: desired.name, version: desired.version });
       if (wrote && desired.reload) reload(desired.name, desired.reload);
     } catch (error) {
       this.#failed(held, toEvercertError(error));
     }
-    onChange();
+  }
+
+  #succeeded(held: Held): void {
+    held.timer?.cancel();
+    held.attempts = 0;
+    delete held.error;
+    this.#options.onChange();
   }
 
   async #fetch({ name, version }: DesiredKeyPair): Promise<StoredPair> {
@@ -173,9 +184,10 @@ export class KeyPairKeeper {
 
   #failed(held: Held, error: EvercertError): void {
     if (this.#abort.signal.aborted) return;
-    const { clock, random, events } = this.#options;
+    const { clock, random, events, onChange } = this.#options;
     const { name } = held.desired;
-    if (held.error?.code !== error.code) {
+    // Messages about an absent coordinator vary; those about files name the file.
+    if (held.error?.code !== error.code || (error.code === 'FileConflict' && held.error.message !== error.message)) {
       events.record({
         reason: 'KeyPairFailed',
         type: 'Warning',
@@ -188,7 +200,8 @@ export class KeyPairKeeper {
     held.attempts += 1;
     held.timer?.cancel();
     const hint = error.retryAfterMs === undefined ? {} : { hintMs: error.retryAfterMs };
-    held.timer = clock.after(backoffMs({ attempt: held.attempts, draw: random(), capMs: 60_000, ...hint }), () => void this.#bring(held));
+    held.timer = clock.after(backoffMs({ attempt: held.attempts, draw: random(), capMs: 60_000, ...hint }), () => void this.#again(held));
+    onChange();
   }
 
   async #sweep(declared: Map<string, string[]>): Promise<void> {
