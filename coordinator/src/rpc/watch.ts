@@ -1,4 +1,4 @@
-import { ChangeType, type WatchRequest, type WatchResponse } from '@evercert/proto';
+import { type Certificate, ChangeType, type WatchRequest, type WatchResponse } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { NodeStatuses } from '../nodes/statuses.ts';
@@ -7,7 +7,7 @@ import type { Change, Informer } from '../state/informer.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import { decodeRecord, type EventRecord } from '../state/records.ts';
-import type { Store } from '../store/index.ts';
+import type { KeyValue, Store, WatchOptions } from '../store/index.ts';
 import { clusterToProto, eventToProto, manifestToProto, tokenToProto } from './convert.ts';
 import type { CallContext } from './guard.ts';
 
@@ -16,6 +16,8 @@ type Send = (type: ChangeType, object?: WatchObject) => void;
 
 /** Changes that wait for a slow reader; beyond, the watch is ended and the reader begins anew. */
 const maxWaiting = 10_000;
+/** How far back a watch of events begins. */
+const recentEvents = 100;
 
 export interface WatchSources {
   store: Store;
@@ -68,29 +70,35 @@ export async function watch(
         ),
       );
     }
+    const follows: Promise<void>[] = [];
     if (wanted.has('certificates')) {
-      const { items } = await sources.queries.certificates(
-        { cluster, node: '', name: '', serial: '', includeSuperseded: false },
-        { size: 1000, token: '' },
-      );
-      for (const value of items) send(ChangeType.ADDED, { $case: 'certificate', value });
+      const prefix = cluster ? layout.certificatesOf(cluster) : layout.certificates;
+      const from = await revisionOf(sources.store, prefix);
+      const sent = new Set<string>();
+      for await (const value of allCertificates(sources.queries, cluster)) {
+        sent.add(value.serial);
+        send(ChangeType.ADDED, { $case: 'certificate', value });
+      }
+      const put = (entry: KeyValue): void => {
+        const value = certificateOf(entry);
+        if (!sent.delete(value.serial)) send(ChangeType.ADDED, { $case: 'certificate', value });
+      };
+      follows.push(followStore(sources.store, { prefix, fromRevision: from + 1, signal: done.signal }, put));
     }
     if (wanted.has('events')) {
-      const { items } = await sources.queries.events({ cluster, node: '', certificate: '', reason: '' }, { size: 100, token: '' });
+      const prefix = cluster ? layout.eventsOf(cluster) : layout.events;
+      const from = await revisionOf(sources.store, prefix);
+      const { items } = await sources.queries.events({ cluster, node: '', certificate: '', reason: '' }, { size: recentEvents, token: '' });
+      const sent = new Set(items.map(({ id }) => id));
       for (const value of items.reverse()) send(ChangeType.ADDED, { $case: 'event', value });
+      const put = ({ key, value }: KeyValue): void => {
+        const event = eventToProto(decodeRecord<EventRecord>(key, value));
+        if (!sent.delete(event.id)) send(ChangeType.ADDED, { $case: 'event', value: event });
+      };
+      follows.push(followStore(sources.store, { prefix, fromRevision: from + 1, signal: done.signal }, put));
     }
     send(ChangeType.SYNCED);
-    await Promise.all([
-      wanted.has('certificates') &&
-        followStore(sources.store, cluster ? layout.certificatesOf(cluster) : layout.certificates, done.signal, (entry) =>
-          send(ChangeType.ADDED, { $case: 'certificate', value: certificateOf(entry) }),
-        ),
-      wanted.has('events') &&
-        followStore(sources.store, cluster ? layout.eventsOf(cluster) : layout.events, done.signal, ({ key, value }) =>
-          send(ChangeType.ADDED, { $case: 'event', value: eventToProto(decodeRecord<EventRecord>(key, value)) }),
-        ),
-      new Promise((resolve) => done.signal.addEventListener('abort', resolve, { once: true })),
-    ]);
+    await Promise.all([...follows, new Promise((resolve) => done.signal.addEventListener('abort', resolve, { once: true }))]);
     if (!context.signal.aborted)
       throw new EvercertError('Overloaded', 'the reader is too slow: begin the watch anew', { retryAfterMs: 1000 });
   } finally {
@@ -135,13 +143,23 @@ function followNodes({ model, statuses, queries }: WatchSources, cluster: string
   ];
 }
 
-async function followStore(
-  store: Store,
-  prefix: string,
-  signal: AbortSignal,
-  put: (entry: { key: string; value: Uint8Array } & Parameters<typeof certificateOf>[0]) => void,
-): Promise<void> {
-  for await (const batch of store.watch({ prefix, signal })) {
+/** Where a watch begins that must miss nothing of what is listed after this; what both tell is told once. */
+async function revisionOf(store: Store, prefix: string): Promise<number> {
+  return (await store.range({ prefix, limit: 1 })).revision;
+}
+
+async function* allCertificates(queries: Queries, cluster: string): AsyncIterable<Certificate> {
+  for (let token = ''; ; ) {
+    const filter = { cluster, node: '', name: '', serial: '', includeSuperseded: false };
+    const { items, next } = await queries.certificates(filter, { size: 1000, token });
+    yield* items;
+    if (next === '') return;
+    token = next;
+  }
+}
+
+async function followStore(store: Store, options: WatchOptions, put: (entry: KeyValue) => void): Promise<void> {
+  for await (const batch of store.watch(options)) {
     for (const { entry } of batch) if (entry) put(entry);
   }
 }

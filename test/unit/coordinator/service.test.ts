@@ -3,7 +3,15 @@ import { execFileSync } from 'node:child_process';
 import type { KeyObject } from 'node:crypto';
 import { connect as tlsConnect } from 'node:tls';
 import { authorization, authorize } from '@evercert/coordinator';
-import { AdminServiceClient, AdminServiceService, EnrollmentServiceService, NodeServiceClient, NodeServiceService } from '@evercert/proto';
+import {
+  AdminServiceClient,
+  AdminServiceService,
+  ChangeType,
+  EnrollmentServiceService,
+  NodeServiceClient,
+  NodeServiceService,
+  type WatchResponse,
+} from '@evercert/proto';
 import { systemClock } from '@evercert/shared/clock';
 import { createClientCredentials, fetchTrustAnchors, unary } from '@evercert/shared/grpc';
 import { createCsr, generateKeyPair, parseCertificate, publicKeyPin, verifyChain } from '@evercert/shared/x509';
@@ -327,6 +335,34 @@ spec:
         withCode('NotFound'),
       );
     });
+  });
+
+  it('lets an admin watch: all that is there, then each change once', async () => {
+    const watch = coordinator.admin.watch({ cluster, resources: ['certificates', 'events', 'nodes'] });
+    const seen: { type: number; what: string }[] = [];
+    let wake = (): void => {};
+    watch.on('data', ({ type, object }: WatchResponse) => {
+      const what =
+        object?.$case === 'certificate' ? object.value.serial : object?.$case === 'event' ? object.value.id : (object?.$case ?? '');
+      seen.push({ type, what });
+      wake();
+    });
+    watch.on('error', () => {});
+    const until = async (condition: () => boolean): Promise<void> => {
+      while (!condition())
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+    };
+    await until(() => seen.some(({ type }) => type === ChangeType.SYNCED));
+    const apiserver = (await desiredState(cp1.client)).certificates.find(({ name }) => name === 'apiserver');
+    const [leaf] = await issue(cp1.client, 'apiserver', apiserver?.specHash ?? '', (await key()).privateKey);
+    const { serial } = parseCertificate(leaf as Buffer);
+    await until(() => seen.some(({ what }) => what === serial));
+    const serials = seen.map(({ what }) => what).filter((what) => /^[0-9a-f]{32}$/.test(what));
+    assert.equal(new Set(serials).size, serials.length);
+    assert.equal(seen.filter(({ what }) => what === serial).length, 1);
+    watch.cancel();
   });
 
   it('does not resume TLS sessions', async () => {
