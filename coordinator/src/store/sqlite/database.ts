@@ -7,8 +7,8 @@ import { catchUp, migrate } from './schema.ts';
 export type OpenDatabase = (file: string) => DatabaseSync;
 
 const inMemory = ':memory:';
-/** Values of some kilobytes: 8 KiB pages cost a quarter less CPU in a transaction than SQLite's 4 KiB. */
-const pageBytes = 8192;
+/** Values have some kilobytes: larger pages than SQLite's 4 KiB save a third of a transaction's CPU. */
+const pageBytes = 16 * 1024;
 const cacheKibibytes = 32 * 1024;
 
 /**
