@@ -195,6 +195,21 @@ describe('Installing a certificate', () => {
     assert.deepEqual(disk.list(pki), ['folder.crt', 'folder.crt/inside']);
   });
 
+  it('gives files to owners and groups by name or number', async function () {
+    // Only root may give files away.
+    if (process.getuid?.() !== 0) this.skip();
+    disk.write('/passwd', 'root:x:0:0::/root:/bin/sh\netcd:x:4321:4321::/var/lib/etcd:/bin/false\n');
+    disk.write('/group', 'root:x:0:\nssl-cert:x:5432:etcd\n');
+    const accounts = { passwdPath: disk.real('/passwd'), groupPath: disk.real('/group') };
+    const { path } = outputs.combined.file;
+    const output: OutputSpec = { ...outputs.combined, file: { path, mode: 0o640, owner: 'etcd', group: 'ssl-cert' } };
+    await installNew(disk.files({ accounts }), ca, certificateSpec([output]));
+    const { uid, gid, mode } = statSync(disk.real(path));
+    assert.deepEqual([uid, gid, mode & 0o777], [4321, 5432, 0o640]);
+    await installNew(disk.files({ accounts }), ca, certificateSpec([{ ...output, file: { ...output.file, owner: '77' } }]));
+    assert.equal(statSync(disk.real(path)).uid, 77);
+  });
+
   it('refuses names that are tricks with paths', async () => {
     const files = disk.files();
     for (const name of ['..', '../x', 'a/b', '', 'A', '-a', 'a'.repeat(64)]) {
