@@ -18,7 +18,7 @@ export { childEnvironment, type Environment } from './supervisor/environment.ts'
 export type { Notice, Notify } from './supervisor/events.ts';
 export { freePort } from './supervisor/ports.ts';
 export { type ProcessExit, type ProcessSpec, SupervisedProcess } from './supervisor/process.ts';
-export { prepareRunFolder, type RunFolder, timestampName } from './supervisor/run-folder.ts';
+export { newRunFolder, prepareRunFolder, type RunFolder, timestampName } from './supervisor/run-folder.ts';
 export { clip, fit, widthOf, withColour, withoutColour } from './view/ansi.ts';
 export { colourOf, lifeBar, lifeBlock } from './view/bar.ts';
 export { LiveView, PlainView, type Terminal } from './view/live.ts';

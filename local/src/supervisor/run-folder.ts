@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { EvercertError } from '@evercert/shared/errors';
+import { errnoOf, toFileError } from '@evercert/shared/files';
 
 /** All that a run makes in its folder; nothing else in there is ever removed. */
 const entries = ['coordinator', 'coordinator.yaml', 'nodes', 'logs', 'run'];
@@ -25,6 +26,23 @@ export function timestampName(nowMs: number): string {
   return `${new Date(nowMs).toISOString().slice(0, 19).replaceAll(':', '-')}Z`;
 }
 
+const maxRunsPerSecond = 100;
+
+/** Makes a new folder below `parent`, named after the time, for one run alone: runs that start in the same second get `-2`, `-3`… */
+export function newRunFolder(parent: string, nowMs: number): string {
+  mkdirSync(parent, { recursive: true, mode: 0o700 });
+  for (let i = 1; i <= maxRunsPerSecond; i++) {
+    const path = join(parent, i === 1 ? timestampName(nowMs) : `${timestampName(nowMs)}-${i}`);
+    try {
+      mkdirSync(path, { mode: 0o700 });
+      return path;
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST') throw toFileError(error, 'make the folder', path);
+    }
+  }
+  throw new EvercertError('AlreadyExists', `${parent} already has ${maxRunsPerSecond} folders of this second: try again`);
+}
+
 /**
  * Makes the run folder (mode 0700: it will hold private keys). A folder of an earlier run is emptied of that run's files and used afresh;
  * any other folder that is not empty is refused with FileConflict, and so is one whose run is still going on.
@@ -32,7 +50,11 @@ export function timestampName(nowMs: number): string {
  */
 export function prepareRunFolder(wanted: string | undefined, nowMs: number): RunFolder {
   const path = wanted === undefined ? mkdtempSync(join(tmpdir(), 'evercert-')) : resolve(wanted);
-  mkdirSync(path, { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw toFileError(error, 'make the folder', path);
+  }
   claim(path, nowMs);
   for (const folder of ['logs', 'nodes', 'run']) mkdirSync(join(path, folder), { mode: 0o700 });
   const inside = join(path, 'run');
@@ -92,6 +114,6 @@ function isAlive(pid: number): boolean {
     return true;
   } catch (error) {
     // EPERM: there is one, of another user.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM';
+    return errnoOf(error) === 'EPERM';
   }
 }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { prepareRunFolder, timestampName } from '@evercert/local';
+import { basename, join } from 'node:path';
+import { newRunFolder, prepareRunFolder, timestampName } from '@evercert/local';
 import type { EvercertError } from '@evercert/shared/errors';
 
 const nowMs = Date.parse('2026-03-01T12:00:00Z');
@@ -60,7 +60,17 @@ describe('the run folder of a local cluster', () => {
     assert.equal(existsSync(folder.path), false);
   });
 
-  it('has a name that sorts by time', () => {
+  it('has a name that sorts by time, and one of its own for each of several runs in a second', () => {
     assert.equal(timestampName(nowMs), '2026-03-01T12-00-00Z');
+    const paths = [1, 2, 3].map(() => newRunFolder(join(parent, 'runs'), nowMs));
+    assert.deepEqual(
+      paths.map((path) => basename(path)),
+      ['2026-03-01T12-00-00Z', '2026-03-01T12-00-00Z-2', '2026-03-01T12-00-00Z-3'],
+    );
+  });
+
+  it('cannot be a file, and the error says so', () => {
+    writeFileSync(join(parent, 'file'), '');
+    assert.throws(() => prepareRunFolder(join(parent, 'file'), nowMs), /cannot make the folder .*file/);
   });
 });
