@@ -14,7 +14,8 @@ export interface RetentionOptions {
   eventsMs: number;
 }
 
-const chunk = 200;
+/** Two deletions for each certificate have to fit into one transaction of the store. */
+const chunk = 50;
 /** Passes between runs, and the pause between two chunks: tidying must not be felt by anybody. */
 const everyMs = 10 * 60_000;
 const pauseMs = 20;

@@ -21,7 +21,7 @@ import type { NodeRegistry } from '../nodes/registry.ts';
 import { layout } from '../state/layout.ts';
 import { type Model, nodeFacts } from '../state/model.ts';
 import { type ClusterRecord, encodeRecord, type ManifestRecord, type NodeRecord } from '../state/records.ts';
-import type { Compare, Operation, Store } from '../store/index.ts';
+import { type Compare, type Operation, type Store, storeLimits } from '../store/index.ts';
 import { clusterDocument, nodeDocument } from './documents.ts';
 
 export interface ApplyOrder {
@@ -284,10 +284,15 @@ export class Applier {
           events.operation({ cluster, actor, reason: `${kind}Applied`, message: `${action} ${kind} ${name}` }),
         ),
     );
-    const { succeeded, revision } = await store.transact(
-      changed.flatMap(({ compares }) => compares),
-      [...changed.flatMap(({ operations }) => operations), ...records],
-    );
+    const compares = changed.flatMap((draft) => draft.compares);
+    const operations = [...changed.flatMap((draft) => draft.operations), ...records];
+    if (Math.max(compares.length, operations.length) > storeLimits.operations) {
+      throw new EvercertError(
+        'InvalidArgument',
+        `these documents need ${operations.length} writes at once, at most ${storeLimits.operations} are possible: apply them in parts`,
+      );
+    }
+    const { succeeded, revision } = await store.transact(compares, operations);
     if (!succeeded)
       throw new EvercertError('Conflict', 'something that these documents change was changed at the same time: apply them again');
     for (const { accepts } of changed) for (const accept of accepts) accept(revision);

@@ -21,6 +21,9 @@ export interface ClustersOptions {
   clock: Clock;
 }
 
+/** Deletions in one transaction. */
+const tokensAtOnce = 100;
+
 /** Makes and removes clusters, whole. */
 export class Clusters {
   readonly #options: ClustersOptions;
@@ -93,19 +96,34 @@ export class Clusters {
       layout.certificatesOf(name),
       layout.addresses(name),
     ];
-    const tokens = model.tokens.list().filter((token) => token.cluster === name);
+    await this.#removeTokens(name);
     const { succeeded, revision } = await store.transact(
       [{ key, modRevision: cached.modRevision }],
       [
         { type: 'delete', key },
         ...under.map((prefix): Operation => ({ type: 'deletePrefix', prefix })),
-        ...tokens.map(({ id }): Operation => ({ type: 'delete', key: layout.token(id) })),
         events.operation({ cluster: name, actor, reason: 'ClusterDeleted', message: `deleted cluster ${name} with its CAs` }),
       ],
     );
     if (!succeeded) throw new EvercertError('Conflict', `cluster ${name} changed under this request: try again`);
     model.clusters.drop(key, revision);
     await authorities.destroyKeys([...cas, ...pairs].map(({ keyId }) => keyId));
+  }
+
+  async #removeTokens(cluster: string): Promise<void> {
+    const { store, model } = this.#options;
+    const keys = model.tokens
+      .list()
+      .filter((token) => token.cluster === cluster)
+      .map(({ id }) => layout.token(id));
+    for (let i = 0; i < keys.length; i += tokensAtOnce) {
+      const some = keys.slice(i, i + tokensAtOnce);
+      const { revision } = await store.transact(
+        [],
+        some.map((key): Operation => ({ type: 'delete', key })),
+      );
+      for (const key of some) model.tokens.drop(key, revision);
+    }
   }
 }
 

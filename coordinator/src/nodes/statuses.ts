@@ -14,7 +14,7 @@ export interface NodeStatusView {
 /** Reports are written at most this often, many nodes in one transaction. */
 const flushEveryMs = 1000;
 /** Changes to write in one transaction. */
-const flushBatch = 500;
+const flushBatch = 100;
 
 /** What was last heard of each node. Heartbeats stay in memory; reports are written behind, so that a restart knows them. */
 export class NodeStatuses {
