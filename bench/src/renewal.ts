@@ -124,6 +124,8 @@ async function prepareNode(coordinator: LocalCoordinator, keyAlgorithm: KeyAlgor
     leafLifetimeSeconds: 0,
     identityLifetimeSeconds: 0,
     apiServerExtraSans: [],
+    controlPlaneRecovery: '',
+    workerRecovery: '',
   });
   await admin.call(admin.client.apply, { cluster, documents: [{ source: 'bench.yaml', yaml: manifest }], dryRun: false });
   const { chain, privateKey, trustAnchors } = await enroll(coordinator, admin);

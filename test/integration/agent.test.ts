@@ -75,6 +75,8 @@ describe('an agent with a coordinator', () => {
       leafLifetimeSeconds,
       identityLifetimeSeconds,
       apiServerExtraSans: [],
+      controlPlaneRecovery: '',
+      workerRecovery: '',
     };
     await unary(coordinator.admin.createCluster.bind(coordinator.admin), { name, spec }, deadline);
   }

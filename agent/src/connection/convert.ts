@@ -54,6 +54,8 @@ export function reportToProto({ certificates, bundles, keyPairs, appliedRevision
     certificates: certificates.map(certificateStatus),
     bundles: bundles.map((bundle) => ({ ...bundle, lastError: bundle.lastError.slice(0, maxText) })),
     keyPairs: keyPairs.map((pair) => ({ ...pair, lastError: pair.lastError.slice(0, maxText) })),
+    components: [],
+    revocationLists: [],
   };
 }
 

@@ -72,6 +72,8 @@ export function addClusterCommand(program: Command, context: CommandContext): vo
         leafLifetimeSeconds: seconds(options.leafLifetime, '--leaf-lifetime'),
         identityLifetimeSeconds: seconds(options.identityLifetime, '--identity-lifetime'),
         apiServerExtraSans: options.apiServerExtraSan ?? [],
+        controlPlaneRecovery: '',
+        workerRecovery: '',
       };
       await withSession(command, environment, async ({ api }) => {
         const { cluster: created, certificateAuthorities } = await api.call('createCluster', { name, spec });

@@ -66,13 +66,15 @@ export class DesiredStates {
     };
     const desired: DesiredState = {
       revision: '',
-      certificates: resolved.certificates.map((c) => desiredCertificateToProto(c, anchors(c.issuer), renewBefore(c.name))),
+      certificates: resolved.certificates.map((c) => desiredCertificateToProto(c, anchors(c.issuer), { renewIfIssuedBefore: renewBefore(c.name) })),
       bundles: resolved.bundles.map((b) => desiredBundleToProto(b, authority(b.issuer)?.bundleVersion ?? 0, anchors(b.issuer))),
       keyPairs: resolved.keyPairs.flatMap((pair) => {
         const record = this.#model.keyPairs.get(layout.keyPair(node.cluster, pair.name))?.record;
         return record ? [desiredKeyPairToProto(pair, record.version)] : [];
       }),
       controlTrustAnchors: this.#controlAnchors(),
+      revocationLists: [],
+      healthChecks: [],
     };
     desired.revision = createHash('sha256').update(DesiredState.encode(desired).finish()).digest('hex').slice(0, 32);
     return desired;

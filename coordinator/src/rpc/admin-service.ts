@@ -78,7 +78,8 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
     renewCertificates: guard.unary(async (request, context) => renewCertificates(options, request, actorOf(context.caller))),
     apply: guard.unary(async ({ cluster, documents, dryRun }, context) => {
       const sources = documents.map(({ source, yaml }) => ({ file: source, text: yaml }));
-      return applier.apply({ cluster, sources, dryRun, actor: actorOf(context.caller) });
+      const applied = await applier.apply({ cluster, sources, dryRun, actor: actorOf(context.caller) });
+      return { ...applied, revocationMatches: [] };
     }),
     listManifests: guard.unary(async ({ cluster, kind, name }) => {
       if (cluster !== '' && !model.cluster(cluster)) throw clusterNotFound(cluster);

@@ -1,7 +1,7 @@
 /** Records as the protocol tells them. */
 import type { Certificate, CertificateAuthority, Cluster, ClusterSpec, Event, Manifest, Node, Token } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
-import { type ClusterPolicy, defaultClusterPolicy, layouts, selects, toYaml } from '@evercert/shared/manifest';
+import { type ClusterPolicy, defaultClusterPolicy, layouts, recoveryPolicies, selects, toYaml } from '@evercert/shared/manifest';
 import { roleToProto } from '@evercert/shared/wire';
 import { certificatesToPem, keyAlgorithms, publicKeyPin } from '@evercert/shared/x509';
 import type { NodePhase } from '../nodes/phase.ts';
@@ -42,6 +42,8 @@ export function policyFromProto(spec: ClusterSpec | undefined): ClusterPolicy {
     leafLifetimeSeconds: seconds('leaf_lifetime_seconds', spec.leafLifetimeSeconds, d.leafLifetimeSeconds),
     identityLifetimeSeconds: seconds('identity_lifetime_seconds', spec.identityLifetimeSeconds, d.identityLifetimeSeconds),
     apiServerExtraSans: lists(spec.apiServerExtraSans, d.apiServerExtraSans),
+    controlPlaneRecovery: oneOf(recoveryPolicies, 'control_plane_recovery', spec.controlPlaneRecovery, d.controlPlaneRecovery),
+    workerRecovery: oneOf(recoveryPolicies, 'worker_recovery', spec.workerRecovery, d.workerRecovery),
   };
 }
 
@@ -92,6 +94,8 @@ export function nodeToProto(
       appliedRevision: status?.report?.appliedRevision ?? '',
       bundles: status?.report?.bundles ?? [],
       keyPairs: status?.report?.keyPairs ?? [],
+      components: status?.report?.components ?? [],
+      revocationLists: status?.report?.revocationLists ?? [],
     },
   };
 }
@@ -114,6 +118,7 @@ export function certificateToProto(record: CertificateRecord, current: boolean):
     current,
     certificatePem: certificatesToPem([Buffer.from(record.certificate, 'base64')]),
     reason: record.reason,
+    revokedBy: [],
   };
 }
 

@@ -47,7 +47,7 @@ export function enrollmentService({ guard, identities, events, controlAnchors }:
         role,
       });
       const chain = [Buffer.from(record.certificate, 'base64')];
-      return { chain, trustAnchors: controlAnchors(), cluster: node.cluster, role: roleToProto(node.role) };
+      return { chain, trustAnchors: controlAnchors(), cluster: node.cluster, role: roleToProto(node.role), issuedAt: new Date(record.issuedAtMs) };
     } catch (error) {
       if (error instanceof EvercertError && error.code !== 'Overloaded') {
         const message = `refused to let node "${request.nodeName.slice(0, 63)}" join from ${context.peer}: ${error.message}`;
@@ -96,7 +96,7 @@ export function nodeService({
   const renewIdentity = async ({ csr }: RenewIdentityRequest, context: CallContext): Promise<RenewIdentityResponse> => {
     const { cluster, name } = nodeOf(context);
     const record = await identities.renew(cluster, name, csr);
-    return { chain: [Buffer.from(record.certificate, 'base64')], trustAnchors: controlAnchors() };
+    return { chain: [Buffer.from(record.certificate, 'base64')], trustAnchors: controlAnchors(), issuedAt: new Date(record.issuedAtMs) };
   };
 
   const getKeyPair = async ({ name }: GetKeyPairRequest, context: CallContext): Promise<GetKeyPairResponse> => {

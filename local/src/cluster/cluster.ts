@@ -256,6 +256,8 @@ export class LocalCluster {
       leafLifetimeSeconds,
       identityLifetimeSeconds,
       apiServerExtraSans: [],
+      controlPlaneRecovery: '',
+      workerRecovery: '',
     });
     this.#notify('info', `cluster ${clusterName}: ${keyAlgorithm}, ${layout} layout, leaves live ${leafLifetimeSeconds} s`);
   }

@@ -27,6 +27,12 @@ export const errorCodes = {
   TokenMismatch: { grpc: 'FAILED_PRECONDITION', exit: 3, retryable: false },
   PermissionDenied: { grpc: 'PERMISSION_DENIED', exit: 3, retryable: false },
   PinMismatch: { grpc: 'UNAUTHENTICATED', exit: 3, retryable: false },
+  // A RenewRevocation matches the certificate, or what would be issued instead. Metadata: object, entry, kind, value.
+  Revoked: { grpc: 'PERMISSION_DENIED', exit: 3, retryable: false },
+  // No repair window is open for the node, and its policy does not let it come back by itself.
+  RecoveryNotOpen: { grpc: 'PERMISSION_DENIED', exit: 3, retryable: true },
+  // A recovery that cannot be honest: replayed nonce, wrong key, an older identity than the node's newest.
+  RecoveryRefused: { grpc: 'UNAUTHENTICATED', exit: 3, retryable: false },
   // The state of the service
   Overloaded: { grpc: 'RESOURCE_EXHAUSTED', exit: 7, retryable: true },
   Unavailable: { grpc: 'UNAVAILABLE', exit: 7, retryable: true },

@@ -122,7 +122,14 @@ export interface ClusterPolicy {
   leafLifetimeSeconds: number;
   identityLifetimeSeconds: number;
   apiServerExtraSans: string[];
+  /** Who may come back on an expired identity, by role. */
+  controlPlaneRecovery: RecoveryPolicy;
+  workerRecovery: RecoveryPolicy;
 }
+
+/** `automatic`: whoever proves the newest key; `repair-window`: only while an admin has opened a window; `never`. */
+export const recoveryPolicies = ['automatic', 'repair-window', 'never'] as const;
+export type RecoveryPolicy = (typeof recoveryPolicies)[number];
 
 export const defaultClusterPolicy: ClusterPolicy = {
   keyAlgorithm: 'ecdsa-p384',
@@ -135,6 +142,8 @@ export const defaultClusterPolicy: ClusterPolicy = {
   leafLifetimeSeconds: 96 * 3600,
   identityLifetimeSeconds: 96 * 3600,
   apiServerExtraSans: [],
+  controlPlaneRecovery: 'repair-window',
+  workerRecovery: 'repair-window',
 };
 
 /** The kinds that are stored per cluster and resolved for nodes. */

@@ -133,7 +133,7 @@ function reloadFromProto(reload: proto.Reload | undefined): ReloadSpec | undefin
 export function desiredCertificateToProto(
   certificate: ResolvedCertificate,
   trustAnchors: Buffer[],
-  renewIfIssuedBefore?: Date,
+  marks: { renewIfIssuedBefore?: Date | undefined; revoked?: proto.RevocationReference | undefined } = {},
 ): proto.DesiredCertificate {
   const { outputs, reload, verify, ...rest } = certificate;
   return {
@@ -142,7 +142,8 @@ export function desiredCertificateToProto(
     reload: reloadToProto(reload),
     verify: verify ?? '',
     trustAnchors,
-    renewIfIssuedBefore,
+    renewIfIssuedBefore: marks.renewIfIssuedBefore,
+    revoked: marks.revoked,
   };
 }
 

@@ -73,7 +73,7 @@ describe('the connection', () => {
       },
       // Never answers: what becomes of the call shows how the connection ends.
       issueCertificate: () => {},
-      renewIdentity: (_call, callback) => callback(null, { chain: [], trustAnchors: [] }),
+      renewIdentity: (_call, callback) => callback(null, { chain: [], trustAnchors: [], issuedAt: undefined }),
       getKeyPair: (_call, callback) => callback(toServiceError(new EvercertError('NotFound', 'no such pair'))),
     };
     server.addService(NodeServiceService, service);

@@ -52,6 +52,8 @@ describe('the coordinator', () => {
       leafLifetimeSeconds: 0,
       identityLifetimeSeconds: 0,
       apiServerExtraSans: [],
+      controlPlaneRecovery: '',
+      workerRecovery: '',
     };
     await call(admin.createCluster, { name: cluster, spec });
     const token = await createToken(coordinator, cluster, { addresses: ['192.0.2.1'], nodeName: 'cp-1' });

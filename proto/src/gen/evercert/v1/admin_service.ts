@@ -21,6 +21,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Duration } from "../../google/protobuf/duration.ts";
+import { Timestamp } from "../../google/protobuf/timestamp.ts";
 import {
   Certificate,
   CertificateAuthority,
@@ -29,6 +30,8 @@ import {
   Event,
   Manifest,
   Node,
+  Revocation,
+  RevocationReference,
   Role,
   Token,
 } from "./types.ts";
@@ -155,6 +158,19 @@ export interface ApplyResponse {
   objects: AppliedObject[];
   /** Certificates that will be issued again. */
   affected: AffectedCertificate[];
+  /** Certificates, not expired, that the applied revocations match, and why. */
+  revocationMatches: RevocationMatch[];
+}
+
+export interface RevocationMatch {
+  node: string;
+  certificate: string;
+  serial: string;
+  by:
+    | RevocationReference
+    | undefined;
+  /** True: it matches what would be issued, not (only) what has been. */
+  future: boolean;
 }
 
 export interface AppliedObject {
@@ -193,6 +209,80 @@ export interface DeleteManifestRequest {
 
 export interface DeleteManifestResponse {
   affected: AffectedCertificate[];
+}
+
+export interface ListRevocationsRequest {
+  cluster: string;
+  name: string;
+}
+
+export interface ListRevocationsResponse {
+  revocations: Revocation[];
+}
+
+export interface DeleteRevocationRequest {
+  cluster: string;
+  name: string;
+  dryRun: boolean;
+}
+
+export interface DeleteRevocationResponse {
+  /** What it no longer refuses. */
+  released: RevocationMatch[];
+}
+
+export interface RepairRequest {
+  cluster: string;
+  /** Empty: every control-plane node that needs it. */
+  nodes: string[];
+  dryRun: boolean;
+  /** How long each node's window stays open; 10 minutes by default. */
+  window: Duration | undefined;
+}
+
+export interface RepairResponse {
+  event: { $case: "plan"; value: RepairPlan } | { $case: "progress"; value: RepairProgress } | {
+    $case: "summary";
+    value: RepairSummary;
+  } | undefined;
+}
+
+/** What is wrong with each node, and what will be done. */
+export interface RepairPlan {
+  nodes: RepairPlanNode[];
+  /** "serial": one node at a time, since etcd has a quorum to lose; "parallel": it is lost already. */
+  strategy: string;
+}
+
+export interface RepairPlanNode {
+  node: string;
+  role: Role;
+  findings: string[];
+  /** "repair", "skip", "refused". */
+  action: string;
+  /** Why it is skipped or refused: names the object and entry of a revocation, and what to do. */
+  reason: string;
+}
+
+export interface RepairProgress {
+  time: Date | undefined;
+  node: string;
+  certificate: string;
+  /** "WindowOpened", "Recovered", "CertificateIssued", "Serving", "QuorumChecked", "Repaired", "Silent", "Failed". */
+  step: string;
+  message: string;
+}
+
+export interface RepairSummary {
+  outcomes: RepairOutcome[];
+}
+
+export interface RepairOutcome {
+  node: string;
+  /** "Repaired", "Healthy", "Silent", "Refused", "Failed". */
+  result: string;
+  certificates: string[];
+  message: string;
 }
 
 export interface CreateTokenRequest {
@@ -260,7 +350,7 @@ export interface ListEventsResponse {
 
 export interface WatchRequest {
   cluster: string;
-  /** "clusters", "nodes", "certificates", "manifests", "tokens", "events". */
+  /** "clusters", "nodes", "certificates", "manifests", "revocations", "tokens", "events". */
   resources: string[];
 }
 
@@ -273,6 +363,7 @@ export interface WatchResponse {
     | { $case: "manifest"; value: Manifest }
     | { $case: "token"; value: Token }
     | { $case: "event"; value: Event }
+    | { $case: "revocation"; value: Revocation }
     | undefined;
 }
 
@@ -1451,7 +1542,7 @@ export const ApplyRequest: MessageFns<ApplyRequest> = {
 };
 
 function createBaseApplyResponse(): ApplyResponse {
-  return { objects: [], affected: [] };
+  return { objects: [], affected: [], revocationMatches: [] };
 }
 
 export const ApplyResponse: MessageFns<ApplyResponse> = {
@@ -1461,6 +1552,9 @@ export const ApplyResponse: MessageFns<ApplyResponse> = {
     }
     for (const v of message.affected) {
       AffectedCertificate.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.revocationMatches) {
+      RevocationMatch.encode(v!, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -1494,6 +1588,14 @@ export const ApplyResponse: MessageFns<ApplyResponse> = {
             message.affected.push(AffectedCertificate.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.revocationMatches.push(RevocationMatch.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1513,6 +1615,112 @@ export const ApplyResponse: MessageFns<ApplyResponse> = {
     const message = createBaseApplyResponse();
     message.objects = object.objects?.map((e) => AppliedObject.fromPartial(e)) || [];
     message.affected = object.affected?.map((e) => AffectedCertificate.fromPartial(e)) || [];
+    message.revocationMatches = object.revocationMatches?.map((e) => RevocationMatch.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRevocationMatch(): RevocationMatch {
+  return { node: "", certificate: "", serial: "", by: undefined, future: false };
+}
+
+export const RevocationMatch: MessageFns<RevocationMatch> = {
+  encode(message: RevocationMatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.certificate !== "") {
+      writer.uint32(18).string(message.certificate);
+    }
+    if (message.serial !== "") {
+      writer.uint32(26).string(message.serial);
+    }
+    if (message.by !== undefined) {
+      RevocationReference.encode(message.by, writer.uint32(34).fork()).join();
+    }
+    if (message.future !== false) {
+      writer.uint32(40).bool(message.future);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RevocationMatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevocationMatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.certificate = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.serial = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.by = RevocationReference.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.future = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RevocationMatch>): RevocationMatch {
+    return RevocationMatch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RevocationMatch>): RevocationMatch {
+    const message = createBaseRevocationMatch();
+    message.node = object.node ?? "";
+    message.certificate = object.certificate ?? "";
+    message.serial = object.serial ?? "";
+    message.by = (object.by !== undefined && object.by !== null)
+      ? RevocationReference.fromPartial(object.by)
+      : undefined;
+    message.future = object.future ?? false;
     return message;
   },
 };
@@ -1975,6 +2183,872 @@ export const DeleteManifestResponse: MessageFns<DeleteManifestResponse> = {
   fromPartial(object: DeepPartial<DeleteManifestResponse>): DeleteManifestResponse {
     const message = createBaseDeleteManifestResponse();
     message.affected = object.affected?.map((e) => AffectedCertificate.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseListRevocationsRequest(): ListRevocationsRequest {
+  return { cluster: "", name: "" };
+}
+
+export const ListRevocationsRequest: MessageFns<ListRevocationsRequest> = {
+  encode(message: ListRevocationsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== "") {
+      writer.uint32(10).string(message.cluster);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListRevocationsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListRevocationsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListRevocationsRequest>): ListRevocationsRequest {
+    return ListRevocationsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListRevocationsRequest>): ListRevocationsRequest {
+    const message = createBaseListRevocationsRequest();
+    message.cluster = object.cluster ?? "";
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseListRevocationsResponse(): ListRevocationsResponse {
+  return { revocations: [] };
+}
+
+export const ListRevocationsResponse: MessageFns<ListRevocationsResponse> = {
+  encode(message: ListRevocationsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.revocations) {
+      Revocation.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListRevocationsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListRevocationsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.revocations.push(Revocation.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListRevocationsResponse>): ListRevocationsResponse {
+    return ListRevocationsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListRevocationsResponse>): ListRevocationsResponse {
+    const message = createBaseListRevocationsResponse();
+    message.revocations = object.revocations?.map((e) => Revocation.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDeleteRevocationRequest(): DeleteRevocationRequest {
+  return { cluster: "", name: "", dryRun: false };
+}
+
+export const DeleteRevocationRequest: MessageFns<DeleteRevocationRequest> = {
+  encode(message: DeleteRevocationRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== "") {
+      writer.uint32(10).string(message.cluster);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(24).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteRevocationRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteRevocationRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DeleteRevocationRequest>): DeleteRevocationRequest {
+    return DeleteRevocationRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeleteRevocationRequest>): DeleteRevocationRequest {
+    const message = createBaseDeleteRevocationRequest();
+    message.cluster = object.cluster ?? "";
+    message.name = object.name ?? "";
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseDeleteRevocationResponse(): DeleteRevocationResponse {
+  return { released: [] };
+}
+
+export const DeleteRevocationResponse: MessageFns<DeleteRevocationResponse> = {
+  encode(message: DeleteRevocationResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.released) {
+      RevocationMatch.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteRevocationResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteRevocationResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.released.push(RevocationMatch.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DeleteRevocationResponse>): DeleteRevocationResponse {
+    return DeleteRevocationResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeleteRevocationResponse>): DeleteRevocationResponse {
+    const message = createBaseDeleteRevocationResponse();
+    message.released = object.released?.map((e) => RevocationMatch.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRepairRequest(): RepairRequest {
+  return { cluster: "", nodes: [], dryRun: false, window: undefined };
+}
+
+export const RepairRequest: MessageFns<RepairRequest> = {
+  encode(message: RepairRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== "") {
+      writer.uint32(10).string(message.cluster);
+    }
+    for (const v of message.nodes) {
+      writer.uint32(18).string(v!);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(24).bool(message.dryRun);
+    }
+    if (message.window !== undefined) {
+      Duration.encode(message.window, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RepairRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRepairRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nodes.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.window = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RepairRequest>): RepairRequest {
+    return RepairRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RepairRequest>): RepairRequest {
+    const message = createBaseRepairRequest();
+    message.cluster = object.cluster ?? "";
+    message.nodes = object.nodes?.map((e) => e) || [];
+    message.dryRun = object.dryRun ?? false;
+    message.window = (object.window !== undefined && object.window !== null)
+      ? Duration.fromPartial(object.window)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseRepairResponse(): RepairResponse {
+  return { event: undefined };
+}
+
+export const RepairResponse: MessageFns<RepairResponse> = {
+  encode(message: RepairResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.event?.$case) {
+      case "plan":
+        RepairPlan.encode(message.event.value, writer.uint32(10).fork()).join();
+        break;
+      case "progress":
+        RepairProgress.encode(message.event.value, writer.uint32(18).fork()).join();
+        break;
+      case "summary":
+        RepairSummary.encode(message.event.value, writer.uint32(26).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RepairResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRepairResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.event = { $case: "plan", value: RepairPlan.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.event = { $case: "progress", value: RepairProgress.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.event = { $case: "summary", value: RepairSummary.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RepairResponse>): RepairResponse {
+    return RepairResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RepairResponse>): RepairResponse {
+    const message = createBaseRepairResponse();
+    switch (object.event?.$case) {
+      case "plan": {
+        if (object.event?.value !== undefined && object.event?.value !== null) {
+          message.event = { $case: "plan", value: RepairPlan.fromPartial(object.event.value) };
+        }
+        break;
+      }
+      case "progress": {
+        if (object.event?.value !== undefined && object.event?.value !== null) {
+          message.event = { $case: "progress", value: RepairProgress.fromPartial(object.event.value) };
+        }
+        break;
+      }
+      case "summary": {
+        if (object.event?.value !== undefined && object.event?.value !== null) {
+          message.event = { $case: "summary", value: RepairSummary.fromPartial(object.event.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseRepairPlan(): RepairPlan {
+  return { nodes: [], strategy: "" };
+}
+
+export const RepairPlan: MessageFns<RepairPlan> = {
+  encode(message: RepairPlan, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.nodes) {
+      RepairPlanNode.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.strategy !== "") {
+      writer.uint32(18).string(message.strategy);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RepairPlan {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRepairPlan();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodes.push(RepairPlanNode.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.strategy = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RepairPlan>): RepairPlan {
+    return RepairPlan.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RepairPlan>): RepairPlan {
+    const message = createBaseRepairPlan();
+    message.nodes = object.nodes?.map((e) => RepairPlanNode.fromPartial(e)) || [];
+    message.strategy = object.strategy ?? "";
+    return message;
+  },
+};
+
+function createBaseRepairPlanNode(): RepairPlanNode {
+  return { node: "", role: 0, findings: [], action: "", reason: "" };
+}
+
+export const RepairPlanNode: MessageFns<RepairPlanNode> = {
+  encode(message: RepairPlanNode, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.role !== 0) {
+      writer.uint32(16).int32(message.role);
+    }
+    for (const v of message.findings) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.action !== "") {
+      writer.uint32(34).string(message.action);
+    }
+    if (message.reason !== "") {
+      writer.uint32(42).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RepairPlanNode {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRepairPlanNode();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.role = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.findings.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.action = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RepairPlanNode>): RepairPlanNode {
+    return RepairPlanNode.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RepairPlanNode>): RepairPlanNode {
+    const message = createBaseRepairPlanNode();
+    message.node = object.node ?? "";
+    message.role = object.role ?? 0;
+    message.findings = object.findings?.map((e) => e) || [];
+    message.action = object.action ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseRepairProgress(): RepairProgress {
+  return { time: undefined, node: "", certificate: "", step: "", message: "" };
+}
+
+export const RepairProgress: MessageFns<RepairProgress> = {
+  encode(message: RepairProgress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.time !== undefined) {
+      Timestamp.encode(toTimestamp(message.time), writer.uint32(10).fork()).join();
+    }
+    if (message.node !== "") {
+      writer.uint32(18).string(message.node);
+    }
+    if (message.certificate !== "") {
+      writer.uint32(26).string(message.certificate);
+    }
+    if (message.step !== "") {
+      writer.uint32(34).string(message.step);
+    }
+    if (message.message !== "") {
+      writer.uint32(42).string(message.message);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RepairProgress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRepairProgress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.time = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.certificate = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.step = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RepairProgress>): RepairProgress {
+    return RepairProgress.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RepairProgress>): RepairProgress {
+    const message = createBaseRepairProgress();
+    message.time = object.time ?? undefined;
+    message.node = object.node ?? "";
+    message.certificate = object.certificate ?? "";
+    message.step = object.step ?? "";
+    message.message = object.message ?? "";
+    return message;
+  },
+};
+
+function createBaseRepairSummary(): RepairSummary {
+  return { outcomes: [] };
+}
+
+export const RepairSummary: MessageFns<RepairSummary> = {
+  encode(message: RepairSummary, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.outcomes) {
+      RepairOutcome.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RepairSummary {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRepairSummary();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.outcomes.push(RepairOutcome.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RepairSummary>): RepairSummary {
+    return RepairSummary.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RepairSummary>): RepairSummary {
+    const message = createBaseRepairSummary();
+    message.outcomes = object.outcomes?.map((e) => RepairOutcome.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRepairOutcome(): RepairOutcome {
+  return { node: "", result: "", certificates: [], message: "" };
+}
+
+export const RepairOutcome: MessageFns<RepairOutcome> = {
+  encode(message: RepairOutcome, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.result !== "") {
+      writer.uint32(18).string(message.result);
+    }
+    for (const v of message.certificates) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.message !== "") {
+      writer.uint32(34).string(message.message);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RepairOutcome {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRepairOutcome();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.result = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.certificates.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RepairOutcome>): RepairOutcome {
+    return RepairOutcome.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RepairOutcome>): RepairOutcome {
+    const message = createBaseRepairOutcome();
+    message.node = object.node ?? "";
+    message.result = object.result ?? "";
+    message.certificates = object.certificates?.map((e) => e) || [];
+    message.message = object.message ?? "";
     return message;
   },
 };
@@ -2784,6 +3858,9 @@ export const WatchResponse: MessageFns<WatchResponse> = {
       case "event":
         Event.encode(message.object.value, writer.uint32(58).fork()).join();
         break;
+      case "revocation":
+        Revocation.encode(message.object.value, writer.uint32(66).fork()).join();
+        break;
     }
     return writer;
   },
@@ -2857,6 +3934,14 @@ export const WatchResponse: MessageFns<WatchResponse> = {
             message.object = { $case: "event", value: Event.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.object = { $case: "revocation", value: Revocation.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2909,6 +3994,12 @@ export const WatchResponse: MessageFns<WatchResponse> = {
       case "event": {
         if (object.object?.value !== undefined && object.object?.value !== null) {
           message.object = { $case: "event", value: Event.fromPartial(object.object.value) };
+        }
+        break;
+      }
+      case "revocation": {
+        if (object.object?.value !== undefined && object.object?.value !== null) {
+          message.object = { $case: "revocation", value: Revocation.fromPartial(object.object.value) };
         }
         break;
       }
@@ -3138,7 +4229,7 @@ export const AdminServiceService = {
       Buffer.from(RenewCertificatesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RenewCertificatesResponse => RenewCertificatesResponse.decode(value),
   },
-  /** Applies documents of kinds Cluster, Node, CertificateManifest, TrustBundleManifest and KeyPairManifest: all of them or, on any fault, none. */
+  /** Applies documents of kinds Cluster, Node, CertificateManifest, TrustBundleManifest, KeyPairManifest, RevocationListManifest and RenewRevocation: all of them or, on any fault, none. */
   apply: {
     path: "/evercert.v1.AdminService/Apply" as const,
     requestStream: false as const,
@@ -3168,6 +4259,38 @@ export const AdminServiceService = {
     responseSerialize: (value: DeleteManifestResponse): Buffer =>
       Buffer.from(DeleteManifestResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteManifestResponse => DeleteManifestResponse.decode(value),
+  },
+  listRevocations: {
+    path: "/evercert.v1.AdminService/ListRevocations" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListRevocationsRequest): Buffer =>
+      Buffer.from(ListRevocationsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListRevocationsRequest => ListRevocationsRequest.decode(value),
+    responseSerialize: (value: ListRevocationsResponse): Buffer =>
+      Buffer.from(ListRevocationsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListRevocationsResponse => ListRevocationsResponse.decode(value),
+  },
+  deleteRevocation: {
+    path: "/evercert.v1.AdminService/DeleteRevocation" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteRevocationRequest): Buffer =>
+      Buffer.from(DeleteRevocationRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteRevocationRequest => DeleteRevocationRequest.decode(value),
+    responseSerialize: (value: DeleteRevocationResponse): Buffer =>
+      Buffer.from(DeleteRevocationResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteRevocationResponse => DeleteRevocationResponse.decode(value),
+  },
+  /** Brings nodes with expired, revoked, missing or broken certificates back, and tells of it step by step. Ends with the outcome of each node; can be broken off and called again. */
+  repair: {
+    path: "/evercert.v1.AdminService/Repair" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: RepairRequest): Buffer => Buffer.from(RepairRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RepairRequest => RepairRequest.decode(value),
+    responseSerialize: (value: RepairResponse): Buffer => Buffer.from(RepairResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RepairResponse => RepairResponse.decode(value),
   },
   createToken: {
     path: "/evercert.v1.AdminService/CreateToken" as const,
@@ -3238,10 +4361,14 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
   listCertificates: handleUnaryCall<ListCertificatesRequest, ListCertificatesResponse>;
   /** Asks a node to renew some or all of its certificates now. */
   renewCertificates: handleUnaryCall<RenewCertificatesRequest, RenewCertificatesResponse>;
-  /** Applies documents of kinds Cluster, Node, CertificateManifest, TrustBundleManifest and KeyPairManifest: all of them or, on any fault, none. */
+  /** Applies documents of kinds Cluster, Node, CertificateManifest, TrustBundleManifest, KeyPairManifest, RevocationListManifest and RenewRevocation: all of them or, on any fault, none. */
   apply: handleUnaryCall<ApplyRequest, ApplyResponse>;
   listManifests: handleUnaryCall<ListManifestsRequest, ListManifestsResponse>;
   deleteManifest: handleUnaryCall<DeleteManifestRequest, DeleteManifestResponse>;
+  listRevocations: handleUnaryCall<ListRevocationsRequest, ListRevocationsResponse>;
+  deleteRevocation: handleUnaryCall<DeleteRevocationRequest, DeleteRevocationResponse>;
+  /** Brings nodes with expired, revoked, missing or broken certificates back, and tells of it step by step. Ends with the outcome of each node; can be broken off and called again. */
+  repair: handleServerStreamingCall<RepairRequest, RepairResponse>;
   createToken: handleUnaryCall<CreateTokenRequest, CreateTokenResponse>;
   listTokens: handleUnaryCall<ListTokensRequest, ListTokensResponse>;
   deleteToken: handleUnaryCall<DeleteTokenRequest, DeleteTokenResponse>;
@@ -3374,7 +4501,7 @@ export interface AdminServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RenewCertificatesResponse) => void,
   ): ClientUnaryCall;
-  /** Applies documents of kinds Cluster, Node, CertificateManifest, TrustBundleManifest and KeyPairManifest: all of them or, on any fault, none. */
+  /** Applies documents of kinds Cluster, Node, CertificateManifest, TrustBundleManifest, KeyPairManifest, RevocationListManifest and RenewRevocation: all of them or, on any fault, none. */
   apply(
     request: ApplyRequest,
     callback: (error: ServiceError | null, response: ApplyResponse) => void,
@@ -3420,6 +4547,43 @@ export interface AdminServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteManifestResponse) => void,
   ): ClientUnaryCall;
+  listRevocations(
+    request: ListRevocationsRequest,
+    callback: (error: ServiceError | null, response: ListRevocationsResponse) => void,
+  ): ClientUnaryCall;
+  listRevocations(
+    request: ListRevocationsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListRevocationsResponse) => void,
+  ): ClientUnaryCall;
+  listRevocations(
+    request: ListRevocationsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListRevocationsResponse) => void,
+  ): ClientUnaryCall;
+  deleteRevocation(
+    request: DeleteRevocationRequest,
+    callback: (error: ServiceError | null, response: DeleteRevocationResponse) => void,
+  ): ClientUnaryCall;
+  deleteRevocation(
+    request: DeleteRevocationRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteRevocationResponse) => void,
+  ): ClientUnaryCall;
+  deleteRevocation(
+    request: DeleteRevocationRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteRevocationResponse) => void,
+  ): ClientUnaryCall;
+  /** Brings nodes with expired, revoked, missing or broken certificates back, and tells of it step by step. Ends with the outcome of each node; can be broken off and called again. */
+  repair(request: RepairRequest, options?: Partial<CallOptions>): ClientReadableStream<RepairResponse>;
+  repair(
+    request: RepairRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<RepairResponse>;
   createToken(
     request: CreateTokenRequest,
     callback: (error: ServiceError | null, response: CreateTokenResponse) => void,
@@ -3522,6 +4686,18 @@ export type DeepPartial<T> = T extends Builtin ? T
   : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
+
+function toTimestamp(date: Date): Timestamp {
+  const seconds = Math.trunc(date.getTime() / 1_000);
+  const nanos = (date.getTime() % 1_000) * 1_000_000;
+  return { seconds, nanos };
+}
+
+function fromTimestamp(t: Timestamp): Date {
+  let millis = (t.seconds || 0) * 1_000;
+  millis += (t.nanos || 0) / 1_000_000;
+  return new globalThis.Date(millis);
+}
 
 function longToNumber(int64: { toString(): string }): number {
   const num = globalThis.Number(int64.toString());

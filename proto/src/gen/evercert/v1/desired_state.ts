@@ -7,6 +7,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Timestamp } from "../../google/protobuf/timestamp.ts";
+import { RevocationReference } from "./types.ts";
 
 export const protobufPackage = "evercert.v1";
 
@@ -21,6 +22,9 @@ export interface DesiredState {
   keyPairs: DesiredKeyPair[];
   /** DER of the control CA's certificates, the trust for the coordinator itself. */
   controlTrustAnchors: Buffer[];
+  revocationLists: DesiredRevocationList[];
+  /** Health endpoints that the agent asks, for its report. */
+  healthChecks: HealthCheck[];
 }
 
 export interface DesiredCertificate {
@@ -48,7 +52,11 @@ export interface DesiredCertificate {
   /** DER certificates against which the chain is checked before it is installed. */
   trustAnchors: Buffer[];
   /** Certificates recorded as issued before this time are to be renewed now. */
-  renewIfIssuedBefore: Date | undefined;
+  renewIfIssuedBefore:
+    | Date
+    | undefined;
+  /** Set while renewal of the certificate in use, or issue of another, is refused. */
+  revoked: RevocationReference | undefined;
 }
 
 export interface FileSpec {
@@ -150,8 +158,38 @@ export interface DesiredKeyPair {
   reload: Reload | undefined;
 }
 
+/** A CRL as a file, for components that read one. */
+export interface DesiredRevocationList {
+  name: string;
+  issuer: string;
+  /** CRL number (RFC 5280 section 5.2.3). */
+  number: number;
+  /** DER of one CRL. */
+  crl: Buffer;
+  file: FileSpec | undefined;
+  reload: Reload | undefined;
+}
+
+/** An https URL that answers 200 while the component is well, asked with a client certificate of the node. */
+export interface HealthCheck {
+  /** "etcd". */
+  component: string;
+  url: string;
+  /** Names of the certificate for the client side and of the trust bundle for the server's. */
+  clientCertificate: string;
+  issuer: string;
+}
+
 function createBaseDesiredState(): DesiredState {
-  return { revision: "", certificates: [], bundles: [], keyPairs: [], controlTrustAnchors: [] };
+  return {
+    revision: "",
+    certificates: [],
+    bundles: [],
+    keyPairs: [],
+    controlTrustAnchors: [],
+    revocationLists: [],
+    healthChecks: [],
+  };
 }
 
 export const DesiredState: MessageFns<DesiredState> = {
@@ -170,6 +208,12 @@ export const DesiredState: MessageFns<DesiredState> = {
     }
     for (const v of message.controlTrustAnchors) {
       writer.uint32(42).bytes(v!);
+    }
+    for (const v of message.revocationLists) {
+      DesiredRevocationList.encode(v!, writer.uint32(50).fork()).join();
+    }
+    for (const v of message.healthChecks) {
+      HealthCheck.encode(v!, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -227,6 +271,22 @@ export const DesiredState: MessageFns<DesiredState> = {
             message.controlTrustAnchors.push(Buffer.from(reader.bytes()));
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.revocationLists.push(DesiredRevocationList.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.healthChecks.push(HealthCheck.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -249,6 +309,8 @@ export const DesiredState: MessageFns<DesiredState> = {
     message.bundles = object.bundles?.map((e) => DesiredBundle.fromPartial(e)) || [];
     message.keyPairs = object.keyPairs?.map((e) => DesiredKeyPair.fromPartial(e)) || [];
     message.controlTrustAnchors = object.controlTrustAnchors?.map((e) => e) || [];
+    message.revocationLists = object.revocationLists?.map((e) => DesiredRevocationList.fromPartial(e)) || [];
+    message.healthChecks = object.healthChecks?.map((e) => HealthCheck.fromPartial(e)) || [];
     return message;
   },
 };
@@ -271,6 +333,7 @@ function createBaseDesiredCertificate(): DesiredCertificate {
     specHash: "",
     trustAnchors: [],
     renewIfIssuedBefore: undefined,
+    revoked: undefined,
   };
 }
 
@@ -323,6 +386,9 @@ export const DesiredCertificate: MessageFns<DesiredCertificate> = {
     }
     if (message.renewIfIssuedBefore !== undefined) {
       Timestamp.encode(toTimestamp(message.renewIfIssuedBefore), writer.uint32(130).fork()).join();
+    }
+    if (message.revoked !== undefined) {
+      RevocationReference.encode(message.revoked, writer.uint32(138).fork()).join();
     }
     return writer;
   },
@@ -468,6 +534,14 @@ export const DesiredCertificate: MessageFns<DesiredCertificate> = {
             message.renewIfIssuedBefore = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.revoked = RevocationReference.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -503,6 +577,9 @@ export const DesiredCertificate: MessageFns<DesiredCertificate> = {
     message.specHash = object.specHash ?? "";
     message.trustAnchors = object.trustAnchors?.map((e) => e) || [];
     message.renewIfIssuedBefore = object.renewIfIssuedBefore ?? undefined;
+    message.revoked = (object.revoked !== undefined && object.revoked !== null)
+      ? RevocationReference.fromPartial(object.revoked)
+      : undefined;
     return message;
   },
 };
@@ -1646,6 +1723,214 @@ export const DesiredKeyPair: MessageFns<DesiredKeyPair> = {
     message.reload = (object.reload !== undefined && object.reload !== null)
       ? Reload.fromPartial(object.reload)
       : undefined;
+    return message;
+  },
+};
+
+function createBaseDesiredRevocationList(): DesiredRevocationList {
+  return { name: "", issuer: "", number: 0, crl: Buffer.alloc(0), file: undefined, reload: undefined };
+}
+
+export const DesiredRevocationList: MessageFns<DesiredRevocationList> = {
+  encode(message: DesiredRevocationList, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.issuer !== "") {
+      writer.uint32(18).string(message.issuer);
+    }
+    if (message.number !== 0) {
+      writer.uint32(24).int64(message.number);
+    }
+    if (message.crl.length !== 0) {
+      writer.uint32(34).bytes(message.crl);
+    }
+    if (message.file !== undefined) {
+      FileSpec.encode(message.file, writer.uint32(42).fork()).join();
+    }
+    if (message.reload !== undefined) {
+      Reload.encode(message.reload, writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DesiredRevocationList {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDesiredRevocationList();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.issuer = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.number = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.crl = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.file = FileSpec.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.reload = Reload.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DesiredRevocationList>): DesiredRevocationList {
+    return DesiredRevocationList.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DesiredRevocationList>): DesiredRevocationList {
+    const message = createBaseDesiredRevocationList();
+    message.name = object.name ?? "";
+    message.issuer = object.issuer ?? "";
+    message.number = object.number ?? 0;
+    message.crl = object.crl ?? Buffer.alloc(0);
+    message.file = (object.file !== undefined && object.file !== null) ? FileSpec.fromPartial(object.file) : undefined;
+    message.reload = (object.reload !== undefined && object.reload !== null)
+      ? Reload.fromPartial(object.reload)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseHealthCheck(): HealthCheck {
+  return { component: "", url: "", clientCertificate: "", issuer: "" };
+}
+
+export const HealthCheck: MessageFns<HealthCheck> = {
+  encode(message: HealthCheck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.component !== "") {
+      writer.uint32(10).string(message.component);
+    }
+    if (message.url !== "") {
+      writer.uint32(18).string(message.url);
+    }
+    if (message.clientCertificate !== "") {
+      writer.uint32(26).string(message.clientCertificate);
+    }
+    if (message.issuer !== "") {
+      writer.uint32(34).string(message.issuer);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HealthCheck {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHealthCheck();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.component = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.url = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.clientCertificate = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.issuer = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<HealthCheck>): HealthCheck {
+    return HealthCheck.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HealthCheck>): HealthCheck {
+    const message = createBaseHealthCheck();
+    message.component = object.component ?? "";
+    message.url = object.url ?? "";
+    message.clientCertificate = object.clientCertificate ?? "";
+    message.issuer = object.issuer ?? "";
     return message;
   },
 };

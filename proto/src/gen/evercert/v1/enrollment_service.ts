@@ -18,6 +18,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { Timestamp } from "../../google/protobuf/timestamp.ts";
 import { Role } from "./types.ts";
 
 export const protobufPackage = "evercert.v1";
@@ -52,6 +53,8 @@ export interface EnrollResponse {
   trustAnchors: Buffer[];
   cluster: string;
   role: Role;
+  /** When the coordinator recorded the issue. */
+  issuedAt: Date | undefined;
 }
 
 function createBaseNodeFacts(): NodeFacts {
@@ -251,7 +254,7 @@ export const EnrollRequest: MessageFns<EnrollRequest> = {
 };
 
 function createBaseEnrollResponse(): EnrollResponse {
-  return { chain: [], trustAnchors: [], cluster: "", role: 0 };
+  return { chain: [], trustAnchors: [], cluster: "", role: 0, issuedAt: undefined };
 }
 
 export const EnrollResponse: MessageFns<EnrollResponse> = {
@@ -267,6 +270,9 @@ export const EnrollResponse: MessageFns<EnrollResponse> = {
     }
     if (message.role !== 0) {
       writer.uint32(32).int32(message.role);
+    }
+    if (message.issuedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.issuedAt), writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -316,6 +322,14 @@ export const EnrollResponse: MessageFns<EnrollResponse> = {
             message.role = reader.int32() as any;
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.issuedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -337,6 +351,7 @@ export const EnrollResponse: MessageFns<EnrollResponse> = {
     message.trustAnchors = object.trustAnchors?.map((e) => e) || [];
     message.cluster = object.cluster ?? "";
     message.role = object.role ?? 0;
+    message.issuedAt = object.issuedAt ?? undefined;
     return message;
   },
 };
@@ -412,6 +427,18 @@ export type DeepPartial<T> = T extends Builtin ? T
   : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
+
+function toTimestamp(date: Date): Timestamp {
+  const seconds = Math.trunc(date.getTime() / 1_000);
+  const nanos = (date.getTime() % 1_000) * 1_000_000;
+  return { seconds, nanos };
+}
+
+function fromTimestamp(t: Timestamp): Date {
+  let millis = (t.seconds || 0) * 1_000;
+  millis += (t.nanos || 0) / 1_000_000;
+  return new globalThis.Date(millis);
+}
 
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;

@@ -24,7 +24,14 @@ import { Duration } from "../../google/protobuf/duration.ts";
 import { Timestamp } from "../../google/protobuf/timestamp.ts";
 import { DesiredState } from "./desired_state.ts";
 import { NodeFacts } from "./enrollment_service.ts";
-import { BundleStatus, CertificateStatus, KeyPairStatus, Role } from "./types.ts";
+import {
+  BundleStatus,
+  CertificateStatus,
+  ComponentStatus,
+  KeyPairStatus,
+  RevocationListStatus,
+  Role,
+} from "./types.ts";
 
 export const protobufPackage = "evercert.v1";
 
@@ -56,6 +63,8 @@ export interface StatusReport {
   bundles: BundleStatus[];
   keyPairs: KeyPairStatus[];
   appliedRevision: string;
+  components: ComponentStatus[];
+  revocationLists: RevocationListStatus[];
 }
 
 /** Something that happened on the node: a file put right, a reload that failed. */
@@ -124,6 +133,7 @@ export interface RenewIdentityRequest {
 export interface RenewIdentityResponse {
   chain: Buffer[];
   trustAnchors: Buffer[];
+  issuedAt: Date | undefined;
 }
 
 export interface GetKeyPairRequest {
@@ -376,7 +386,7 @@ export const Heartbeat: MessageFns<Heartbeat> = {
 };
 
 function createBaseStatusReport(): StatusReport {
-  return { certificates: [], bundles: [], keyPairs: [], appliedRevision: "" };
+  return { certificates: [], bundles: [], keyPairs: [], appliedRevision: "", components: [], revocationLists: [] };
 }
 
 export const StatusReport: MessageFns<StatusReport> = {
@@ -392,6 +402,12 @@ export const StatusReport: MessageFns<StatusReport> = {
     }
     if (message.appliedRevision !== "") {
       writer.uint32(34).string(message.appliedRevision);
+    }
+    for (const v of message.components) {
+      ComponentStatus.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.revocationLists) {
+      RevocationListStatus.encode(v!, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -441,6 +457,22 @@ export const StatusReport: MessageFns<StatusReport> = {
             message.appliedRevision = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.components.push(ComponentStatus.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.revocationLists.push(RevocationListStatus.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -462,6 +494,8 @@ export const StatusReport: MessageFns<StatusReport> = {
     message.bundles = object.bundles?.map((e) => BundleStatus.fromPartial(e)) || [];
     message.keyPairs = object.keyPairs?.map((e) => KeyPairStatus.fromPartial(e)) || [];
     message.appliedRevision = object.appliedRevision ?? "";
+    message.components = object.components?.map((e) => ComponentStatus.fromPartial(e)) || [];
+    message.revocationLists = object.revocationLists?.map((e) => RevocationListStatus.fromPartial(e)) || [];
     return message;
   },
 };
@@ -1187,7 +1221,7 @@ export const RenewIdentityRequest: MessageFns<RenewIdentityRequest> = {
 };
 
 function createBaseRenewIdentityResponse(): RenewIdentityResponse {
-  return { chain: [], trustAnchors: [] };
+  return { chain: [], trustAnchors: [], issuedAt: undefined };
 }
 
 export const RenewIdentityResponse: MessageFns<RenewIdentityResponse> = {
@@ -1197,6 +1231,9 @@ export const RenewIdentityResponse: MessageFns<RenewIdentityResponse> = {
     }
     for (const v of message.trustAnchors) {
       writer.uint32(18).bytes(v!);
+    }
+    if (message.issuedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.issuedAt), writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -1230,6 +1267,14 @@ export const RenewIdentityResponse: MessageFns<RenewIdentityResponse> = {
             message.trustAnchors.push(Buffer.from(reader.bytes()));
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.issuedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1249,6 +1294,7 @@ export const RenewIdentityResponse: MessageFns<RenewIdentityResponse> = {
     const message = createBaseRenewIdentityResponse();
     message.chain = object.chain?.map((e) => e) || [];
     message.trustAnchors = object.trustAnchors?.map((e) => e) || [];
+    message.issuedAt = object.issuedAt ?? undefined;
     return message;
   },
 };

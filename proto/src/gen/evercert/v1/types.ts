@@ -53,6 +53,9 @@ export interface ClusterSpec {
   identityLifetimeSeconds: number;
   /** More subject alternative names for the API server. */
   apiServerExtraSans: string[];
+  /** Who may come back on an expired identity: "automatic", "repair-window" (default) or "never", by role. */
+  controlPlaneRecovery: string;
+  workerRecovery: string;
 }
 
 export interface CertificateAuthority {
@@ -104,12 +107,14 @@ export interface NodeStatus {
   appliedRevision: string;
   bundles: BundleStatus[];
   keyPairs: KeyPairStatus[];
+  components: ComponentStatus[];
+  revocationLists: RevocationListStatus[];
 }
 
 /** What a node says of one of its certificates. */
 export interface CertificateStatus {
   name: string;
-  /** "Pending", "Issuing", "Ready", "RenewalFailing", "Expired", "Failed". */
+  /** "Pending", "Issuing", "Ready", "RenewalFailing", "Revoked", "Expired", "Failed". */
   state: string;
   serial: string;
   notBefore: Date | undefined;
@@ -145,6 +150,24 @@ export interface KeyPairStatus {
   lastError: string;
 }
 
+/** What an agent sees of a component on its node. */
+export interface ComponentStatus {
+  /** "etcd". */
+  name: string;
+  /** "Healthy", "Unhealthy", "Unreachable". */
+  state: string;
+  message: string;
+  checkedAt: Date | undefined;
+}
+
+export interface RevocationListStatus {
+  name: string;
+  issuer: string;
+  number: number;
+  state: string;
+  lastError: string;
+}
+
 /** A certificate that the coordinator issued. */
 export interface Certificate {
   cluster: string;
@@ -168,6 +191,52 @@ export interface Certificate {
   current: boolean;
   certificatePem: string;
   reason: string;
+  /** Entries that match it, newest object first; empty: it is not revoked. */
+  revokedBy: RevocationReference[];
+}
+
+/** A RenewRevocation object: refuses renewal and issue of the certificates that its entries match. */
+export interface Revocation {
+  cluster: string;
+  name: string;
+  namespace: string;
+  /** As it was applied: "certificates.microsoft.com/v1" or "evercert.io/v1". */
+  apiVersion: string;
+  description: string;
+  generation: number;
+  createdAt: Date | undefined;
+  updatedAt: Date | undefined;
+  entries: RevocationEntry[];
+  /** Where it came from: "evercert apply" or "kubernetes". */
+  source: string;
+  yaml: string;
+}
+
+export interface RevocationEntry {
+  /** "SerialNumber", "Group", "DNS" or "IP". */
+  kind: string;
+  /** Canonical: hexadecimal, the group, a lower-case name (a leading dot means a suffix), an address. */
+  value: string;
+  /** Only certificates recorded as issued before this time; absent: all, present and future. */
+  notBefore: Date | undefined;
+  description: string;
+  /** RFC 5280 section 5.3.1, as "keyCompromise"; for CRL and OCSP. */
+  reason: string;
+  /** Certificates that were issued after the named one for the same node and name, up to the time of revocation. */
+  successorSerials: string[];
+  /** Certificates, not expired, that it matches now. */
+  matches: number;
+}
+
+/** Which entry of which object. */
+export interface RevocationReference {
+  object: string;
+  /** 0-based. */
+  entry: number;
+  kind: string;
+  value: string;
+  notBefore: Date | undefined;
+  description: string;
 }
 
 export interface Token {
@@ -334,6 +403,8 @@ function createBaseClusterSpec(): ClusterSpec {
     leafLifetimeSeconds: 0,
     identityLifetimeSeconds: 0,
     apiServerExtraSans: [],
+    controlPlaneRecovery: "",
+    workerRecovery: "",
   };
 }
 
@@ -368,6 +439,12 @@ export const ClusterSpec: MessageFns<ClusterSpec> = {
     }
     for (const v of message.apiServerExtraSans) {
       writer.uint32(82).string(v!);
+    }
+    if (message.controlPlaneRecovery !== "") {
+      writer.uint32(90).string(message.controlPlaneRecovery);
+    }
+    if (message.workerRecovery !== "") {
+      writer.uint32(98).string(message.workerRecovery);
     }
     return writer;
   },
@@ -465,6 +542,22 @@ export const ClusterSpec: MessageFns<ClusterSpec> = {
             message.apiServerExtraSans.push(reader.string());
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.controlPlaneRecovery = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.workerRecovery = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -492,6 +585,8 @@ export const ClusterSpec: MessageFns<ClusterSpec> = {
     message.leafLifetimeSeconds = object.leafLifetimeSeconds ?? 0;
     message.identityLifetimeSeconds = object.identityLifetimeSeconds ?? 0;
     message.apiServerExtraSans = object.apiServerExtraSans?.map((e) => e) || [];
+    message.controlPlaneRecovery = object.controlPlaneRecovery ?? "";
+    message.workerRecovery = object.workerRecovery ?? "";
     return message;
   },
 };
@@ -897,6 +992,8 @@ function createBaseNodeStatus(): NodeStatus {
     appliedRevision: "",
     bundles: [],
     keyPairs: [],
+    components: [],
+    revocationLists: [],
   };
 }
 
@@ -931,6 +1028,12 @@ export const NodeStatus: MessageFns<NodeStatus> = {
     }
     for (const v of message.keyPairs) {
       KeyPairStatus.encode(v!, writer.uint32(82).fork()).join();
+    }
+    for (const v of message.components) {
+      ComponentStatus.encode(v!, writer.uint32(90).fork()).join();
+    }
+    for (const v of message.revocationLists) {
+      RevocationListStatus.encode(v!, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -1028,6 +1131,22 @@ export const NodeStatus: MessageFns<NodeStatus> = {
             message.keyPairs.push(KeyPairStatus.decode(reader, reader.uint32()));
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.components.push(ComponentStatus.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.revocationLists.push(RevocationListStatus.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1055,6 +1174,8 @@ export const NodeStatus: MessageFns<NodeStatus> = {
     message.appliedRevision = object.appliedRevision ?? "";
     message.bundles = object.bundles?.map((e) => BundleStatus.fromPartial(e)) || [];
     message.keyPairs = object.keyPairs?.map((e) => KeyPairStatus.fromPartial(e)) || [];
+    message.components = object.components?.map((e) => ComponentStatus.fromPartial(e)) || [];
+    message.revocationLists = object.revocationLists?.map((e) => RevocationListStatus.fromPartial(e)) || [];
     return message;
   },
 };
@@ -1467,6 +1588,200 @@ export const KeyPairStatus: MessageFns<KeyPairStatus> = {
   },
 };
 
+function createBaseComponentStatus(): ComponentStatus {
+  return { name: "", state: "", message: "", checkedAt: undefined };
+}
+
+export const ComponentStatus: MessageFns<ComponentStatus> = {
+  encode(message: ComponentStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.state !== "") {
+      writer.uint32(18).string(message.state);
+    }
+    if (message.message !== "") {
+      writer.uint32(26).string(message.message);
+    }
+    if (message.checkedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.checkedAt), writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ComponentStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseComponentStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.checkedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ComponentStatus>): ComponentStatus {
+    return ComponentStatus.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ComponentStatus>): ComponentStatus {
+    const message = createBaseComponentStatus();
+    message.name = object.name ?? "";
+    message.state = object.state ?? "";
+    message.message = object.message ?? "";
+    message.checkedAt = object.checkedAt ?? undefined;
+    return message;
+  },
+};
+
+function createBaseRevocationListStatus(): RevocationListStatus {
+  return { name: "", issuer: "", number: 0, state: "", lastError: "" };
+}
+
+export const RevocationListStatus: MessageFns<RevocationListStatus> = {
+  encode(message: RevocationListStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.issuer !== "") {
+      writer.uint32(18).string(message.issuer);
+    }
+    if (message.number !== 0) {
+      writer.uint32(24).int64(message.number);
+    }
+    if (message.state !== "") {
+      writer.uint32(34).string(message.state);
+    }
+    if (message.lastError !== "") {
+      writer.uint32(42).string(message.lastError);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RevocationListStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevocationListStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.issuer = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.number = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.lastError = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RevocationListStatus>): RevocationListStatus {
+    return RevocationListStatus.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RevocationListStatus>): RevocationListStatus {
+    const message = createBaseRevocationListStatus();
+    message.name = object.name ?? "";
+    message.issuer = object.issuer ?? "";
+    message.number = object.number ?? 0;
+    message.state = object.state ?? "";
+    message.lastError = object.lastError ?? "";
+    return message;
+  },
+};
+
 function createBaseCertificate(): Certificate {
   return {
     cluster: "",
@@ -1485,6 +1800,7 @@ function createBaseCertificate(): Certificate {
     current: false,
     certificatePem: "",
     reason: "",
+    revokedBy: [],
   };
 }
 
@@ -1537,6 +1853,9 @@ export const Certificate: MessageFns<Certificate> = {
     }
     if (message.reason !== "") {
       writer.uint32(130).string(message.reason);
+    }
+    for (const v of message.revokedBy) {
+      RevocationReference.encode(v!, writer.uint32(138).fork()).join();
     }
     return writer;
   },
@@ -1682,6 +2001,14 @@ export const Certificate: MessageFns<Certificate> = {
             message.reason = reader.string();
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.revokedBy.push(RevocationReference.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1715,6 +2042,436 @@ export const Certificate: MessageFns<Certificate> = {
     message.current = object.current ?? false;
     message.certificatePem = object.certificatePem ?? "";
     message.reason = object.reason ?? "";
+    message.revokedBy = object.revokedBy?.map((e) => RevocationReference.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRevocation(): Revocation {
+  return {
+    cluster: "",
+    name: "",
+    namespace: "",
+    apiVersion: "",
+    description: "",
+    generation: 0,
+    createdAt: undefined,
+    updatedAt: undefined,
+    entries: [],
+    source: "",
+    yaml: "",
+  };
+}
+
+export const Revocation: MessageFns<Revocation> = {
+  encode(message: Revocation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== "") {
+      writer.uint32(10).string(message.cluster);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.namespace !== "") {
+      writer.uint32(26).string(message.namespace);
+    }
+    if (message.apiVersion !== "") {
+      writer.uint32(34).string(message.apiVersion);
+    }
+    if (message.description !== "") {
+      writer.uint32(42).string(message.description);
+    }
+    if (message.generation !== 0) {
+      writer.uint32(48).int64(message.generation);
+    }
+    if (message.createdAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.createdAt), writer.uint32(58).fork()).join();
+    }
+    if (message.updatedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.updatedAt), writer.uint32(66).fork()).join();
+    }
+    for (const v of message.entries) {
+      RevocationEntry.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.source !== "") {
+      writer.uint32(82).string(message.source);
+    }
+    if (message.yaml !== "") {
+      writer.uint32(90).string(message.yaml);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Revocation {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevocation();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.apiVersion = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.description = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.generation = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.createdAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.updatedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.entries.push(RevocationEntry.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.yaml = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Revocation>): Revocation {
+    return Revocation.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Revocation>): Revocation {
+    const message = createBaseRevocation();
+    message.cluster = object.cluster ?? "";
+    message.name = object.name ?? "";
+    message.namespace = object.namespace ?? "";
+    message.apiVersion = object.apiVersion ?? "";
+    message.description = object.description ?? "";
+    message.generation = object.generation ?? 0;
+    message.createdAt = object.createdAt ?? undefined;
+    message.updatedAt = object.updatedAt ?? undefined;
+    message.entries = object.entries?.map((e) => RevocationEntry.fromPartial(e)) || [];
+    message.source = object.source ?? "";
+    message.yaml = object.yaml ?? "";
+    return message;
+  },
+};
+
+function createBaseRevocationEntry(): RevocationEntry {
+  return { kind: "", value: "", notBefore: undefined, description: "", reason: "", successorSerials: [], matches: 0 };
+}
+
+export const RevocationEntry: MessageFns<RevocationEntry> = {
+  encode(message: RevocationEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== "") {
+      writer.uint32(10).string(message.kind);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    if (message.notBefore !== undefined) {
+      Timestamp.encode(toTimestamp(message.notBefore), writer.uint32(26).fork()).join();
+    }
+    if (message.description !== "") {
+      writer.uint32(34).string(message.description);
+    }
+    if (message.reason !== "") {
+      writer.uint32(42).string(message.reason);
+    }
+    for (const v of message.successorSerials) {
+      writer.uint32(50).string(v!);
+    }
+    if (message.matches !== 0) {
+      writer.uint32(56).int64(message.matches);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RevocationEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevocationEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.notBefore = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.description = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.successorSerials.push(reader.string());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.matches = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RevocationEntry>): RevocationEntry {
+    return RevocationEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RevocationEntry>): RevocationEntry {
+    const message = createBaseRevocationEntry();
+    message.kind = object.kind ?? "";
+    message.value = object.value ?? "";
+    message.notBefore = object.notBefore ?? undefined;
+    message.description = object.description ?? "";
+    message.reason = object.reason ?? "";
+    message.successorSerials = object.successorSerials?.map((e) => e) || [];
+    message.matches = object.matches ?? 0;
+    return message;
+  },
+};
+
+function createBaseRevocationReference(): RevocationReference {
+  return { object: "", entry: 0, kind: "", value: "", notBefore: undefined, description: "" };
+}
+
+export const RevocationReference: MessageFns<RevocationReference> = {
+  encode(message: RevocationReference, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.object !== "") {
+      writer.uint32(10).string(message.object);
+    }
+    if (message.entry !== 0) {
+      writer.uint32(16).int32(message.entry);
+    }
+    if (message.kind !== "") {
+      writer.uint32(26).string(message.kind);
+    }
+    if (message.value !== "") {
+      writer.uint32(34).string(message.value);
+    }
+    if (message.notBefore !== undefined) {
+      Timestamp.encode(toTimestamp(message.notBefore), writer.uint32(42).fork()).join();
+    }
+    if (message.description !== "") {
+      writer.uint32(50).string(message.description);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RevocationReference {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevocationReference();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.object = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.entry = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.notBefore = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.description = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RevocationReference>): RevocationReference {
+    return RevocationReference.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RevocationReference>): RevocationReference {
+    const message = createBaseRevocationReference();
+    message.object = object.object ?? "";
+    message.entry = object.entry ?? 0;
+    message.kind = object.kind ?? "";
+    message.value = object.value ?? "";
+    message.notBefore = object.notBefore ?? undefined;
+    message.description = object.description ?? "";
     return message;
   },
 };
