@@ -13,7 +13,7 @@ import {
 } from '@evercert/shared/x509';
 import type { EventRecorder } from '../events/recorder.ts';
 import { layout } from '../state/layout.ts';
-import { type CertificateRecord, decodeRecord, encodeRecord, type PublicKeyRecord } from '../state/records.ts';
+import { type CertificateRecord, type CurrentRecord, decodeRecord, encodeRecord, type PublicKeyRecord } from '../state/records.ts';
 import type { Compare, Operation, Store } from '../store/index.ts';
 import type { Admission } from './admission.ts';
 
@@ -145,7 +145,7 @@ export class CertificateIssuer {
   }
 
   async #commit(order: IssueOrder, record: CertificateRecord, alongside: Alongside): Promise<Issued> {
-    const { cluster, node, name, serial, specHash, issuedAtMs, notAfterMs, spkiSha256 } = record;
+    const { cluster, node, name, serial, notAfterMs, spkiSha256 } = record;
     const keys = { certificate: layout.certificate(cluster, serial), publicKey: layout.publicKey(spkiSha256) };
     faultPoint('coordinator.issue.before-commit');
     const { succeeded, revision } = await this.#store.transact(
@@ -153,7 +153,7 @@ export class CertificateIssuer {
       [
         { type: 'put', key: keys.certificate, value: encodeRecord(record) },
         { type: 'put', key: keys.publicKey, value: encodeRecord<PublicKeyRecord>({ cluster, node, name, serial }) },
-        { type: 'put', key: layout.current(cluster, node, name), value: encodeRecord({ serial, specHash, issuedAtMs, notAfterMs }) },
+        { type: 'put', key: layout.current(cluster, node, name), value: encodeRecord(currentOf(record)) },
         this.#events.operation({
           cluster,
           node,
@@ -175,4 +175,9 @@ export class CertificateIssuer {
       retryAfterMs: 100,
     });
   }
+}
+
+function currentOf({ serial, specHash, issuedAtMs, notAfterMs, ...rest }: CertificateRecord): CurrentRecord {
+  const { commonName, organizations, dnsNames, ipAddresses, uris } = rest;
+  return { serial, specHash, issuedAtMs, notAfterMs, commonName, organizations, dnsNames, ipAddresses, uris };
 }

@@ -31,6 +31,13 @@ export const layout = {
   /** The newest certificate of each node and name. */
   currents: (cluster: string, node?: string) => `${root}/current/${cluster}/${node === undefined ? '' : `${node}/`}`,
   current: (cluster: string, node: string, name: string) => `${root}/current/${cluster}/${node}/${name}`,
+  allCurrents: `${root}/current/`,
+  revocations: `${root}/revocations/`,
+  revocationsOf: (cluster: string) => `${root}/revocations/${cluster}/`,
+  revocation: (cluster: string, name: string) => `${root}/revocations/${cluster}/${name}`,
+  /** Written with every change of a cluster's revocations: an issue that was decided before the change cannot be committed after it. */
+  revocationEpochs: `${root}/revocation-epochs/`,
+  revocationEpoch: (cluster: string) => `${root}/revocation-epochs/${cluster}`,
   events: `${root}/events/`,
   eventsOf: (cluster: string) => `${root}/events/${cluster}/`,
   event: (cluster: string, id: string) => `${root}/events/${cluster}/${id}`,

@@ -1,7 +1,16 @@
 /** What the store holds, as JSON. Each record carries `v`, the version of its form; a reader of a newer version converts older ones here. */
 
 import { EvercertError } from '@evercert/shared/errors';
-import type { CertificateManifest, ClusterPolicy, KeyPairManifest, RoleName, TrustBundleManifest } from '@evercert/shared/manifest';
+import type {
+  CertificateManifest,
+  ClusterPolicy,
+  KeyPairManifest,
+  RevocationApiVersion,
+  RevocationKind,
+  RoleName,
+  TrustBundleManifest,
+} from '@evercert/shared/manifest';
+import type { RevocationReason } from '@evercert/shared/revocation';
 import type { KeyAlgorithm, Usage } from '@evercert/shared/x509';
 
 export interface ClusterRecord {
@@ -128,6 +137,49 @@ export interface CurrentRecord {
   specHash: string;
   issuedAtMs: number;
   notAfterMs: number;
+  /** What the certificate says, for revocations; records of earlier releases lack it. */
+  commonName?: string;
+  organizations?: string[];
+  dnsNames?: string[];
+  ipAddresses?: string[];
+  uris?: string[];
+}
+
+/** A RenewRevocation object of a cluster. */
+export interface RevocationRecord {
+  cluster: string;
+  name: string;
+  namespace: string;
+  apiVersion: RevocationApiVersion;
+  description: string;
+  entries: RevocationEntryRecord[];
+  /** Grows by one at each change. */
+  generation: number;
+  createdAtMs: number;
+  updatedAtMs: number;
+  /** Where it came from: `evercert apply` or `kubernetes`. */
+  source: string;
+  /** As it was applied; canonical YAML where that was too long to keep. */
+  yaml: string;
+}
+
+export interface RevocationEntryRecord {
+  kind: RevocationKind;
+  /** In canonical form: hexadecimal, the group, a lower-case name (a leading dot means a suffix), an address. */
+  value: string;
+  notBeforeMs?: number;
+  description: string;
+  reason: RevocationReason;
+  /** Of a serial number: whether successors were asked for, and which there were when the entry came. */
+  includeSuccessors?: boolean;
+  successorSerials: string[];
+  /** When the entry first came, through all updates of the object: the time of revocation of what it matched then. */
+  addedAtMs: number;
+}
+
+/** Only its revision counts. */
+export interface RevocationEpochRecord {
+  changedAtMs: number;
 }
 
 export interface EventRecord {

@@ -2,6 +2,7 @@
  * Manifests as the product sees them: parsed, validated and with their defaults, but not yet resolved for a node (templates are still text).
  * `resolve` turns one into what a node is to hold.
  */
+import type { RevocationReason } from '../revocation/index.ts';
 import type { KeyAlgorithm, Usage } from '../x509/types.ts';
 
 export const apiVersion = 'evercert.io/v1';
@@ -146,9 +147,49 @@ export const defaultClusterPolicy: ClusterPolicy = {
   workerRecovery: 'repair-window',
 };
 
+/** The API versions of RenewRevocation: the founding product's, and ours. */
+export const revocationApiVersions = ['certificates.microsoft.com/v1', apiVersion] as const;
+export type RevocationApiVersion = (typeof revocationApiVersions)[number];
+
+/** Refuses renewal and issue of the certificates that its entries match. */
+export interface RenewRevocation {
+  kind: 'RenewRevocation';
+  /** As the document has it. */
+  apiVersion: RevocationApiVersion;
+  metadata: ManifestMetadata & {
+    /** Kept and shown; it decides nothing. */
+    namespace?: string;
+  };
+  spec: { description: string; revocations: RevocationEntry[] };
+}
+
+interface RevocationEntryBase {
+  description: string;
+  /** Only certificates recorded as issued before this time, milliseconds; absent: all, present and future. */
+  notBeforeMs?: number;
+  /** For CRL and OCSP. */
+  reason: RevocationReason;
+}
+
+/** One entry, its value in canonical form (@evercert/shared/revocation). */
+export type RevocationEntry = RevocationEntryBase &
+  (
+    | {
+        kind: 'SerialNumber';
+        /** Lower-case hexadecimal, as `normalizeSerial` makes it. */
+        serialNumber: string;
+        /** Also what was issued after it for the same node and name, up to the time of revocation. */
+        includeSuccessors: boolean;
+      }
+    | { kind: 'Group'; group: string }
+    | { kind: 'DNS'; dns: string }
+    | { kind: 'IP'; ip: string }
+  );
+export type RevocationKind = RevocationEntry['kind'];
+
 /** The kinds that are stored per cluster and resolved for nodes. */
 export type Manifest = CertificateManifest | TrustBundleManifest | KeyPairManifest;
-export type AnyDocument = Manifest | NodeManifest | ClusterManifest;
+export type AnyDocument = Manifest | NodeManifest | ClusterManifest | RenewRevocation;
 
 /** What templates can speak of, and what selectors match. */
 export interface NodeFacts {

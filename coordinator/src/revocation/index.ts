@@ -1,0 +1,3 @@
+export { describeMatch, refusalError } from './refusal.ts';
+export { Revocations, type RevokedCertificate } from './revocations.ts';
+export type * from './types.ts';

@@ -1,0 +1,27 @@
+import { canonicalAddress } from '@evercert/shared/config';
+import { canonicalDnsName, foldGroup } from '@evercert/shared/revocation';
+import { normalizeSerial } from '@evercert/shared/x509';
+import type { MatchedCertificate, MatchedProfile } from './types.ts';
+
+/** What of a certificate is looked up, in the forms in which entries are kept. */
+export interface Subject {
+  serial?: string;
+  groups: readonly string[];
+  names: readonly string[];
+  addresses: readonly string[];
+}
+
+export function subjectOfProfile({ commonName, organizations, dnsNames, ipAddresses, uris = [] }: MatchedProfile): Subject {
+  // RFC 6125 section 6.4.4: the common name is a DNS name only where no SAN says what the names are.
+  const withoutSans = dnsNames.length === 0 && ipAddresses.length === 0 && uris.length === 0;
+  const names = withoutSans ? [commonName] : dnsNames;
+  return {
+    groups: organizations.map(foldGroup),
+    names: names.map(canonicalDnsName).filter((name) => name !== ''),
+    addresses: ipAddresses.map((address) => canonicalAddress(address) ?? address),
+  };
+}
+
+export function subjectOfCertificate(certificate: MatchedCertificate): Subject {
+  return { ...subjectOfProfile(certificate), serial: normalizeSerial(certificate.serial) };
+}
