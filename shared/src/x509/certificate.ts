@@ -46,6 +46,10 @@ export interface CertificateInfo {
   /** Lower-case hex. */
   subjectKeyId: string | undefined;
   authorityKeyId: string | undefined;
+  /** URLs of the issuer's CRL, OCSP responder and certificate, as the certificate names them. */
+  crlUrls: string[];
+  ocspUrls: string[];
+  caIssuerUrls: string[];
   /** Dotted numbers of the critical extensions that are not understood here. */
   unknownCriticalExtensions: string[];
 }
@@ -82,6 +86,9 @@ export function parseCertificate(der: Buffer): CertificateInfo {
       spkiSha256: spkiSha256(parts.spki.bytes),
       subjectKeyId: extensions.subjectKeyId,
       authorityKeyId: extensions.authorityKeyId,
+      crlUrls: extensions.crlUrls,
+      ocspUrls: extensions.ocspUrls,
+      caIssuerUrls: extensions.caIssuerUrls,
       unknownCriticalExtensions: extensions.unknownCritical,
     };
   });

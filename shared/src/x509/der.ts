@@ -50,6 +50,10 @@ export function unsignedInteger(bytes: Uint8Array): Buffer {
   return (minimal[0] ?? 0) >= 0x80 ? element(0x02, Buffer.of(0), minimal) : element(0x02, minimal.length === 0 ? Buffer.of(0) : minimal);
 }
 
+/** INTEGER and ENUMERATED of small numbers, 0 to 127. */
+export const smallInteger = (value: number): Buffer => element(0x02, Buffer.of(value));
+export const enumerated = (value: number): Buffer => element(0x0a, Buffer.of(value));
+
 /** A BIT STRING of whole bytes. */
 export const bitString = (content: Uint8Array): Buffer => element(0x03, Buffer.of(0), content);
 
@@ -74,8 +78,17 @@ function base128(value: number): number[] {
 
 /** Time as RFC 5280 section 4.1.2.5 wants it: UTCTime through 2049, GeneralizedTime from 2050; whole seconds, the rest cut off. */
 export function time(date: Date): Buffer {
-  const digits = date.toISOString().replace(/[-:T]|\..*$/g, '');
+  const digits = timeDigits(date);
   const year = date.getUTCFullYear();
   const inUtcTime = year >= 1950 && year < 2050;
   return inUtcTime ? element(0x17, Buffer.from(`${digits.slice(2)}Z`, 'latin1')) : element(0x18, Buffer.from(`${digits}Z`, 'latin1'));
+}
+
+/** Time as OCSP wants it, whatever the year (RFC 6960 section 4.2.1): GeneralizedTime in whole seconds. */
+export function generalizedTime(date: Date): Buffer {
+  return element(0x18, Buffer.from(`${timeDigits(date)}Z`, 'latin1'));
+}
+
+function timeDigits(date: Date): string {
+  return date.toISOString().replace(/[-:T]|\..*$/g, '');
 }

@@ -1,13 +1,14 @@
 /** The extensions that Evercert writes and reads (RFC 5280 section 4.2). */
+import { readDistributionPoints, readInfoAccess } from './access.ts';
 import { type Asn1, children, content, decode, hasTag, oid } from './asn1.ts';
-import { booleanTrue, contextPrimitive, namedBits, objectIdentifier, octetString, sequence } from './der.ts';
+import { booleanTrue, contextPrimitive, namedBits, nullValue, objectIdentifier, octetString, sequence } from './der.ts';
 import { type AlternativeNames, readGeneralNames } from './general-names.ts';
 import { oids } from './oids.ts';
 import type { Usage } from './types.ts';
 
 const maxExtensions = 64;
 
-function extension(type: Buffer, critical: boolean, value: Uint8Array): Buffer {
+export function extension(type: Buffer, critical: boolean, value: Uint8Array): Buffer {
   return critical ? sequence(type, booleanTrue, octetString(value)) : sequence(type, octetString(value));
 }
 
@@ -57,6 +58,14 @@ export function usageExtensions(usages: readonly Usage[], rsa: boolean): Buffer[
   return [leafBasicConstraints, keyUsage, ...purposes];
 }
 
+/** Extended key usage of a delegated OCSP signer, and the word that nobody need ask whether it is revoked itself: it lives briefly (RFC 6960 section 4.2.2.2.1). */
+export const ocspSignerExtensions: readonly Buffer[] = [
+  leafBasicConstraints,
+  leafKeyUsage.sign,
+  extendedKeyUsageExtension(oids.ocspSigning),
+  extension(objectIdentifier(oids.ocspNocheck), false, nullValue),
+];
+
 export function subjectKeyIdentifierExtension(identifier: Buffer): Buffer {
   return extension(types.subjectKeyIdentifier, false, octetString(identifier));
 }
@@ -82,6 +91,9 @@ export interface ReadExtensions extends AlternativeNames {
   anyPurpose: boolean;
   subjectKeyId: string | undefined;
   authorityKeyId: string | undefined;
+  crlUrls: string[];
+  ocspUrls: string[];
+  caIssuerUrls: string[];
   /** Critical extensions that are not understood here; a chain with one must be refused. */
   unknownCritical: string[];
 }
@@ -120,6 +132,9 @@ function noExtensions(): ReadExtensions {
     anyPurpose: false,
     subjectKeyId: undefined,
     authorityKeyId: undefined,
+    crlUrls: [],
+    ocspUrls: [],
+    caIssuerUrls: [],
     unknownCritical: [],
   };
 }
@@ -132,6 +147,10 @@ const readers: Readonly<Record<string, (value: Asn1, found: Found) => void>> = {
   [oids.subjectKeyIdentifier]: (value, found) => {
     found.subjectKeyId = content(value, 'the subject key identifier').toString('hex');
   },
+  [oids.cRLDistributionPoints]: (value, found) => {
+    found.crlUrls = readDistributionPoints(value);
+  },
+  [oids.authorityInfoAccess]: (value, found) => Object.assign(found, readInfoAccess(value)),
   [oids.authorityKeyIdentifier]: (value, found) => {
     const identifier = children(value, 'the authority key identifier').find((part) => hasTag(part, 0x80));
     if (identifier !== undefined) found.authorityKeyId = content(identifier, 'the authority key identifier').toString('hex');

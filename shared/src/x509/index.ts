@@ -1,6 +1,7 @@
 export { type CertificateInfo, parseCertificate } from './certificate.ts';
 export { type ChainCheck, verifyChain } from './chain.ts';
 export { type CsrContents, createCsr } from './create-csr.ts';
+export { type CrlContents, type CrlEntry, createCrl, maxCrlEntries } from './crl.ts';
 export { openCsr, type ParsedCsr, parseCsr, type RequestedContents, verifyCsr } from './csr.ts';
 export { type AlternativeNames, canonicalIp, normalizeNames } from './general-names.ts';
 export { createRootCertificate, issueLeaf, type LeafRequest, type PreparedIssuer, prepareIssuer, type RootRequest } from './issue.ts';
@@ -18,7 +19,9 @@ export {
   spkiDer,
   spkiSha256,
 } from './keys.ts';
+export { type CrlInfo, parseCrl, verifyCrl } from './parse-crl.ts';
 export { certificatesFromPem, certificatesToPem, type PemBlock, pemBlocks, toPem } from './pem.ts';
 export { createPkcs12, type Pkcs12Contents } from './pkcs12.ts';
+export { isRevocationReason, type RevocationReason, reasonCodes, reasonOfCode } from './revocation-reasons.ts';
 export { newSerial, normalizeSerial } from './serial.ts';
 export * from './types.ts';

@@ -1,10 +1,12 @@
 import { EvercertError } from '../errors/index.ts';
+import { accessExtensions } from './access.ts';
 import { signingAlgorithm } from './algorithms.ts';
 import { parseCertificate } from './certificate.ts';
 import { certificateParts, readingCertificate } from './certificate-parts.ts';
 import { bitString, contextConstructed, sequence, time, unsignedInteger } from './der.ts';
 import {
   authorityKeyIdentifierExtension,
+  ocspSignerExtensions,
   rootExtensions,
   subjectAltNameExtension,
   subjectKeyIdentifierExtension,
@@ -92,7 +94,8 @@ export function prepareIssuer(caDer: Buffer, signer: CertificateSigner): Prepare
 
 /**
  * Issues a leaf: critical CA:FALSE, critical key usage (digital signature always, key encipherment for RSA keys only), extended key usage, key identifiers, and the
- * alternative names lower-cased, canonical and without repeats. Times are cut to whole seconds.
+ * alternative names lower-cased, canonical and without repeats; where the profile names URLs, CRL distribution point and authority information access. A delegated OCSP
+ * signer has that one purpose and no other. Times are cut to whole seconds.
  * InvalidArgument: a name, serial or time that cannot stand in a certificate, an end after the issuer's, or a public key that is not of the algorithm named.
  */
 export async function issueLeaf(issuer: PreparedIssuer, request: LeafRequest): Promise<Buffer> {
@@ -113,9 +116,10 @@ export async function issueLeaf(issuer: PreparedIssuer, request: LeafRequest): P
     throw new EvercertError('InvalidArgument', 'a certificate needs a subject or an alternative name');
   }
   const extensions = [
-    ...usageExtensions(profile.usages, keyAlgorithm.startsWith('rsa')),
+    ...(profile.ocspSigning ? ocspSignerExtensions : usageExtensions(profile.usages, keyAlgorithm.startsWith('rsa'))),
     subjectKeyIdentifierExtension(keyIdentifier(spki)),
     issuer.authorityKeyIdentifier,
+    ...accessExtensions(profile),
   ];
   if (generalNames !== undefined) extensions.push(subjectAltNameExtension(generalNames, subjectIsEmpty));
   return await sign(issuer.signer, issuer.algorithm, [

@@ -1,4 +1,4 @@
-/** Object identifiers by their names in RFC 5280, RFC 5480, RFC 5758 and RFC 2985. */
+/** Object identifiers by their names in RFC 5280, RFC 5480, RFC 5758, RFC 2985 and RFC 6960. */
 export const oids = {
   commonName: '2.5.4.3',
   serialNumber: '2.5.4.5',
@@ -7,11 +7,21 @@ export const oids = {
   keyUsage: '2.5.29.15',
   subjectAltName: '2.5.29.17',
   basicConstraints: '2.5.29.19',
+  cRLNumber: '2.5.29.20',
+  reasonCode: '2.5.29.21',
+  cRLDistributionPoints: '2.5.29.31',
   authorityKeyIdentifier: '2.5.29.35',
   extendedKeyUsage: '2.5.29.37',
   serverAuth: '1.3.6.1.5.5.7.3.1',
   clientAuth: '1.3.6.1.5.5.7.3.2',
+  ocspSigning: '1.3.6.1.5.5.7.3.9',
   anyExtendedKeyUsage: '2.5.29.37.0',
+  authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
+  ocsp: '1.3.6.1.5.5.7.48.1',
+  ocspBasic: '1.3.6.1.5.5.7.48.1.1',
+  ocspNonce: '1.3.6.1.5.5.7.48.1.2',
+  ocspNocheck: '1.3.6.1.5.5.7.48.1.5',
+  caIssuers: '1.3.6.1.5.5.7.48.2',
   extensionRequest: '1.2.840.113549.1.9.14',
 } as const;
 

@@ -16,4 +16,11 @@ export interface LeafProfile {
   /** URI SANs, for SPIFFE-style identities. */
   uris: string[];
   usages: Usage[];
+  /** Where the CA's CRL is, as absolute http URLs of one and the same list: the CRL distribution point. */
+  crlUrls?: string[];
+  /** Where the CA's OCSP responder answers, and where the CA's own certificate is: authority information access. */
+  ocspUrls?: string[];
+  caIssuerUrls?: string[];
+  /** A delegated OCSP signer (RFC 6960 section 4.2.2.2): only for the CA's own responder, no manifest can ask for it. */
+  ocspSigning?: boolean;
 }
