@@ -13,6 +13,8 @@ export interface Place {
   value: Position;
   /** Where the key stands, for what lies in a mapping. */
   key?: Position;
+  /** As it is written, for a plain scalar that YAML reads as something else than text: `0x12`, `1e5`, `true`. */
+  text?: string;
 }
 
 /** `spec.outputs[0].chain`; keys that are no plain words are quoted: `metadata.labels["a/b"]`. */
@@ -52,6 +54,11 @@ export class SourceMap {
       if (place !== undefined) return place.key ?? place.value;
     }
     return { line: 1, column: 1 };
+  }
+
+  /** How a number, truth value or null was written; undefined for all else, and where nothing is. */
+  textAt(path: Path): string | undefined {
+    return this.#places.get(formatPath([...this.#root, ...path]))?.text;
   }
 
   fault(path: Path, message: string, prefer: 'value' | 'key' = 'value'): Fault {

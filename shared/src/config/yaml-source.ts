@@ -16,6 +16,8 @@ export interface YamlDocument {
   source: SourceMap;
   /** 1-based line of its first value. */
   line: number;
+  /** The document as it is written; absent for what is a part of one. */
+  text?: string;
 }
 
 /**
@@ -40,7 +42,7 @@ export function readYaml(text: string, file: string): { documents: YamlDocument[
   const documents: YamlDocument[] = [];
   const faults: Fault[] = [];
   for (const document of parsed) {
-    const reader = new Reader(document, file, lines);
+    const reader = new Reader(document, file, lines, text);
     const read = reader.read();
     faults.push(...reader.faults);
     if (read !== undefined) documents.push(read);
@@ -57,13 +59,15 @@ class Reader {
   readonly #document: Document.Parsed;
   readonly #file: string;
   readonly #lines: LineCounter;
+  readonly #text: string;
   readonly #places = new Map<string, Place>();
   #values = 0;
   #aliases = 0;
   /** The document goes beyond a limit: nothing more of it is read. */
   #stopped = false;
 
-  constructor(document: Document.Parsed, file: string, lines: LineCounter) {
+  constructor(document: Document.Parsed, file: string, lines: LineCounter, text: string) {
+    this.#text = text;
     this.#document = document;
     this.#file = file;
     this.#lines = lines;
@@ -88,7 +92,8 @@ class Reader {
     const value = this.#read(contents, [], undefined);
     if (this.#stopped) return undefined;
     const source = new SourceMap(this.#file, this.#places);
-    return { value, source, line: source.locate([]).line };
+    const [start, , end] = this.#document.range;
+    return { value, source, line: source.locate([]).line, text: this.#text.slice(start, end) };
   }
 
   #read(node: ParsedNode | null, path: Path, key: Position | undefined): unknown {
@@ -97,7 +102,7 @@ class Reader {
     if (this.#values > yamlLimits.values)
       return this.#stop(path, `more than ${yamlLimits.values} values (aliases count in full)`, position);
     if (path.length > yamlLimits.depth) return this.#stop(path, `nested deeper than ${yamlLimits.depth} levels`, position);
-    this.#places.set(formatPath(path), key === undefined ? { value: position } : { value: position, key });
+    this.#place(path, key, position, isScalar(node) && typeof node.value !== 'string' ? node.source : undefined);
     if (node?.tag !== undefined) this.#fault(path, noTags, position);
     if (isAlias(node)) return this.#alias(node, path, key, position);
     if (isMap<ParsedNode, ParsedNode | null>(node)) return this.#mapping(node.items, path);
@@ -112,8 +117,12 @@ class Reader {
     if (target === undefined) return this.#stop(path, 'the alias refers to no anchor before it', position);
     // The place of a value is where it is used, not where its anchor stands; what lies inside it is found at the anchor.
     const value = this.#read(target as ParsedNode, path, key);
-    this.#places.set(formatPath(path), key === undefined ? { value: position } : { value: position, key });
+    this.#place(path, key, position, this.#places.get(formatPath(path))?.text);
     return value;
+  }
+
+  #place(path: Path, key: Position | undefined, value: Position, text: string | undefined): void {
+    this.#places.set(formatPath(path), { value, ...(key && { key }), ...(text !== undefined && { text }) });
   }
 
   #list(items: readonly (ParsedNode | null)[], path: Path): unknown[] {

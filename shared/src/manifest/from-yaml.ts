@@ -9,6 +9,7 @@ import type {
   ManifestMetadata,
   OutputSpec,
   ReloadSpec,
+  RevocationApiVersion,
   Selector,
 } from './types.ts';
 
@@ -55,6 +56,13 @@ export const fromYaml: { [K in keyof typeof documentSchemas]: (raw: Raw<K>) => A
   }),
   Node: ({ metadata, spec }) => ({ kind: 'Node', metadata: { ...metadataOf(metadata), labels: metadata.labels }, spec }),
   Cluster: ({ metadata, spec }) => ({ kind: 'Cluster', metadata: metadataOf(metadata), spec: policyOf(spec) }),
+  RenewRevocation: ({ apiVersion, metadata, spec }) => ({
+    kind: 'RenewRevocation',
+    // The header was checked before.
+    apiVersion: apiVersion as RevocationApiVersion,
+    metadata: defined({ ...metadataOf(metadata), namespace: metadata.namespace }),
+    spec,
+  }),
 };
 
 function metadataOf(raw: { name: string; cluster?: string | undefined }): ManifestMetadata {
@@ -80,6 +88,7 @@ function certificateSpec(raw: RawCertificateSpec): CertificateManifest['spec'] {
     outputs: [...files, ...raw.outputs.map((output) => outputSpec(output, raw.subject.commonName))],
     reload: reloadSpec(raw.reload),
     verify: raw.verify,
+    healthCheck: raw.healthCheck === undefined ? undefined : defined(raw.healthCheck),
   });
 }
 

@@ -5,6 +5,8 @@ export const manifestLimits = {
   /** Subject alternative names of one certificate. */
   names: 100,
   manifests: 200,
+  revocationEntries: 1000,
+  revocationEntriesOfCluster: 100_000,
   minLifetimeSeconds: 10,
   /** Life of the issuing CAs: ten years of 365 days. */
   maxLifetimeSeconds: 3650 * 86_400,

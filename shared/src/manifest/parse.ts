@@ -2,9 +2,10 @@ import { didYouMean, readYaml, type SourceMap, validate, type YamlDocument, yaml
 import { EvercertError, type Fault } from '../errors/index.ts';
 import { documentFault, rememberSource, title } from './faults.ts';
 import { fromYaml } from './from-yaml.ts';
+import { asWritten } from './revocation.ts';
 import { sampleCluster } from './samples.ts';
 import { documentSchemas } from './schema.ts';
-import { type AnyDocument, apiVersion, type Manifest } from './types.ts';
+import { type AnyDocument, apiVersion, type Manifest, revocationApiVersions } from './types.ts';
 import { examineAlone } from './validate-set.ts';
 
 export type DocumentKind = AnyDocument['kind'];
@@ -16,6 +17,8 @@ export interface ParsedDocument {
   file: string;
   /** 1-based line where the document begins. */
   line: number;
+  /** As it is written; absent for an item of a list. */
+  text?: string;
 }
 
 export interface ParseOptions {
@@ -75,10 +78,10 @@ function listItems(document: YamlDocument, result: ParseResult): YamlDocument[] 
   });
 }
 
-function parseDocument({ value, source, line }: YamlDocument, options: ParseOptions, result: ParseResult): void {
+function parseDocument({ value, source, line, text }: YamlDocument, options: ParseOptions, result: ParseResult): void {
   const kind = readHeader(value, source, options.kinds ?? documentKinds, result.faults);
   if (kind === undefined) return;
-  const validated = validate(documentSchemas[kind], value, source);
+  const validated = validate(documentSchemas[kind], kind === 'RenewRevocation' ? asWritten(value, source) : value, source);
   if (!validated.ok) {
     result.faults.push(...validated.faults);
     return;
@@ -87,7 +90,7 @@ function parseDocument({ value, source, line }: YamlDocument, options: ParseOpti
   rememberSource(document, source);
   const faults = isManifest(document) ? examineAlone(sampleCluster, document).map(({ path, message }) => source.fault(path, message)) : [];
   result.faults.push(...faults);
-  if (faults.length === 0) result.documents.push({ document, file: options.file, line });
+  if (faults.length === 0) result.documents.push({ document, file: options.file, line, ...(text !== undefined && { text }) });
 }
 
 /** The document's kind, if it is one of those wanted and of our API version. */
@@ -98,14 +101,11 @@ function readHeader(value: unknown, source: SourceMap, kinds: readonly DocumentK
   }
   const before = faults.length;
   const { apiVersion: version, kind } = value;
-  if (version !== apiVersion) {
-    const found = version === undefined ? 'missing; ' : '';
-    faults.push(
-      source.fault(
-        ['apiVersion'],
-        `${found}expected ${apiVersion}${version === undefined ? '' : `, found ${JSON.stringify(version).slice(0, 60)}`}`,
-      ),
-    );
+  const versions: readonly unknown[] = kind === 'RenewRevocation' ? revocationApiVersions : [apiVersion];
+  if (!versions.includes(version)) {
+    const expected = `expected ${versions.join(' or ')}`;
+    const found = version === undefined ? `missing; ${expected}` : `${expected}, found ${JSON.stringify(version).slice(0, 60)}`;
+    faults.push(source.fault(['apiVersion'], found));
   }
   if (typeof kind !== 'string' || !(kinds as readonly string[]).includes(kind)) faults.push(source.fault(['kind'], kindFault(kind, kinds)));
   return faults.length > before ? undefined : (kind as DocumentKind);
@@ -142,5 +142,5 @@ function isMapping(value: unknown): value is Record<string, unknown> {
 }
 
 export function isManifest(document: AnyDocument): document is Manifest {
-  return document.kind !== 'Node' && document.kind !== 'Cluster';
+  return document.kind !== 'Node' && document.kind !== 'Cluster' && document.kind !== 'RenewRevocation';
 }

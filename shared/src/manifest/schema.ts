@@ -2,7 +2,8 @@
 import { z } from 'zod';
 import { canonicalAddress, describeValue, dnsNameFault, durationSeconds, fileMode, ipRange, parseHostPort } from '../config/index.ts';
 import { keyAlgorithms, usages } from '../x509/types.ts';
-import { issuers, layouts, roles } from './types.ts';
+import { renewRevocationSpec } from './revocation-schema.ts';
+import { issuers, layouts, recoveryPolicies, roles } from './types.ts';
 
 /** Bounds on one document. */
 export const documentLimits = { listItems: 200, labels: 64, textLength: 1024, argvItems: 64 } as const;
@@ -20,9 +21,13 @@ export const objectName = z.string().refine((name) => label.test(name), {
 });
 
 /** RFC 1123 subdomain: Kubernetes' node names may hold dots. */
-const nodeName = z.string().refine((name) => name.length <= 253 && name.split('.').every((part) => label.test(part)), {
-  error: 'expected a node name of lower-case letters, digits, hyphens and dots (RFC 1123), 253 characters at most',
-});
+const nodeName = subdomain('a node name');
+
+function subdomain(what: string): z.ZodString {
+  return z.string().refine((name) => name.length <= 253 && name.split('.').every((part) => label.test(part)), {
+    error: `expected ${what} of lower-case letters, digits, hyphens and dots (RFC 1123), 253 characters at most`,
+  });
+}
 
 /** https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set */
 const labelKey = z.string().refine((key) => /^(?:[a-z0-9.-]{1,253}\/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/.test(key), {
@@ -156,6 +161,13 @@ const certificateSpec = z.strictObject({
   outputs: z.array(output).max(16).default([]),
   reload: reload.optional(),
   verify: text.optional(),
+  healthCheck: z
+    .strictObject({
+      url: text,
+      clientCertificate: objectName,
+      component: objectName.optional(),
+    })
+    .optional(),
 });
 export type RawCertificateSpec = z.output<typeof certificateSpec>;
 
@@ -215,6 +227,8 @@ const clusterSpec = z.strictObject({
   leafLifetime: lifetime.optional(),
   identityLifetime: lifetime.optional(),
   apiServerExtraSans: z.array(extraSan).max(64).optional(),
+  controlPlaneRecovery: z.enum(recoveryPolicies).optional(),
+  workerRecovery: z.enum(recoveryPolicies).optional(),
 });
 export type RawClusterSpec = z.output<typeof clusterSpec>;
 
@@ -242,10 +256,21 @@ const certificateMetadata = metadata.extend({
   }),
 });
 
+/** Named as Kubernetes' objects are; what kubectl shows of one can be applied again. */
+const revocationMetadata = metadata.extend({
+  name: subdomain('a name'),
+  namespace: objectName.optional(),
+  resourceVersion: shownOnly,
+  managedFields: shownOnly,
+  annotations: shownOnly,
+  labels: shownOnly,
+});
+
 export const documentSchemas = {
   CertificateManifest: z.strictObject({ ...header, metadata: certificateMetadata, spec: certificateSpec }),
   TrustBundleManifest: z.strictObject({ ...header, metadata, spec: bundleSpec }),
   KeyPairManifest: z.strictObject({ ...header, metadata, spec: keyPairSpec }),
   Node: z.strictObject({ ...header, metadata: metadata.extend({ name: nodeName, labels: labels.default({}) }), spec: nodeSpec }),
   Cluster: z.strictObject({ ...header, metadata, spec: clusterSpec.default({}) }),
+  RenewRevocation: z.strictObject({ ...header, metadata: revocationMetadata, spec: renewRevocationSpec }),
 } as const;

@@ -2,6 +2,7 @@ import { Document } from 'yaml';
 import { formatDuration, formatFileMode } from '../config/index.ts';
 import type { KeyAlgorithm } from '../x509/types.ts';
 import { defaultModes } from './from-yaml.ts';
+import { revocationSpec } from './revocation.ts';
 import type { RawClusterSpec } from './schema.ts';
 import {
   type AnyDocument,
@@ -16,13 +17,19 @@ import {
 
 /** The document as canonical YAML: the same text for the same content, which `parseDocuments` reads back to the same content. */
 export function toYaml(document: AnyDocument): string {
-  const plain = compact({ apiVersion, kind: document.kind, metadata: metadataOf(document), spec: specOf(document) });
+  const version = document.kind === 'RenewRevocation' ? document.apiVersion : apiVersion;
+  const plain = compact({ apiVersion: version, kind: document.kind, metadata: metadataOf(document), spec: specOf(document) });
   return new Document(plain, { aliasDuplicateObjects: false }).toString({ lineWidth: 0 });
 }
 
 function metadataOf(document: AnyDocument): unknown {
   const { name, cluster } = document.metadata;
-  return { name, cluster, labels: document.kind === 'Node' ? document.metadata.labels : undefined };
+  return {
+    name,
+    cluster,
+    labels: document.kind === 'Node' ? document.metadata.labels : undefined,
+    namespace: document.kind === 'RenewRevocation' ? document.metadata.namespace : undefined,
+  };
 }
 
 function selectorOf({ role, nodes, labels }: Selector): unknown {
@@ -51,6 +58,8 @@ function specOf(document: AnyDocument): unknown {
       return { role: document.spec.role, addresses: document.spec.addresses, dnsNames: document.spec.dnsNames };
     case 'Cluster':
       return policyOf(document.spec);
+    case 'RenewRevocation':
+      return revocationSpec(document.spec);
   }
 }
 
@@ -72,6 +81,7 @@ function certificateSpec(spec: CertificateManifest['spec']): unknown {
     outputs: others.length === 0 ? undefined : others.map(outputOf),
     reload: reloadOf(spec.reload),
     verify: spec.verify,
+    healthCheck: spec.healthCheck,
   };
 }
 
@@ -142,6 +152,8 @@ function policyOf(policy: Partial<ClusterPolicy>): unknown {
     leafLifetime: lifetime(policy.leafLifetimeSeconds),
     identityLifetime: lifetime(policy.identityLifetimeSeconds),
     apiServerExtraSans: policy.apiServerExtraSans,
+    controlPlaneRecovery: policy.controlPlaneRecovery,
+    workerRecovery: policy.workerRecovery,
   } satisfies Record<keyof RawClusterSpec, unknown>;
 }
 

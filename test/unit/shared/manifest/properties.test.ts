@@ -2,16 +2,20 @@ import assert from 'node:assert/strict';
 import {
   type AnyDocument,
   type FileSpec,
+  isManifest,
   issuers,
   layouts,
   type OutputSpec,
   parseDocuments,
   type ReloadSpec,
+  type RevocationEntry,
   resolveNode,
+  revocationApiVersions,
   roles,
   type Selector,
   toYaml,
 } from '@evercert/shared/manifest';
+import { revocationReasons } from '@evercert/shared/revocation';
 import { keyAlgorithms } from '@evercert/shared/x509';
 import fc from 'fast-check';
 import { clusterOf, nodeOf } from './support.ts';
@@ -77,6 +81,29 @@ const reload: fc.Arbitrary<ReloadSpec> = fc.oneof(
     timeoutSeconds: fc.integer({ min: 1, max: 600 }),
   }),
 );
+const revocationEntry: fc.Arbitrary<RevocationEntry> = fc
+  .tuple(
+    fc.record(
+      {
+        description: fc.constantFrom('', 'why: so', '1e3'),
+        notBeforeMs: fc.integer({ min: 0, max: 4e12 }),
+        reason: fc.constantFrom(...revocationReasons),
+      },
+      { requiredKeys: ['description', 'reason'] },
+    ),
+    fc.oneof(
+      fc.record({
+        kind: fc.constant('SerialNumber' as const),
+        // Each of them would be a number for YAML.
+        serialNumber: fc.constantFrom('12', '1234', '12e5', '0123', '77fdf4b1033b387aaace6ce1c18710c2', '123456789012345678901234567890'),
+        includeSuccessors: fc.boolean(),
+      }),
+      fc.record({ kind: fc.constant('Group' as const), group: fc.constantFrom('system:nodes', 'true', '1e3', 'a b', '0600') }),
+      fc.record({ kind: fc.constant('DNS' as const), dns: fc.constantFrom('a', '.cluster.local', '*.b.c', 'xn--tda.de', '1.5') }),
+      fc.record({ kind: fc.constant('IP' as const), ip: fc.constantFrom('::1', '10.0.0.1', 'fd00::1') }),
+    ),
+  )
+  .map(([base, kind]) => ({ ...base, ...kind }));
 const metadata = fc.record({ name, cluster: name }, { requiredKeys: ['name'] });
 const anyDocument = fc.oneof(
   fc.record({
@@ -158,6 +185,15 @@ const anyDocument = fc.oneof(
       { requiredKeys: [] },
     ),
   }),
+  fc.record({
+    kind: fc.constant('RenewRevocation' as const),
+    apiVersion: fc.constantFrom(...revocationApiVersions),
+    metadata: fc.record({ name, cluster: name, namespace: name }, { requiredKeys: ['name'] }),
+    spec: fc.record({
+      description: fc.constantFrom('', 'two words', '0x12', 'null'),
+      revocations: fc.array(revocationEntry, { minLength: 1, maxLength: 4 }),
+    }),
+  }),
 );
 // fast-check makes objects without a prototype, and its types lose what a union's members share. Files are numbered, so that no two are the same.
 const document = anyDocument.map((made) => {
@@ -184,7 +220,7 @@ describe('manifests of all shapes', () => {
     const cluster = clusterOf({ controlPlaneEndpoint: 'api.example.com' });
     fc.assert(
       fc.property(document, (original) => {
-        if (original.kind === 'Node' || original.kind === 'Cluster') return;
+        if (!isManifest(original)) return;
         const everywhere = { ...original, spec: { ...original.spec, selector: { role: 'control-plane' as const } } } as typeof original;
         const first = resolveNode(cluster, nodeOf(), [everywhere]);
         const again = parseDocuments(toYaml(everywhere), { file: 'm.yaml' }).documents[0]!.document as typeof original;
