@@ -1,8 +1,9 @@
 /** Where a certificate says that its CA's CRL, OCSP responder and certificate are to be had (RFC 5280 sections 4.2.1.13 and 4.2.2.1). */
 import { EvercertError } from '../errors/index.ts';
 import { type Asn1, children, content, hasTag, oid } from './asn1.ts';
-import { contextConstructed, contextPrimitive, objectIdentifier, octetString, sequence } from './der.ts';
+import { contextConstructed, contextPrimitive, objectIdentifier, sequence } from './der.ts';
 import { oids } from './oids.ts';
+import { extension } from './raw-extensions.ts';
 import type { LeafProfile } from './types.ts';
 
 const maxUrls = 8;
@@ -17,13 +18,13 @@ export function accessExtensions({ crlUrls = [], ocspUrls = [], caIssuerUrls = [
   if (crlUrls.length > 0) {
     // One point with several names: each leads to the same list.
     const point = sequence(contextConstructed(0, contextConstructed(0, ...crlUrls.map(uriName))));
-    extensions.push(sequence(objectIdentifier(oids.cRLDistributionPoints), octetString(sequence(point))));
+    extensions.push(extension(objectIdentifier(oids.cRLDistributionPoints), false, sequence(point)));
   }
   const access = [
     ...ocspUrls.map((url) => sequence(objectIdentifier(oids.ocsp), uriName(url))),
     ...caIssuerUrls.map((url) => sequence(objectIdentifier(oids.caIssuers), uriName(url))),
   ];
-  if (access.length > 0) extensions.push(sequence(objectIdentifier(oids.authorityInfoAccess), octetString(sequence(...access))));
+  if (access.length > 0) extensions.push(extension(objectIdentifier(oids.authorityInfoAccess), false, sequence(...access)));
   return extensions;
 }
 

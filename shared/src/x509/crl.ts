@@ -12,11 +12,11 @@ import {
   time,
   unsignedInteger,
 } from './der.ts';
-import { extension } from './extensions.ts';
 import type { PreparedIssuer } from './issue.ts';
 import { oids } from './oids.ts';
+import { extension } from './raw-extensions.ts';
 import { type RevocationReason, reasonCodes } from './revocation-reasons.ts';
-import { encodeSerial, normalizeSerial } from './serial.ts';
+import { normalizeSerial } from './serial.ts';
 
 /** More entries would leave the 16 MiB that a length of three bytes can tell. */
 export const maxCrlEntries = 200_000;
@@ -76,36 +76,53 @@ const reasonExtensions = new Map(
   ]),
 );
 
-/** All entries in a row. They are laid end to end once: a hundred thousand of them as arguments would be more than a call can take. */
+/**
+ * All entries in a row. A list can have a hundred thousand: they are written into one buffer directly, and time with reason, which most share with the one before, are encoded
+ * when they change.
+ */
 function encodeEntries(revoked: readonly CrlEntry[]): Buffer {
   if (revoked.length > maxCrlEntries) throw invalid(`it has ${revoked.length} entries; at most ${maxCrlEntries} are allowed`);
-  const sorted = revoked.map((entry) => ({ ...entry, serial: normalizeSerial(entry.serial) })).sort(bySerial);
-  const encodeTime = timeEncoder();
-  const parts: Buffer[] = [];
-  for (const [index, { serial, revokedAt, reason }] of sorted.entries()) {
-    if (serial === sorted[index - 1]?.serial) throw invalid(`serial ${serial} is there twice`);
-    const extensions = reasonExtensions.get(reason);
-    if (extensions === undefined) throw invalid(`"${String(reason).slice(0, 60)}" is no reason of RFC 5280`);
-    parts.push(sequence(encodeSerial(serial), encodeTime(revokedAt), extensions));
+  const sorted = revoked.map(({ serial, revokedAt, reason }) => ({ serial: normalizeSerial(serial), revokedAt, reason })).sort(bySerial);
+  const encodeRest = restEncoder();
+  const out = Buffer.allocUnsafe(sorted.length * maxEntryBytes);
+  let at = 0;
+  let last = '';
+  for (const { serial, revokedAt, reason } of sorted) {
+    if (serial === last) throw invalid(`serial ${serial} is there twice`);
+    last = serial;
+    const rest = encodeRest(revokedAt, reason);
+    const signByte = serial[0]! >= '8' ? 1 : 0;
+    const serialBytes = serial.length / 2 + signByte;
+    out[at++] = 0x30;
+    out[at++] = 2 + serialBytes + rest.length;
+    out[at++] = 0x02;
+    out[at++] = serialBytes;
+    if (signByte === 1) out[at++] = 0;
+    at += out.write(serial, at, 'hex');
+    at += rest.copy(out, at);
   }
-  return Buffer.concat(parts);
+  return out.subarray(0, at);
 }
+
+/** Heads, a serial of 20 bytes with a sign byte, a GeneralizedTime and a reason. */
+const maxEntryBytes = 4 + 21 + 17 + 14;
 
 /** By number: hex without leading zeros is greater when it is longer. */
 function bySerial(a: CrlEntry, b: CrlEntry): number {
   return a.serial.length - b.serial.length || (a.serial < b.serial ? -1 : a.serial > b.serial ? 1 : 0);
 }
 
-/** Certificates that one entry of a revocation matches share their time. */
-function timeEncoder(): (date: Date) => Buffer {
-  let lastMs = Number.NaN;
-  let last: Buffer = Buffer.alloc(0);
-  return (date) => {
-    const ms = date.getTime();
+/** What follows the serial. */
+function restEncoder(): (revokedAt: Date, reason: RevocationReason) => Buffer {
+  let last = { ms: Number.NaN, reason: '' as string, bytes: Buffer.alloc(0) as Buffer };
+  return (revokedAt, reason) => {
+    const ms = revokedAt.getTime();
+    if (ms === last.ms && reason === last.reason) return last.bytes;
+    const extensions = reasonExtensions.get(reason);
+    if (extensions === undefined) throw invalid(`"${String(reason).slice(0, 60)}" is no reason of RFC 5280`);
     if (Number.isNaN(ms)) throw invalid('a time of revocation is no time');
-    if (ms !== lastMs) last = time(date);
-    lastMs = ms;
-    return last;
+    last = { ms, reason, bytes: Buffer.concat([time(revokedAt), extensions]) };
+    return last.bytes;
   };
 }
 

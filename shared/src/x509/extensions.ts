@@ -4,13 +4,8 @@ import { type Asn1, children, content, decode, hasTag, oid } from './asn1.ts';
 import { booleanTrue, contextPrimitive, namedBits, nullValue, objectIdentifier, octetString, sequence } from './der.ts';
 import { type AlternativeNames, readGeneralNames } from './general-names.ts';
 import { oids } from './oids.ts';
+import { extension, rawExtensions } from './raw-extensions.ts';
 import type { Usage } from './types.ts';
-
-const maxExtensions = 64;
-
-export function extension(type: Buffer, critical: boolean, value: Uint8Array): Buffer {
-  return critical ? sequence(type, booleanTrue, octetString(value)) : sequence(type, octetString(value));
-}
 
 const types = {
   authorityKeyIdentifier: objectIdentifier(oids.authorityKeyIdentifier),
@@ -98,20 +93,12 @@ export interface ReadExtensions extends AlternativeNames {
   unknownCritical: string[];
 }
 
-/** Reads a SEQUENCE OF Extension; undefined stands for none. A repeated extension is an error (RFC 5280 section 4.2). */
+/** Reads a SEQUENCE OF Extension; undefined stands for none. */
 export function readExtensions(node: Asn1 | undefined): ReadExtensions {
   const found: Found = { ...noExtensions(), certSign: true };
-  const seen = new Set<string>();
-  for (const part of node === undefined ? [] : children(node, 'the extensions')) {
-    const fields = children(part, 'an extension');
-    const type = oid(fields[0], 'the type of an extension');
-    if (seen.has(type)) throw new Error(`extension ${type} is there twice`);
-    if (seen.add(type).size > maxExtensions) throw new Error(`there are more than ${maxExtensions} extensions`);
-    const critical = hasTag(fields[1], 0x01) && content(fields[1], 'a criticality')[0] !== 0;
-    const value = fields[hasTag(fields[1], 0x01) ? 2 : 1];
-    if (!hasTag(value, 0x04)) throw new Error(`extension ${type} has no value`);
+  for (const { type, critical, value } of rawExtensions(node)) {
     const read = readers[type];
-    if (read !== undefined) read(decode(content(value, 'an extension')), found);
+    if (read !== undefined) read(decode(value), found);
     else if (critical) found.unknownCritical.push(type);
   }
   const { certSign, ...result } = found;

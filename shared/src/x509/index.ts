@@ -19,6 +19,15 @@ export {
   spkiDer,
   spkiSha256,
 } from './keys.ts';
+export { isIssuerOf, type OcspCertId, type OcspRequest, parseOcspRequest } from './ocsp-request.ts';
+export {
+  createOcspError,
+  createOcspResponse,
+  type OcspAnswer,
+  type OcspResponseContents,
+  type OcspStatus,
+  ocspErrors,
+} from './ocsp-response.ts';
 export { type CrlInfo, parseCrl, verifyCrl } from './parse-crl.ts';
 export { certificatesFromPem, certificatesToPem, type PemBlock, pemBlocks, toPem } from './pem.ts';
 export { createPkcs12, type Pkcs12Contents } from './pkcs12.ts';

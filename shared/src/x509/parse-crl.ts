@@ -7,6 +7,7 @@ import { certificateParts, readingCertificate } from './certificate-parts.ts';
 import { type CrlEntry, maxCrlEntries } from './crl.ts';
 import { formatName, readName } from './names.ts';
 import { oids } from './oids.ts';
+import { rawExtensions } from './raw-extensions.ts';
 import { type RevocationReason, reasonOfCode } from './revocation-reasons.ts';
 import { openSpki } from './spki.ts';
 import { readTime } from './times.ts';
@@ -49,7 +50,7 @@ export function parseCrl(der: Uint8Array): CrlInfo {
     const parts = crlParts(Buffer.from(der.buffer, der.byteOffset, der.byteLength));
     const unknownCriticalExtensions: string[] = [];
     const found = { number: undefined as bigint | undefined, authorityKeyId: undefined as string | undefined };
-    for (const { type, critical, value } of extensionsOf(parts.extensions?.content)) {
+    for (const { type, critical, value } of rawExtensions(parts.extensions && decode(parts.extensions.content))) {
       if (type === oids.cRLNumber) found.number = readNumber(value);
       else if (type === oids.authorityKeyIdentifier) found.authorityKeyId = readAuthorityKeyId(value);
       else if (critical) unknownCriticalExtensions.push(type);
@@ -161,7 +162,7 @@ function remembering<T>(read: (slice: Slice) => T): (slice: Slice) => T {
 
 function readEntryExtensions(slice: Slice, unknownCritical: string[]): RevocationReason {
   let reason: RevocationReason | undefined = 'unspecified';
-  for (const { type, critical, value } of extensionsOf(slice.bytes)) {
+  for (const { type, critical, value } of rawExtensions(decode(slice.bytes))) {
     if (type !== oids.reasonCode) {
       if (critical && !unknownCritical.includes(type)) unknownCritical.push(type);
       continue;
@@ -172,23 +173,6 @@ function readEntryExtensions(slice: Slice, unknownCritical: string[]): Revocatio
   }
   if (reason === undefined) throw new Error('a reason is none of RFC 5280');
   return reason;
-}
-
-const maxExtensions = 64;
-
-function extensionsOf(bytes: Buffer | undefined): { type: string; critical: boolean; value: Buffer }[] {
-  if (bytes === undefined) return [];
-  const found = children(decode(bytes), 'the extensions').map((part) => {
-    const fields = children(part, 'an extension');
-    const type = oid(fields[0], 'the type of an extension');
-    const flagged = hasTag(fields[1], 0x01);
-    const value = fields[flagged ? 2 : 1];
-    if (!hasTag(value, 0x04)) throw new Error(`extension ${type} has no value`);
-    return { type, critical: flagged && content(fields[1], 'a criticality')[0] !== 0, value: content(value, 'an extension') };
-  });
-  if (found.length > maxExtensions) throw new Error(`there are more than ${maxExtensions} extensions`);
-  if (new Set(found.map(({ type }) => type)).size < found.length) throw new Error('an extension is there twice');
-  return found;
 }
 
 function readNumber(value: Buffer): bigint {
