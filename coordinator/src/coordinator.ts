@@ -1,6 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AdminServiceService, EnrollmentServiceService, NodeServiceService } from '@evercert/proto';
+import { AdminServiceService, EnrollmentServiceService, NodeServiceService, RecoveryServiceService } from '@evercert/proto';
 import type { Clock } from '@evercert/shared/clock';
 import { formatHostPort, parseHostPort } from '@evercert/shared/config';
 import { toEvercertError } from '@evercert/shared/errors';
@@ -24,11 +25,15 @@ import { NodeHub } from './nodes/hub.ts';
 import { NodeRegistry } from './nodes/registry.ts';
 import { NodeStatuses } from './nodes/statuses.ts';
 import { Queries } from './queries/queries.ts';
+import { ClockMark, Nonces, Recovery, Refusals } from './recovery/index.ts';
+import { RepairWindows } from './repair/windows.ts';
 import { Retention } from './retention.ts';
+import { Revocations, refusalError } from './revocation/index.ts';
 import { adminService } from './rpc/admin-service.ts';
 import { Callers } from './rpc/callers.ts';
 import { Guard } from './rpc/guard.ts';
 import { enrollmentService, nodeService } from './rpc/node-services.ts';
+import { recoveryService } from './rpc/recovery-service.ts';
 import { AdminCredential, adminProfile } from './server/admin-credential.ts';
 import { addReflection, Health } from './server/extras.ts';
 import { issueOwn, OwnRenewal, serverIdentity, serverProfile, swapServerIdentity } from './server/own-identity.ts';
@@ -61,6 +66,12 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
 
   const model = new Model(store, logger);
   await model.start();
+  const revocations = new Revocations({ store, logger, clock });
+  await revocations.start();
+  const mark = new ClockMark({ store, clock, logger });
+  await mark.start();
+  const windows = new RepairWindows({ store, clock, logger, events, mark });
+  await windows.start();
   const desired = new DesiredStates(model, controlAnchors);
   const statuses = new NodeStatuses({ store, clock, logger });
   await statuses.start();
@@ -79,6 +90,21 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
     clock,
     logger,
     heartbeatIntervalSeconds: config.heartbeatInterval,
+  });
+  const refusals = new Refusals({ clock, logger, events });
+  const recovery = new Recovery({
+    nonces: new Nonces({ clock, randomBytes }),
+    windows,
+    mark,
+    refusals,
+    identities,
+    model,
+    controlAnchors,
+    revokedBy: (cluster, serial, issuedAtMs) => {
+      const match = revocations.matchSerial(cluster, serial, issuedAtMs);
+      return match && refusalError(cluster, { match, future: false }, clock.nowMs());
+    },
+    backdateMs,
   });
   const queries = new Queries({ store, model, desired, statuses, clock, unreachableAfterMs: config.unreachableAfter * 1000 });
 
@@ -104,6 +130,7 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
   const nodeServices = { guard, hub, identities, declared, keyPairs, events, controlAnchors };
   guarded.addService(EnrollmentServiceService, { ...enrollmentService(nodeServices) });
   guarded.addService(NodeServiceService, { ...nodeService(nodeServices) });
+  guarded.addService(RecoveryServiceService, { ...recoveryService({ guard, recovery, controlAnchors }) });
   const health = new Health();
   health.addTo(server, guard);
   if (config.reflection) addReflection(server, guard);
@@ -159,6 +186,9 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
     await shutDown(server, clock, config.shutdownGrace * 1000);
     await retention.stop();
     await statuses.stop();
+    await windows.stop();
+    await mark.stop();
+    await revocations.stop();
     await model.stop();
     await store.close();
   };

@@ -95,6 +95,7 @@ export class Clusters {
       `${layout.manifests}${name}/`,
       layout.certificatesOf(name),
       layout.addresses(name),
+      layout.repairWindowsOf(name),
     ];
     await this.#removeTokens(name);
     const { succeeded, revision } = await store.transact(

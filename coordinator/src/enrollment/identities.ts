@@ -2,8 +2,8 @@ import { EvercertError } from '@evercert/shared/errors';
 import type { RoleName } from '@evercert/shared/manifest';
 import type { LeafProfile } from '@evercert/shared/x509';
 import type { Authorities } from '../ca/authorities.ts';
-import type { CertificateIssuer, Issued, IssueOrder } from '../issuance/issuer.ts';
-import { canonicalAddress, checkNodeName } from '../nodes/names.ts';
+import type { Alongside, CertificateIssuer, Issued, IssueOrder } from '../issuance/issuer.ts';
+import { canonicalAddress, checkNodeName, type NodeName } from '../nodes/names.ts';
 import { type NodeRegistry, nodeNotFound } from '../nodes/registry.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
@@ -13,6 +13,7 @@ import {
   decodeRecord,
   encodeRecord,
   type NodeRecord,
+  type PublicKeyRecord,
   type TokenRecord,
 } from '../state/records.ts';
 import type { Store } from '../store/index.ts';
@@ -106,6 +107,35 @@ export class NodeIdentities {
       const identitySerials = [record.serial, ...earlier.record.identitySerials].slice(0, acceptedIdentities);
       written = { ...earlier.record, identitySerials, identityNotAfterMs: record.notAfterMs };
       return this.#registry.write(written, earlier);
+    });
+    this.#accept(written, issued);
+    return issued.record;
+  }
+
+  /** The identity in force of a node, if it was issued for this key: a repeat of a request whose answer was lost. */
+  async newestByKey(node: NodeRecord, spkiSha256: string): Promise<CertificateRecord | undefined> {
+    const owner = await this.#store.get(layout.publicKey(spkiSha256));
+    const { cluster, node: name, serial } = owner ? decodeRecord<PublicKeyRecord>(owner.key, owner.value) : {};
+    if (serial === undefined || cluster !== node.cluster || name !== node.name || serial !== node.identitySerials[0]) return undefined;
+    const entry = await this.#store.get(layout.certificate(cluster, serial));
+    return entry && decodeRecord<CertificateRecord>(entry.key, entry.value);
+  }
+
+  /**
+   * A new identity for a node that proved the key of its expired one, `serial`; all earlier ones are accepted no more. What is given alongside is compared and written in the same
+   * transaction. Errors: NotFound, Conflict (the node has another identity by now), and those of CertificateIssuer.issue.
+   */
+  async recover({ cluster, name }: NodeName, csr: Uint8Array, serial: string, alongside: Alongside): Promise<CertificateRecord> {
+    const earlier = await this.#registry.read(cluster, name);
+    if (!earlier) throw nodeNotFound(cluster, name);
+    if (earlier.record.identitySerials[0] !== serial)
+      throw new EvercertError('Conflict', `node ${name} got another identity meanwhile: try again`);
+    let written = earlier.record;
+    const order = { ...(await this.#order(earlier.record)), reason: 'Recovered', actor: `node/${cluster}/${name}` };
+    const issued = await this.#issuer.issue(order, csr, async (record) => {
+      written = { ...earlier.record, identitySerials: [record.serial], identityNotAfterMs: record.notAfterMs };
+      const { compares, operations } = await this.#registry.write(written, earlier);
+      return { compares: [...compares, ...alongside.compares], operations: [...operations, ...alongside.operations] };
     });
     this.#accept(written, issued);
     return issued.record;

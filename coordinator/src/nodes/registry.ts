@@ -122,6 +122,7 @@ export class NodeRegistry {
       [
         { type: 'delete', key },
         { type: 'delete', key: layout.nodeStatus(cluster, name) },
+        { type: 'delete', key: layout.repairWindow(cluster, name) },
         { type: 'deletePrefix', prefix: layout.currents(cluster, name) },
         ...addressesOf(earlier.record).map((address): Operation => ({ type: 'delete', key: layout.address(cluster, address) })),
         this.#events.operation({ cluster, node: name, actor, reason: 'NodeDeleted', message: `deleted node ${name}` }),

@@ -11,6 +11,10 @@ export type Who = 'anyone' | 'node' | 'control-plane' | 'admin';
 export const authorization: Readonly<Record<string, readonly Who[]>> = {
   '/evercert.v1.EnrollmentService/Enroll': ['anyone'],
 
+  // Expired identities open no mTLS; the proof is in the call.
+  '/evercert.v1.RecoveryService/BeginRecovery': ['anyone'],
+  '/evercert.v1.RecoveryService/Recover': ['anyone'],
+
   '/evercert.v1.NodeService/Connect': ['node'],
   '/evercert.v1.NodeService/IssueCertificate': ['node'],
   '/evercert.v1.NodeService/RenewIdentity': ['node'],
@@ -27,6 +31,7 @@ export const authorization: Readonly<Record<string, readonly Who[]>> = {
   '/evercert.v1.AdminService/Apply': ['admin'],
   '/evercert.v1.AdminService/ListManifests': ['admin'],
   '/evercert.v1.AdminService/DeleteManifest': ['admin'],
+  '/evercert.v1.AdminService/Repair': ['admin'],
   '/evercert.v1.AdminService/CreateToken': ['admin'],
   '/evercert.v1.AdminService/ListTokens': ['admin'],
   '/evercert.v1.AdminService/DeleteToken': ['admin'],

@@ -2,6 +2,7 @@ import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import type { RoleName } from '@evercert/shared/manifest';
 import { type CertificateInfo, parseCertificate } from '@evercert/shared/x509';
+import { nodeOfIdentity } from '../nodes/names.ts';
 import type { Model } from '../state/model.ts';
 
 export type Caller =
@@ -15,7 +16,6 @@ export function actorOf(caller: Caller): string {
   return caller.kind === 'admin' ? `admin/${caller.name}` : `node/${caller.cluster}/${caller.name}`;
 }
 
-const nodeUri = /^spiffe:\/\/([a-z0-9-]+)\.evercert\/node\/([a-z0-9.-]+)$/;
 const adminUri = /^spiffe:\/\/evercert\/admin\/([a-z0-9.-]+)$/;
 
 export function adminUriOf(name: string): string {
@@ -50,8 +50,8 @@ export class Callers {
     const uri = info.uris.length === 1 ? (info.uris[0] ?? '') : '';
     const [, admin] = adminUri.exec(uri) ?? [];
     if (admin !== undefined) return { kind: 'admin', name: admin, serial: info.serial, notAfterMs };
-    const [, cluster, node] = nodeUri.exec(uri) ?? [];
-    if (cluster !== undefined && node !== undefined) return this.#node(cluster, node, info.serial, notAfterMs);
+    const node = nodeOfIdentity(info.uris);
+    if (node) return this.#node(node.cluster, node.name, info.serial, notAfterMs);
     throw new EvercertError('Unauthenticated', 'the client certificate is neither a node identity nor an admin identity');
   }
 

@@ -38,6 +38,11 @@ export const layout = {
   /** Written with every change of a cluster's revocations: an issue that was decided before the change cannot be committed after it. */
   revocationEpochs: `${root}/revocation-epochs/`,
   revocationEpoch: (cluster: string) => `${root}/revocation-epochs/${cluster}`,
+  /** The latest wall-clock time that was seen. */
+  clockMark: `${root}/clock-mark`,
+  repairWindows: `${root}/repair-windows/`,
+  repairWindowsOf: (cluster: string) => `${root}/repair-windows/${cluster}/`,
+  repairWindow: (cluster: string, node: string) => `${root}/repair-windows/${cluster}/${node}`,
   events: `${root}/events/`,
   eventsOf: (cluster: string) => `${root}/events/${cluster}/`,
   event: (cluster: string, id: string) => `${root}/events/${cluster}/${id}`,

@@ -196,6 +196,22 @@ export interface EventRecord {
   errorCode: string;
 }
 
+/** The latest wall-clock time that the coordinator has seen. */
+export interface ClockMarkRecord {
+  latestMs: number;
+}
+
+/** A node that may come back on an expired identity, for a time. */
+export interface RepairWindowRecord {
+  cluster: string;
+  node: string;
+  openedAtMs: number;
+  expiresAtMs: number;
+  /** The actor, as events tell it. */
+  by: string;
+  reason: string;
+}
+
 const version = 1;
 
 export function encodeRecord<T extends object>(record: T): Buffer {

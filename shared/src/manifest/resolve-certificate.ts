@@ -3,7 +3,7 @@ import { canonicalAddress, dnsNameFault, type Path, parseHostPort } from '../con
 import { manifestLimits as limits } from './limits.ts';
 import { resolveReload } from './resolve-reload.ts';
 import { type Scope, shown } from './scope.ts';
-import { type CertificateManifest, issuers, type OutputSpec, type ResolvedCertificate } from './types.ts';
+import { type CertificateManifest, type HealthCheckSpec, issuers, type OutputSpec, type ResolvedCertificate } from './types.ts';
 
 type Spec = CertificateManifest['spec'];
 
@@ -36,6 +36,7 @@ export function resolveCertificate(scope: Scope, { metadata, spec }: Certificate
     outputs,
     ...(spec.reload === undefined ? {} : { reload: resolveReload(scope, spec.reload) }),
     ...(spec.verify === undefined ? {} : { verify: resolveVerify(scope, spec.verify) }),
+    ...(spec.healthCheck === undefined ? {} : { healthCheck: resolveHealthCheck(scope, metadata.name, spec.healthCheck) }),
     specHash: specHash(content),
   };
 }
@@ -160,6 +161,19 @@ function resolveVerify(scope: Scope, template: string): string {
   const port = target === undefined ? undefined : parseHostPort(target)?.port;
   if (port === undefined || port === 0) scope.refuse(['spec', 'verify'], `expected tls://HOST:PORT, found ${shown(template, verify)}`);
   return verify;
+}
+
+function resolveHealthCheck(
+  scope: Scope,
+  manifest: string,
+  { url: template, clientCertificate, component }: HealthCheckSpec,
+): Required<HealthCheckSpec> {
+  const path = ['spec', 'healthCheck', 'url'];
+  const before = scope.findings.length;
+  const url = scope.text(path, template, { url: true });
+  if (scope.findings.length === before && !isServerUrl(url))
+    scope.refuse(path, `expected https://HOST:PORT/PATH, found ${shown(template, url)}`);
+  return { url, clientCertificate, component: component ?? manifest.replace(/(.)-server$/, '$1') };
 }
 
 type Content = Pick<

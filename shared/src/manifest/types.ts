@@ -55,6 +55,16 @@ export type ReloadSpec =
   | { type: 'signal'; pidPath: string; signal: NodeJS.Signals }
   | { type: 'command'; argv: string[]; timeoutSeconds: number };
 
+/** Where the component that serves with the certificate tells whether it is well, as etcd does on `/health`. */
+export interface HealthCheckSpec {
+  /** `https://HOST:PORT/PATH`; may hold templates until it is resolved. */
+  url: string;
+  /** Name of the certificate on the same node with which the agent asks. */
+  clientCertificate: string;
+  /** Name in reports; by default the manifest's name without an ending `-server`. */
+  component?: string;
+}
+
 export interface ManifestMetadata {
   /** RFC 1123 label, 63 characters at most. */
   name: string;
@@ -82,6 +92,7 @@ export interface CertificateManifest {
     reload?: ReloadSpec;
     /** `tls://HOST:PORT`; may hold templates. */
     verify?: string;
+    healthCheck?: HealthCheckSpec;
   };
 }
 
@@ -221,7 +232,8 @@ export interface ResolvedCertificate {
   outputs: OutputSpec[];
   reload?: ReloadSpec;
   verify?: string;
-  /** SHA-256 over what is in the certificate (issuer, subject, names, usages, key, lifetime): a change means a new certificate; files, reload and verify do not. */
+  healthCheck?: Required<HealthCheckSpec>;
+  /** SHA-256 over what is in the certificate (issuer, subject, names, usages, key, lifetime): a change means a new certificate; files, reload and checks do not. */
   specHash: string;
 }
 

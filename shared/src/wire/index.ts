@@ -6,4 +6,5 @@ export {
   desiredKeyPairFromProto,
   desiredKeyPairToProto,
 } from './desired.ts';
+export { type RecoveryStatement, signRecovery, verifyRecovery } from './recovery-proof.ts';
 export { roleFromProto, roleToProto } from './role.ts';

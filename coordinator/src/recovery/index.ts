@@ -1,0 +1,4 @@
+export { ClockMark } from './clock-mark.ts';
+export { Nonces } from './nonces.ts';
+export { Recovery } from './recovery.ts';
+export { Refusals } from './refusals.ts';

@@ -1,0 +1,194 @@
+import { X509Certificate } from 'node:crypto';
+import { EvercertError, toEvercertError } from '@evercert/shared/errors';
+import type { RecoveryPolicy } from '@evercert/shared/manifest';
+import { verifyRecovery } from '@evercert/shared/wire';
+import { type CertificateInfo, openCsr, parseCertificate, verifyChain } from '@evercert/shared/x509';
+import type { NodeIdentities } from '../enrollment/identities.ts';
+import { type NodeName, nodeOfIdentity } from '../nodes/names.ts';
+import type { RepairWindows } from '../repair/windows.ts';
+import type { Model } from '../state/model.ts';
+import type { CertificateRecord, NodeRecord } from '../state/records.ts';
+import type { ClockMark } from './clock-mark.ts';
+import type { Nonces } from './nonces.ts';
+import { type Refusals, staleIdentity } from './refusals.ts';
+
+export interface RecoveryRequest {
+  nonce: Uint8Array;
+  /** DER of the expired identity. */
+  certificate: Uint8Array;
+  csr: Uint8Array;
+  signature: Uint8Array;
+}
+
+export interface RecoveryOptions {
+  nonces: Nonces;
+  windows: RepairWindows;
+  mark: ClockMark;
+  refusals: Refusals;
+  identities: NodeIdentities;
+  model: Model;
+  controlAnchors: () => Buffer[];
+  /** What names the serial number of an identity as revoked; undefined: nothing. */
+  revokedBy: (cluster: string, serial: string, issuedAtMs: number) => EvercertError | undefined;
+  /** How far notBefore is set back from the issue, milliseconds. */
+  backdateMs: number;
+}
+
+/** Far above any identity, request or signature of ours. */
+const limits = { certificate: 16 * 1024, csr: 64 * 1024, signature: 1024 };
+/** A waiting node is told to come back so soon, and later when many wait: so many calls a second at most. */
+const hint = { leastMs: 3000, mostMs: 30_000, perSecond: 50 };
+
+interface Proven {
+  node: NodeName;
+  info: CertificateInfo;
+}
+
+/**
+ * Gives nodes whose identity has expired a new one. Whoever calls is a stranger until nonce, chain and signature have been checked, in this order; before that, every failure is
+ * the same refusal, and nothing is told about nodes (invariant 12).
+ */
+export class Recovery {
+  readonly #options: RecoveryOptions;
+
+  constructor(options: RecoveryOptions) {
+    this.#options = options;
+  }
+
+  /** A nonce that is good for one `recover` within a minute. Overloaded: too many are asked for. */
+  begin(peer: string): Buffer {
+    return this.#options.nonces.give(peer.slice(0, Math.max(0, peer.lastIndexOf(':'))));
+  }
+
+  /**
+   * Errors: RecoveryRefused (nonce, chain, signature, an older identity than the newest), Revoked, PermissionDenied (the policy is `never`), RecoveryNotOpen with a hint (no window),
+   * FailedPrecondition (the coordinator's clock was moved back), and those of CertificateIssuer.issue. Every refusal is an event.
+   */
+  async recover(request: RecoveryRequest, peer: string): Promise<CertificateRecord> {
+    const { refusals } = this.#options;
+    let proven: Proven | undefined;
+    try {
+      proven = await this.#prove(request);
+      const record = await this.#grant(proven, request);
+      refusals.forget(proven.node.cluster, proven.node.name);
+      return record;
+    } catch (caught) {
+      const error = toEvercertError(caught);
+      if (error.code !== 'Overloaded' && error.code !== 'Conflict') {
+        refusals.tell({ node: proven?.node, serial: proven?.info.serial, peer, error });
+      }
+      throw error;
+    }
+  }
+
+  /** Who asks, by the expired identity's key. */
+  async #prove({ nonce, certificate, csr, signature }: RecoveryRequest): Promise<Proven> {
+    // First of all and whatever follows: a nonce that was shown once is used up.
+    if (!this.#options.nonces.use(nonce)) throw refused('the nonce is unknown, used or older than a minute: begin again');
+    if (certificate.length > limits.certificate || csr.length > limits.csr || signature.length > limits.signature) {
+      throw refused('certificate, request or signature is larger than any of ours');
+    }
+    const der = Buffer.from(certificate);
+    const { info, node } = this.#identity(der);
+    const statement = { nonce, certificate, csr };
+    if (!(await verifyRecovery(new X509Certificate(der).publicKey, statement, signature))) {
+      throw refused("the signature is not by the identity's key over this nonce, certificate and request");
+    }
+    return { node, info };
+  }
+
+  #identity(der: Buffer): Proven {
+    try {
+      const info = parseCertificate(der);
+      // By the identity's own time: that it has expired since is why its node is here. What counts is who signed it.
+      verifyChain({ chain: [der], anchors: this.#options.controlAnchors(), atMs: info.notAfter.getTime(), usage: 'client auth' });
+      const node = nodeOfIdentity(info.uris);
+      if (node) return { info, node };
+    } catch (error) {
+      throw refused('the certificate was not issued by this control CA, or cannot be read', error);
+    }
+    throw refused('the certificate is no identity of a node');
+  }
+
+  async #grant({ node, info }: Proven, request: RecoveryRequest): Promise<CertificateRecord> {
+    const { model, identities, mark, windows } = this.#options;
+    const record = model.node(node.cluster, node.name);
+    if (!record) throw refused(`node ${node.name} does not exist (any more) in cluster ${node.cluster}`);
+    const newest = record.identitySerials[0] === info.serial;
+    // An answer that was lost is given again: the new key is that of the newest identity, and the node has just proved both keys.
+    const again = newest ? undefined : await this.#lostAnswer(record, request.csr);
+    if (!newest && !again) throw staleError(record, info);
+    this.#checkRevoked(node, info, again);
+    if (again) return again;
+    const policy = this.#policyOf(record);
+    if (policy === 'never') {
+      throw new EvercertError(
+        'PermissionDenied',
+        `the cluster lets no ${record.role} node come back on an expired identity: let it join again with a token made for its name ('evercert token create --role ${record.role} --node-name ${record.name}')`,
+      );
+    }
+    if (policy === 'repair-window') this.#checkWindow(record);
+    mark.check();
+    const csr = await openCsr(request.csr);
+    if (csr.spkiSha256 === info.spkiSha256)
+      throw new EvercertError('KeyInUse', "the request has the expired identity's own key: make a new one");
+    return identities.recover(node, request.csr, info.serial, {
+      compares: policy === 'repair-window' ? [windows.unchanged(node.cluster, node.name)] : [],
+      operations: [mark.raiseOperation()],
+    });
+  }
+
+  async #lostAnswer(node: NodeRecord, csrDer: Uint8Array): Promise<CertificateRecord | undefined> {
+    try {
+      const csr = await openCsr(csrDer);
+      return await this.#options.identities.newestByKey(node, csr.spkiSha256);
+    } catch (error) {
+      // A request that cannot be read proves nothing; the older identity decides.
+      if (error instanceof EvercertError && (error.code === 'InvalidCsr' || error.code === 'WeakKey')) return undefined;
+      throw error;
+    }
+  }
+
+  #checkRevoked({ cluster }: NodeName, info: CertificateInfo, again: CertificateRecord | undefined): void {
+    const { revokedBy, backdateMs } = this.#options;
+    const found =
+      revokedBy(cluster, info.serial, info.notBefore.getTime() + backdateMs) ??
+      (again && revokedBy(cluster, again.serial, again.issuedAtMs));
+    if (found) throw found;
+  }
+
+  #policyOf({ cluster, role }: NodeRecord): RecoveryPolicy {
+    const policy = this.#options.model.cluster(cluster)?.policy;
+    // Clusters from before there was a choice.
+    return (role === 'control-plane' ? policy?.controlPlaneRecovery : policy?.workerRecovery) ?? 'repair-window';
+  }
+
+  #checkWindow({ cluster, name, role }: NodeRecord): void {
+    const { windows, refusals, mark } = this.#options;
+    if (windows.isOpen(cluster, name)) return;
+    // A clock that was moved back is why a window may seem closed: say that instead.
+    mark.check();
+    const loadMs = (refusals.waiting(hint.mostMs) / hint.perSecond) * 1000;
+    const which = role === 'control-plane' ? '' : ` --node ${name}`;
+    throw new EvercertError(
+      'RecoveryNotOpen',
+      `no repair window is open for node ${name}: an administrator opens it by 'evercert repair ${cluster}${which}'`,
+      {
+        retryAfterMs: Math.min(hint.mostMs, Math.max(hint.leastMs, loadMs)),
+      },
+    );
+  }
+}
+
+function refused(message: string, cause?: unknown): EvercertError {
+  return new EvercertError('RecoveryRefused', message, { cause });
+}
+
+function staleError({ name, identitySerials }: NodeRecord, info: CertificateInfo): EvercertError {
+  const newest = identitySerials[0] ?? 'none';
+  return new EvercertError(
+    'RecoveryRefused',
+    `identity ${info.serial} is not the newest of node ${name} (that is ${newest}): the node has renewed since, and this is an old copy of its folder; if the node itself was restored from a backup, let it join again with a token made for its name`,
+    { metadata: { reason: staleIdentity, serial: info.serial } },
+  );
+}
