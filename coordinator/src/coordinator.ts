@@ -72,15 +72,16 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
   await mark.start();
   const windows = new RepairWindows({ store, clock, logger, events, mark });
   await windows.start();
-  const desired = new DesiredStates(model, controlAnchors);
+  const nowMs = (): number => clock.nowMs();
+  const repairing = (cluster: string, node: string): boolean => windows.isOpen(cluster, node);
+  const desired = new DesiredStates({ model, controlAnchors, revocations, repairing, nowMs });
   const statuses = new NodeStatuses({ store, clock, logger });
   await statuses.start();
   const registry = new NodeRegistry({ store, model, events });
   const keyPairs = new KeyPairs({ keys, model, desired });
   const issuer = new CertificateIssuer({ store, clock, events, backdateMs, admission: new Admission(config.admission) });
-  const declared = new DeclaredCertificates({ model, desired, authorities, issuer });
-  const nowMs = (): number => clock.nowMs();
-  const identities = new NodeIdentities({ store, model, registry, issuer, authorities, controlCa, nowMs });
+  const declared = new DeclaredCertificates({ model, desired, authorities, issuer, store, revocations, repairing, nowMs });
+  const identities = new NodeIdentities({ store, model, registry, issuer, authorities, controlCa, revocations, nowMs });
   const hub = new NodeHub({
     model,
     desired,
@@ -125,9 +126,9 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
     'grpc.keepalive_time_ms': 60_000,
     'grpc.keepalive_timeout_ms': 20_000,
   });
-  const guard = new Guard(new Callers(model, clock), logger);
+  const guard = new Guard(new Callers({ model, clock, revocations, backdateMs }), logger);
   const guarded = guard.on(server);
-  const nodeServices = { guard, hub, identities, declared, keyPairs, events, controlAnchors };
+  const nodeServices = { guard, hub, identities, declared, keyPairs, events, revocations, controlAnchors };
   guarded.addService(EnrollmentServiceService, { ...enrollmentService(nodeServices) });
   guarded.addService(NodeServiceService, { ...nodeService(nodeServices) });
   guarded.addService(RecoveryServiceService, { ...recoveryService({ guard, recovery, controlAnchors }) });
@@ -188,6 +189,7 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
     await statuses.stop();
     await windows.stop();
     await mark.stop();
+    await revocations.stop();
     await revocations.stop();
     await model.stop();
     await store.close();

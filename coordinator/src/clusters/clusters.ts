@@ -95,6 +95,8 @@ export class Clusters {
       `${layout.manifests}${name}/`,
       layout.certificatesOf(name),
       layout.addresses(name),
+      layout.currents(name),
+      layout.revocationsOf(name),
       layout.repairWindowsOf(name),
     ];
     await this.#removeTokens(name);

@@ -1,12 +1,22 @@
 import { createHash } from 'node:crypto';
-import { DesiredState } from '@evercert/proto';
+import { DesiredState, type RevocationReference } from '@evercert/proto';
 import { describeError } from '@evercert/shared/errors';
-import { type ClusterFacts, type Manifest, type NodeFacts, type ResolvedNode, resolveNode } from '@evercert/shared/manifest';
+import {
+  type ClusterFacts,
+  type Manifest,
+  type NodeFacts,
+  type ResolvedCertificate,
+  type ResolvedNode,
+  resolveNode,
+} from '@evercert/shared/manifest';
 import { desiredBundleToProto, desiredCertificateToProto, desiredKeyPairToProto } from '@evercert/shared/wire';
 import { trustAnchors } from '../ca/authorities.ts';
+import { referenceOf } from '../revocation/reference.ts';
+import type { Revocations } from '../revocation/revocations.ts';
+import type { MatchedCertificate } from '../revocation/types.ts';
 import { layout, partsAfter } from '../state/layout.ts';
 import { type Model, nodeFacts } from '../state/model.ts';
-import type { NodeRecord } from '../state/records.ts';
+import type { CurrentRecord, NodeRecord } from '../state/records.ts';
 
 export interface NodePlan {
   resolved: ResolvedNode;
@@ -15,16 +25,31 @@ export interface NodePlan {
   problems: string[];
 }
 
+export interface DesiredStatesOptions {
+  model: Model;
+  controlAnchors: () => Buffer[];
+  revocations: Revocations;
+  /** A repair of this node is under way: the certificate in use does not count against a new one. */
+  repairing?: (cluster: string, node: string) => boolean;
+  nowMs: () => number;
+}
+
 /** What each node is to hold, worked out from the model and kept until something that it rests on changes. */
 export class DesiredStates {
   readonly #model: Model;
   readonly #controlAnchors: () => Buffer[];
+  readonly #revocations: Revocations;
+  readonly #repairing: (cluster: string, node: string) => boolean;
+  readonly #nowMs: () => number;
   readonly #plans = new Map<string, NodePlan>();
   readonly #listeners = new Set<(cluster: string, node: string) => void>();
 
-  constructor(model: Model, controlAnchors: () => Buffer[]) {
+  constructor({ model, controlAnchors, revocations, repairing, nowMs }: DesiredStatesOptions) {
     this.#model = model;
     this.#controlAnchors = controlAnchors;
+    this.#revocations = revocations;
+    this.#repairing = repairing ?? (() => false);
+    this.#nowMs = nowMs;
     model.nodes.subscribe(({ key }) => {
       const [cluster = '', node = ''] = partsAfter(layout.nodes, key);
       this.#forget(cluster, node);
@@ -32,6 +57,17 @@ export class DesiredStates {
     for (const informer of [model.clusters, model.authorities, model.manifests, model.keyPairs]) {
       informer.subscribe(({ key }: { key: string }) => this.#forgetCluster(partsAfter(informer.prefix, key)[0] ?? ''));
     }
+    revocations.subscribe((cluster) => this.#forgetCluster(cluster));
+    model.currents.subscribe(({ key }) => {
+      const [cluster = '', node = ''] = partsAfter(layout.allCurrents, key);
+      // Issue is what a coordinator does most: only where something is revoked does it change what a node is told.
+      if (revocations.entries(cluster) > 0) this.#forget(cluster, node);
+    });
+  }
+
+  /** Works a node's plan out anew: something outside the model has changed, a repair begun or ended. */
+  refresh(cluster: string, node: string): void {
+    this.#forget(cluster, node);
   }
 
   /** Calls back when a node's plan may have changed. */
@@ -66,7 +102,12 @@ export class DesiredStates {
     };
     const desired: DesiredState = {
       revision: '',
-      certificates: resolved.certificates.map((c) => desiredCertificateToProto(c, anchors(c.issuer), { renewIfIssuedBefore: renewBefore(c.name) })),
+      certificates: resolved.certificates.map((c) =>
+        desiredCertificateToProto(c, anchors(c.issuer), {
+          renewIfIssuedBefore: renewBefore(c.name),
+          revoked: this.#revoked(node, c),
+        }),
+      ),
       bundles: resolved.bundles.map((b) => desiredBundleToProto(b, authority(b.issuer)?.bundleVersion ?? 0, anchors(b.issuer))),
       keyPairs: resolved.keyPairs.flatMap((pair) => {
         const record = this.#model.keyPairs.get(layout.keyPair(node.cluster, pair.name))?.record;
@@ -80,6 +121,20 @@ export class DesiredStates {
     return desired;
   }
 
+  /** Why the next renewal or issue would be refused, so that the agent knows without asking. */
+  #revoked({ cluster, name: node }: NodeRecord, profile: ResolvedCertificate): RevocationReference | undefined {
+    if (this.#revocations.entries(cluster) === 0) return undefined;
+    const current = this.#model.currents.get(layout.current(cluster, node, profile.name))?.record;
+    const refusal = this.#revocations.find({
+      cluster,
+      current: current && matched(cluster, current),
+      profile,
+      nowMs: this.#nowMs(),
+      ignoreCurrent: this.#repairing(cluster, node),
+    });
+    return refusal && referenceOf(refusal.match);
+  }
+
   #forgetCluster(cluster: string): void {
     for (const { name } of this.#model.nodesOf(cluster)) this.#forget(cluster, name);
   }
@@ -88,6 +143,12 @@ export class DesiredStates {
     this.#plans.delete(layout.node(cluster, node));
     for (const listener of this.#listeners) listener(cluster, node);
   }
+}
+
+/** A record of an earlier release tells no names: until the next renewal, only its serial number is matched here. */
+function matched(cluster: string, current: CurrentRecord): MatchedCertificate {
+  const { serial, issuedAtMs, commonName = '', organizations = [], dnsNames = [], ipAddresses = [], uris = [] } = current;
+  return { cluster, serial, issuedAtMs, commonName, organizations, dnsNames, ipAddresses, uris };
 }
 
 /** One manifest that does not resolve for a node must not keep the others from it. */

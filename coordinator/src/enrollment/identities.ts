@@ -2,9 +2,11 @@ import { EvercertError } from '@evercert/shared/errors';
 import type { RoleName } from '@evercert/shared/manifest';
 import type { LeafProfile } from '@evercert/shared/x509';
 import type { Authorities } from '../ca/authorities.ts';
+import { currentCertificate } from '../issuance/current.ts';
 import type { Alongside, CertificateIssuer, Issued, IssueOrder } from '../issuance/issuer.ts';
 import { canonicalAddress, checkNodeName, type NodeName } from '../nodes/names.ts';
 import { type NodeRegistry, nodeNotFound } from '../nodes/registry.ts';
+import type { Revocations } from '../revocation/revocations.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import {
@@ -38,6 +40,17 @@ export interface Enrolled {
   node: NodeRecord;
 }
 
+export interface NodeIdentitiesOptions {
+  store: Store;
+  model: Model;
+  registry: NodeRegistry;
+  issuer: CertificateIssuer;
+  authorities: Authorities;
+  controlCa: AuthorityRecord;
+  revocations: Revocations;
+  nowMs: () => number;
+}
+
 /** Gives nodes their identities: by a bootstrap token at first, then on the identity that they have. */
 export class NodeIdentities {
   readonly #store: Store;
@@ -46,23 +59,17 @@ export class NodeIdentities {
   readonly #issuer: CertificateIssuer;
   readonly #authorities: Authorities;
   readonly #controlCa: AuthorityRecord;
+  readonly #revocations: Revocations;
   readonly #nowMs: () => number;
 
-  constructor(options: {
-    store: Store;
-    model: Model;
-    registry: NodeRegistry;
-    issuer: CertificateIssuer;
-    authorities: Authorities;
-    controlCa: AuthorityRecord;
-    nowMs: () => number;
-  }) {
+  constructor(options: NodeIdentitiesOptions) {
     this.#store = options.store;
     this.#model = options.model;
     this.#registry = options.registry;
     this.#issuer = options.issuer;
     this.#authorities = options.authorities;
     this.#controlCa = options.controlCa;
+    this.#revocations = options.revocations;
     this.#nowMs = options.nowMs;
   }
 
@@ -70,7 +77,8 @@ export class NodeIdentities {
    * Redeems a token: node, identity and the token's count change in one transaction. The same token, name and key again get the same answer, also when the token is used up or has
    * expired meanwhile. A node that has joined before joins again only with a token that names it.
    *
-   * Errors: InvalidToken, TokenExpired, TokenUsedUp, TokenMismatch, AlreadyExists, and those of CertificateIssuer.issue.
+   * Errors: InvalidToken, TokenExpired, TokenUsedUp, TokenMismatch, AlreadyExists, Revoked (the node's identity, and the token is older than the revocation), and those of
+   * CertificateIssuer.issue.
    */
   async enroll(order: EnrollOrder): Promise<Enrolled> {
     const parts = parseToken(order.token);
@@ -80,6 +88,8 @@ export class NodeIdentities {
     const { cluster } = token;
     const earlier = await this.#registry.read(cluster, order.nodeName);
     const node = await this.#joined(token, order, earlier?.record);
+    const unchanged = this.#revocations.unchanged(cluster);
+    await this.#refuseRevoked(cluster, order.nodeName, token.createdAtMs);
     let written = node;
     const issueOrder = { ...(await this.#order(node)), reason: 'Enrolled', actor: `token/${token.id}`, tokenId: token.id };
     const issued = await this.#issuer.issue(issueOrder, order.csr, async (record) => {
@@ -90,23 +100,26 @@ export class NodeIdentities {
       const { compares, operations } = await this.#registry.write(written, earlier);
       const key = layout.token(token.id);
       return {
-        compares: [...compares, { key, modRevision: entry?.modRevision ?? 0 }],
+        compares: [...compares, { key, modRevision: entry?.modRevision ?? 0 }, unchanged],
         operations: [...operations, { type: 'put', key, value: encodeRecord<TokenRecord>({ ...token, uses: token.uses + 1 }) }],
       };
     });
     return { record: this.#answer(issued, token.id), node: this.#accept(written, issued) };
   }
 
-  /** Renews the identity of a node that called with a valid one. Errors: NotFound, and those of CertificateIssuer.issue. */
+  /** Renews the identity of a node that called with a valid one. Errors: NotFound, Revoked, and those of CertificateIssuer.issue. */
   async renew(cluster: string, name: string, csr: Uint8Array): Promise<CertificateRecord> {
     const earlier = await this.#registry.read(cluster, name);
     if (!earlier) throw nodeNotFound(cluster, name);
+    const unchanged = this.#revocations.unchanged(cluster);
+    await this.#refuseRevoked(cluster, name);
     let written = earlier.record;
     const order = { ...(await this.#order(earlier.record)), reason: 'Scheduled', actor: `node/${cluster}/${name}` };
-    const issued = await this.#issuer.issue(order, csr, (record) => {
+    const issued = await this.#issuer.issue(order, csr, async (record) => {
       const identitySerials = [record.serial, ...earlier.record.identitySerials].slice(0, acceptedIdentities);
       written = { ...earlier.record, identitySerials, identityNotAfterMs: record.notAfterMs };
-      return this.#registry.write(written, earlier);
+      const { compares, operations } = await this.#registry.write(written, earlier);
+      return { compares: [...compares, unchanged], operations };
     });
     this.#accept(written, issued);
     return issued.record;
@@ -123,22 +136,41 @@ export class NodeIdentities {
 
   /**
    * A new identity for a node that proved the key of its expired one, `serial`; all earlier ones are accepted no more. What is given alongside is compared and written in the same
-   * transaction. Errors: NotFound, Conflict (the node has another identity by now), and those of CertificateIssuer.issue.
+   * transaction. Errors: NotFound, Revoked, Conflict (the node has another identity by now), and those of CertificateIssuer.issue.
    */
   async recover({ cluster, name }: NodeName, csr: Uint8Array, serial: string, alongside: Alongside): Promise<CertificateRecord> {
     const earlier = await this.#registry.read(cluster, name);
     if (!earlier) throw nodeNotFound(cluster, name);
     if (earlier.record.identitySerials[0] !== serial)
       throw new EvercertError('Conflict', `node ${name} got another identity meanwhile: try again`);
+    const unchanged = this.#revocations.unchanged(cluster);
+    await this.#refuseRevoked(cluster, name);
     let written = earlier.record;
     const order = { ...(await this.#order(earlier.record)), reason: 'Recovered', actor: `node/${cluster}/${name}` };
     const issued = await this.#issuer.issue(order, csr, async (record) => {
       written = { ...earlier.record, identitySerials: [record.serial], identityNotAfterMs: record.notAfterMs };
       const { compares, operations } = await this.#registry.write(written, earlier);
-      return { compares: [...compares, ...alongside.compares], operations: [...operations, ...alongside.operations] };
+      return { compares: [...compares, unchanged, ...alongside.compares], operations: [...operations, ...alongside.operations] };
     });
     this.#accept(written, issued);
     return issued.record;
+  }
+
+  /**
+   * Nothing but the serial number of an identity can be matched: it has no group, no DNS name and no address.
+   * A token that was made after its revocation is the admin's word that the node may have another; a repair is none (invariant 12).
+   */
+  async #refuseRevoked(cluster: string, node: string, tokenCreatedAtMs = 0): Promise<void> {
+    if (this.#revocations.entries(cluster) === 0) return;
+    const current = await currentCertificate(this.#store, cluster, node, identityName);
+    const allowed = current && this.#revocations.matchIssued(current).every(({ addedAtMs }) => addedAtMs < tokenCreatedAtMs);
+    this.#revocations.check({
+      cluster,
+      current,
+      profile: nodeIdentityProfile(cluster, node),
+      nowMs: this.#nowMs(),
+      ignoreCurrent: allowed === true,
+    });
   }
 
   #accept(node: NodeRecord, { fresh, revision }: Issued): NodeRecord {

@@ -1,9 +1,13 @@
 import { EvercertError } from '@evercert/shared/errors';
+import type { ResolvedCertificate } from '@evercert/shared/manifest';
 import type { Authorities } from '../ca/authorities.ts';
 import type { DesiredStates } from '../desired/desired-states.ts';
+import type { Revocations } from '../revocation/revocations.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import type { CertificateRecord } from '../state/records.ts';
+import type { Store } from '../store/index.ts';
+import { currentCertificate } from './current.ts';
 import type { CertificateIssuer } from './issuer.ts';
 
 export interface DeclaredRequest {
@@ -19,6 +23,18 @@ const maxAttempts = 3;
 
 const reasons = new Set(['Initial', 'Scheduled', 'Requested', 'SpecChanged', 'FileDamaged']);
 
+export interface DeclaredCertificatesOptions {
+  model: Model;
+  desired: DesiredStates;
+  authorities: Authorities;
+  issuer: CertificateIssuer;
+  store: Store;
+  revocations: Revocations;
+  /** A repair of this node is under way: the certificate in use does not count against a new one. */
+  repairing?: (cluster: string, node: string) => boolean;
+  nowMs: () => number;
+}
+
 /** Issues what a manifest declares for a node, as it declares it. */
 export class DeclaredCertificates {
   readonly #model: Model;
@@ -26,14 +42,26 @@ export class DeclaredCertificates {
   readonly #authorities: Authorities;
   readonly #issuer: CertificateIssuer;
 
-  constructor(options: { model: Model; desired: DesiredStates; authorities: Authorities; issuer: CertificateIssuer }) {
+  readonly #store: Store;
+  readonly #revocations: Revocations;
+  readonly #repairing: (cluster: string, node: string) => boolean;
+  readonly #nowMs: () => number;
+
+  constructor(options: DeclaredCertificatesOptions) {
     this.#model = options.model;
     this.#desired = options.desired;
     this.#authorities = options.authorities;
     this.#issuer = options.issuer;
+    this.#store = options.store;
+    this.#revocations = options.revocations;
+    this.#repairing = options.repairing ?? (() => false);
+    this.#nowMs = options.nowMs;
   }
 
-  /** Errors: NotFound (not declared for this node), StaleSpec (the agent acts on an old declaration), and those of CertificateIssuer.issue. */
+  /**
+   * Errors: NotFound (not declared for this node), StaleSpec (the agent acts on an old declaration), Revoked (the certificate in use, or what would be issued), and those of
+   * CertificateIssuer.issue.
+   */
   async issue(request: DeclaredRequest): Promise<CertificateRecord> {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -60,6 +88,8 @@ export class DeclaredCertificates {
         retryAfterMs: 1000,
       });
     }
+    const unchanged = this.#revocations.unchanged(cluster);
+    await this.#refuseRevoked(request, declared);
     const authority = this.#model.authority(cluster, declared.issuer);
     if (!authority) throw new EvercertError('FailedPrecondition', `cluster ${cluster} has no ${declared.issuer}`);
     const { record } = await this.#issuer.issue(
@@ -85,9 +115,16 @@ export class DeclaredCertificates {
         actor: `node/${cluster}/${node}`,
       },
       request.csr,
-      // The node as it was when this was decided: a node that is deleted meanwhile gets nothing.
-      () => ({ compares: [{ key: nodeKey, modRevision: registered.modRevision }], operations: [] }),
+      // The node and the revocations as they were when this was decided: a node that is deleted meanwhile gets nothing.
+      () => ({ compares: [{ key: nodeKey, modRevision: registered.modRevision }, unchanged], operations: [] }),
     );
     return record;
+  }
+
+  /** Both count: the certificate in use, and what would be issued, so that a renamed manifest does not slip past an entry. */
+  async #refuseRevoked({ cluster, node, name }: DeclaredRequest, profile: ResolvedCertificate): Promise<void> {
+    if (this.#revocations.entries(cluster) === 0) return;
+    const current = await currentCertificate(this.#store, cluster, node, name);
+    this.#revocations.check({ cluster, current, profile, nowMs: this.#nowMs(), ignoreCurrent: this.#repairing(cluster, node) });
   }
 }

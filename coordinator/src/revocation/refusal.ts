@@ -25,6 +25,16 @@ export function refusalError(cluster: string, { match, future }: Refusal, nowMs:
   );
 }
 
+/** A call with a revoked identity. */
+export function identityRefusal(cluster: string, node: string, serial: string, match: RevocationMatch): EvercertError {
+  const { object, entry, kind, value } = match;
+  return new EvercertError(
+    'Revoked',
+    `identity ${serial} of node ${node} is revoked by ${describeMatch(match)}: to let the node have another, make a token for it ('evercert token create --node-name ${node}' in cluster ${cluster}) and hand it to the agent; see docs/revocation.md, 'Repair afterwards'`,
+    { metadata: { object, entry: String(entry), kind, value, node, serial } },
+  );
+}
+
 function whatIsRefused({ description }: RevocationMatch, future: boolean): string {
   const why = description === '' ? '' : ` ("${description}")`;
   return future ? `what would be issued${why}` : `the certificate in use${why}`;

@@ -3,6 +3,8 @@ import { EvercertError } from '@evercert/shared/errors';
 import type { RoleName } from '@evercert/shared/manifest';
 import { type CertificateInfo, parseCertificate } from '@evercert/shared/x509';
 import { nodeOfIdentity } from '../nodes/names.ts';
+import { identityRefusal } from '../revocation/refusal.ts';
+import type { Revocations } from '../revocation/revocations.ts';
 import type { Model } from '../state/model.ts';
 
 export type Caller =
@@ -29,16 +31,20 @@ const maxCached = 20_000;
 export class Callers {
   readonly #model: Model;
   readonly #clock: Clock;
+  readonly #revocations: Revocations;
+  readonly #backdateMs: number;
   readonly #parsed = new Map<string, CertificateInfo>();
 
-  constructor(model: Model, clock: Clock) {
-    this.#model = model;
-    this.#clock = clock;
+  constructor(options: { model: Model; clock: Clock; revocations: Revocations; backdateMs: number }) {
+    this.#model = options.model;
+    this.#clock = options.clock;
+    this.#revocations = options.revocations;
+    this.#backdateMs = options.backdateMs;
   }
 
   /**
    * @param peer the certificate that the TLS layer verified against the control CA; undefined when there was none or it did not verify.
-   * Errors: IdentityExpired (it ran out while the connection was open), Unauthenticated (it is no identity of ours, or one that is not accepted any more).
+   * Errors: IdentityExpired (it ran out while the connection was open), Unauthenticated (it is no identity of ours, or one that is not accepted any more), Revoked.
    */
   identify(peer: { raw: Buffer; fingerprint256: string } | undefined): Caller {
     if (!peer) return { kind: 'anonymous' };
@@ -51,11 +57,11 @@ export class Callers {
     const [, admin] = adminUri.exec(uri) ?? [];
     if (admin !== undefined) return { kind: 'admin', name: admin, serial: info.serial, notAfterMs };
     const node = nodeOfIdentity(info.uris);
-    if (node) return this.#node(node.cluster, node.name, info.serial, notAfterMs);
+    if (node) return this.#node(node.cluster, node.name, info);
     throw new EvercertError('Unauthenticated', 'the client certificate is neither a node identity nor an admin identity');
   }
 
-  #node(cluster: string, name: string, serial: string, notAfterMs: number): Caller {
+  #node(cluster: string, name: string, { serial, notBefore, notAfter }: CertificateInfo): Caller {
     const record = this.#model.node(cluster, name);
     if (!record?.identitySerials.includes(serial)) {
       throw new EvercertError(
@@ -64,7 +70,9 @@ export class Callers {
         { metadata: { node: name, serial } },
       );
     }
-    return { kind: 'node', cluster, name, role: record.role, serial, notAfterMs };
+    const match = this.#revocations.matchSerial(cluster, serial, notBefore.getTime() + this.#backdateMs);
+    if (match) throw identityRefusal(cluster, name, serial, match);
+    return { kind: 'node', cluster, name, role: record.role, serial, notAfterMs: notAfter.getTime() };
   }
 
   #parse({ raw, fingerprint256 }: { raw: Buffer; fingerprint256: string }): CertificateInfo {

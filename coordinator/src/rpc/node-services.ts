@@ -16,10 +16,11 @@ import { EvercertError } from '@evercert/shared/errors';
 import { roleFromProto, roleToProto } from '@evercert/shared/wire';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { KeyPairs } from '../clusters/key-pairs.ts';
-import type { NodeIdentities } from '../enrollment/identities.ts';
+import { identityName, type NodeIdentities } from '../enrollment/identities.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import type { DeclaredCertificates } from '../issuance/declared.ts';
 import type { NodeHub, NodeLink } from '../nodes/hub.ts';
+import type { Revocations } from '../revocation/revocations.ts';
 import { type CallContext, type Guard, nodeOf } from './guard.ts';
 
 export interface NodeServicesOptions {
@@ -29,6 +30,7 @@ export interface NodeServicesOptions {
   declared: DeclaredCertificates;
   keyPairs: KeyPairs;
   events: EventRecorder;
+  revocations: Revocations;
   controlAnchors: () => Buffer[];
 }
 
@@ -47,7 +49,13 @@ export function enrollmentService({ guard, identities, events, controlAnchors }:
         role,
       });
       const chain = [Buffer.from(record.certificate, 'base64')];
-      return { chain, trustAnchors: controlAnchors(), cluster: node.cluster, role: roleToProto(node.role), issuedAt: new Date(record.issuedAtMs) };
+      return {
+        chain,
+        trustAnchors: controlAnchors(),
+        cluster: node.cluster,
+        role: roleToProto(node.role),
+        issuedAt: new Date(record.issuedAtMs),
+      };
     } catch (error) {
       if (error instanceof EvercertError && error.code !== 'Overloaded') {
         const message = `refused to let node "${request.nodeName.slice(0, 63)}" join from ${context.peer}: ${error.message}`;
@@ -66,6 +74,7 @@ export function nodeService({
   declared,
   keyPairs,
   events,
+  revocations,
   controlAnchors,
 }: NodeServicesOptions): NodeServiceServer {
   const issueCertificate = async (request: IssueCertificateRequest, context: CallContext): Promise<IssueCertificateResponse> => {
@@ -82,7 +91,7 @@ export function nodeService({
           cluster,
           node,
           actor: `node/${cluster}/${node}`,
-          reason: 'IssueRefused',
+          reason: error.code === 'Revoked' ? 'RenewalRefused' : 'IssueRefused',
           warning: true,
           certificate,
           message,
@@ -95,7 +104,21 @@ export function nodeService({
 
   const renewIdentity = async ({ csr }: RenewIdentityRequest, context: CallContext): Promise<RenewIdentityResponse> => {
     const { cluster, name } = nodeOf(context);
-    const record = await identities.renew(cluster, name, csr);
+    const record = await identities.renew(cluster, name, csr).catch((error: unknown) => {
+      if (error instanceof EvercertError && error.code === 'Revoked') {
+        events.record({
+          cluster,
+          node: name,
+          actor: `node/${cluster}/${name}`,
+          reason: 'RenewalRefused',
+          warning: true,
+          certificate: identityName,
+          message: `refused to renew the identity: ${error.message}`,
+          errorCode: error.code,
+        });
+      }
+      throw error;
+    });
     return { chain: [Buffer.from(record.certificate, 'base64')], trustAnchors: controlAnchors(), issuedAt: new Date(record.issuedAtMs) };
   };
 
@@ -110,6 +133,15 @@ export function nodeService({
     const { cluster, name } = nodeOf(context);
     const link = streamLink(call, cluster, name, (error) => guard.fail(call, error, context));
     hub.attach(link);
+    // An agent may be silent for long: its revoked identity must not wait for its next word.
+    const stopChecking = revocations.subscribe((changed) => {
+      if (changed !== cluster) return;
+      try {
+        context.recheck();
+      } catch (error) {
+        guard.fail(call, error, context);
+      }
+    });
     try {
       for await (const message of call as AsyncIterable<ConnectRequest>) {
         context.recheck();
@@ -119,6 +151,7 @@ export function nodeService({
       // An agent that goes away ends its stream in many ways; none of them is a fault of ours.
       if (!context.signal.aborted && !call.destroyed) throw error;
     } finally {
+      stopChecking();
       hub.detach(link);
     }
   };

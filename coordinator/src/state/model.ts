@@ -3,9 +3,9 @@ import type { Manifest, NodeFacts } from '@evercert/shared/manifest';
 import type { Store } from '../store/index.ts';
 import { Informer } from './informer.ts';
 import { layout } from './layout.ts';
-import type { AuthorityRecord, ClusterRecord, KeyPairRecord, ManifestRecord, NodeRecord, TokenRecord } from './records.ts';
+import type { AuthorityRecord, ClusterRecord, CurrentRecord, KeyPairRecord, ManifestRecord, NodeRecord, TokenRecord } from './records.ts';
 
-/** Everything that decisions read, in memory. Certificates and events are too many: those are read from the store. */
+/** Everything that decisions read, in memory. Certificates and events are too many: those are read from the store, but for what the newest of each name says. */
 export class Model {
   readonly clusters: Informer<ClusterRecord>;
   readonly authorities: Informer<AuthorityRecord>;
@@ -13,6 +13,7 @@ export class Model {
   readonly keyPairs: Informer<KeyPairRecord>;
   readonly nodes: Informer<NodeRecord>;
   readonly tokens: Informer<TokenRecord>;
+  readonly currents: Informer<CurrentRecord>;
 
   constructor(store: Store, logger: Logger) {
     this.clusters = new Informer(store, layout.clusters, logger);
@@ -21,6 +22,7 @@ export class Model {
     this.keyPairs = new Informer(store, layout.keyPairs, logger);
     this.nodes = new Informer(store, layout.nodes, logger);
     this.tokens = new Informer(store, layout.tokens, logger);
+    this.currents = new Informer(store, layout.allCurrents, logger);
   }
 
   async start(): Promise<void> {
@@ -52,7 +54,15 @@ export class Model {
   }
 
   #all(): Informer<object>[] {
-    return [this.clusters, this.authorities, this.manifests, this.keyPairs, this.nodes, this.tokens] as unknown as Informer<object>[];
+    return [
+      this.clusters,
+      this.authorities,
+      this.manifests,
+      this.keyPairs,
+      this.nodes,
+      this.tokens,
+      this.currents,
+    ] as unknown as Informer<object>[];
   }
 }
 
