@@ -98,6 +98,8 @@ export class Clusters {
       layout.currents(name),
       layout.revocationsOf(name),
       layout.repairWindowsOf(name),
+      layout.revocationListsOf(name),
+      layout.revocationListPartsOf(name),
     ];
     await this.#removeTokens(name);
     const { succeeded, revision } = await store.transact(

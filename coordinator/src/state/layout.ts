@@ -43,6 +43,12 @@ export const layout = {
   repairWindows: `${root}/repair-windows/`,
   repairWindowsOf: (cluster: string) => `${root}/repair-windows/${cluster}/`,
   repairWindow: (cluster: string, node: string) => `${root}/repair-windows/${cluster}/${node}`,
+  /** The newest CRL of each CA, and what it consists of. */
+  revocationListsOf: (cluster: string) => `${root}/crls/${cluster}/`,
+  revocationList: (cluster: string, issuer: string) => `${root}/crls/${cluster}/${issuer}`,
+  revocationListPartsOf: (cluster: string) => `${root}/crl-parts/${cluster}/`,
+  revocationListParts: (cluster: string, issuer: string, id?: string) =>
+    `${root}/crl-parts/${cluster}/${issuer}/${id === undefined ? '' : `${id}/`}`,
   events: `${root}/events/`,
   eventsOf: (cluster: string) => `${root}/events/${cluster}/`,
   event: (cluster: string, id: string) => `${root}/events/${cluster}/${id}`,

@@ -212,6 +212,22 @@ export interface RepairWindowRecord {
   reason: string;
 }
 
+/** The newest CRL of a CA; its bytes are kept in parts. */
+export interface RevocationListRecord {
+  cluster: string;
+  issuer: string;
+  /** CRL number (RFC 5280 section 5.2.3); never used twice. */
+  number: number;
+  /** Serial of the CA's certificate, which a rotation changes. */
+  authoritySerial: string;
+  /** The coordinator's clock when it was made; thisUpdate is backdated from it. */
+  issuedAtMs: number;
+  nextUpdateMs: number;
+  partsId: string;
+  /** Of the DER, hexadecimal. */
+  sha256: string;
+}
+
 const version = 1;
 
 export function encodeRecord<T extends object>(record: T): Buffer {

@@ -1,0 +1,83 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { EvercertError } from '@evercert/shared/errors';
+import { faultPoint } from '@evercert/shared/fault-points';
+import { layout } from '../state/layout.ts';
+import { decodeRecord, encodeRecord, type RevocationListRecord } from '../state/records.ts';
+import type { Compare, Operation, Store } from '../store/index.ts';
+
+/** A list can be larger than what one transaction takes. */
+const partBytes = 512 * 1024;
+
+export interface StoredCrl {
+  record: RevocationListRecord;
+  modRevision: number;
+  der: Buffer;
+}
+
+/**
+ * Keeps each CA's newest CRL. The parts are written first, then one record that names them, by comparison with its predecessor: so the number is durable before anybody sees the
+ * list, and two writers never put out the same number.
+ */
+export class CrlStore {
+  readonly #store: Store;
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /** The newest list; undefined if there is none. What a crash left behind is removed. `der` is empty if the parts are damaged: a new list with a higher number is to be made. */
+  async load(cluster: string, issuer: string): Promise<StoredCrl | undefined> {
+    const key = layout.revocationList(cluster, issuer);
+    const head = await this.#store.get(key);
+    const { entries } = await this.#store.range({ prefix: layout.revocationListParts(cluster, issuer) });
+    const record = head && decodeRecord<RevocationListRecord>(key, head.value);
+    const prefix = record && layout.revocationListParts(cluster, issuer, record.partsId);
+    const orphans = entries.filter((entry) => prefix === undefined || !entry.key.startsWith(prefix));
+    for (const { key: orphan } of orphans) await this.#store.transact([], [{ type: 'delete', key: orphan }]);
+    if (!head || !record || prefix === undefined) return undefined;
+    const der = Buffer.concat(entries.filter((entry) => entry.key.startsWith(prefix)).map(({ value }) => value));
+    const whole = sha256(der) === record.sha256;
+    return { record, modRevision: head.modRevision, der: whole ? der : Buffer.alloc(0) };
+  }
+
+  /**
+   * Makes a list the newest one. Conflict: `before` is not the newest any more, or one of `compares` does not hold.
+   *
+   * @param before the list that it follows; undefined: it is the first.
+   */
+  async save(
+    record: Omit<RevocationListRecord, 'partsId' | 'sha256'>,
+    der: Buffer,
+    before: StoredCrl | undefined,
+    compares: Compare[],
+  ): Promise<StoredCrl> {
+    const { cluster, issuer, number } = record;
+    const partsId = `${number}-${randomBytes(4).toString('hex')}`;
+    const prefix = layout.revocationListParts(cluster, issuer, partsId);
+    for (let at = 0, part = 0; at < der.length; at += partBytes, part++) {
+      const key = `${prefix}${String(part).padStart(4, '0')}`;
+      await this.#store.transact([], [{ type: 'put', key, value: der.subarray(at, at + partBytes) }]);
+    }
+    const whole: RevocationListRecord = { ...record, partsId, sha256: sha256(der) };
+    faultPoint('coordinator.crl.before-commit');
+    const key = layout.revocationList(cluster, issuer);
+    const { succeeded, revision } = await this.#store.transact(
+      [{ key, modRevision: before?.modRevision ?? 0 }, ...compares],
+      [{ type: 'put', key, value: encodeRecord(whole) }, ...oldParts(before)],
+    );
+    faultPoint('coordinator.crl.after-commit');
+    if (succeeded) return { record: whole, modRevision: revision, der };
+    await this.#store.transact([], [{ type: 'deletePrefix', prefix }]);
+    throw new EvercertError('Conflict', `the CRL of ${issuer} in cluster ${cluster} was made by another at the same time: look again`);
+  }
+}
+
+function oldParts(before: StoredCrl | undefined): Operation[] {
+  if (!before) return [];
+  const { cluster, issuer, partsId } = before.record;
+  return [{ type: 'deletePrefix', prefix: layout.revocationListParts(cluster, issuer, partsId) }];
+}
+
+function sha256(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

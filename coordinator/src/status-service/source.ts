@@ -1,0 +1,8 @@
+/** What CRL and OCSP need to know of revocations; `Revocations` answers it. */
+export interface RevocationSource {
+  /** Certificates of one CA, not expired, that an entry matches. */
+  revokedOf(cluster: string, issuerName: string): Promise<{ serial: string; revokedAtMs: number; reason: string; notAfterMs: number }[]>;
+  statusOf(cluster: string, serial: string): Promise<'good' | 'unknown' | { revokedAtMs: number; reason: string }>;
+  /** After any change of a cluster's revocations. */
+  subscribe(listener: (cluster: string) => void): void;
+}
