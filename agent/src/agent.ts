@@ -17,13 +17,14 @@ import { Connection } from './connection/connection.ts';
 import { desiredStateFromProto, type Report } from './connection/convert.ts';
 import { readDesiredCache, writeDesiredCache } from './connection/desired-cache.ts';
 import { createEnrollmentApi } from './connection/enrollment.ts';
+import { createRecoveryApi } from './connection/recovery.ts';
 import { Reporter } from './connection/reporter.ts';
 import { DesiredApplier } from './desired/applier.ts';
 import { EventQueue } from './events.ts';
 import { createCertificateFiles, createPlainFiles, type PathWatcher, underRoot, watchPaths } from './files/index.ts';
 import { IdentityStore } from './identity/store.ts';
 import { IdentitySupervisor } from './identity/supervisor.ts';
-import { readToken } from './identity/token.ts';
+import { readToken, writeToken } from './identity/token.ts';
 import { BundleKeeper } from './plain/bundles.ts';
 import { KeyPairKeeper } from './plain/key-pairs.ts';
 import { FileLedger } from './plain/ledger.ts';
@@ -113,6 +114,7 @@ export class Agent {
     this.#supervisor = new IdentitySupervisor({
       store: this.#store,
       enrollment,
+      recovery: createRecoveryApi({ endpoints, pins, trustAnchors: () => this.#store.trustAnchors, clock }),
       api,
       readToken: () => readToken(config),
       nodeName: config.node.name,
@@ -186,7 +188,11 @@ export class Agent {
   /** Runs until the signal aborts, then stops within a few seconds. Errors: what keeps the agent from starting at all (state folder, status socket). */
   async run(signal: AbortSignal): Promise<void> {
     const { config, clock, logger, onReady } = this.#options;
-    const status = await startStatusServer(config.statusSocket, () => this.status());
+    const status = await startStatusServer(
+      config.statusSocket,
+      () => this.status(),
+      (token) => this.#tryToComeBack(token),
+    );
     // Before the connection goes, so that the end of its calls is not taken for failed renewals.
     signal.addEventListener('abort', () => void this.#certificates.stop(), { once: true });
     try {
@@ -257,6 +263,13 @@ export class Agent {
     await this.#applier.apply(desiredStateFromProto(state));
     await this.#watcher?.update();
     this.#scanner.request();
+  }
+
+  async #tryToComeBack(token: string | undefined): Promise<void> {
+    const { config, logger } = this.#options;
+    logger.info('An administrator at the node asks for a new identity', { byToken: token !== undefined });
+    if (token !== undefined) await writeToken(config.tokenFile, token);
+    this.#supervisor.tryNow({ token: token !== undefined });
   }
 
   #renewNow({ certificates, reason }: RenewNow): void {

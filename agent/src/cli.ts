@@ -1,9 +1,11 @@
 /** The command line of the agent. */
+import type { Clock } from '@evercert/shared/clock';
 import { toCommentedYaml } from '@evercert/shared/config';
 import { describeError, toEvercertError } from '@evercert/shared/errors';
 import { version } from '@evercert/shared/version';
 import { Command, Option } from 'commander';
 import { type AgentConfig, agentConfigSchema, readAgentConfig } from './config.ts';
+import { runRecover } from './recover-command.ts';
 import { fetchStatus } from './status/client.ts';
 import { statusTable } from './status/table.ts';
 import { allReady } from './status/types.ts';
@@ -11,8 +13,7 @@ import { allReady } from './status/types.ts';
 export interface CliOptions {
   write: (text: string) => void;
   writeError: (text: string) => void;
-  /** Milliseconds since the epoch. */
-  nowMs: () => number;
+  clock: Clock;
   /** Runs the agent until it is told to stop. */
   run: (config: AgentConfig) => Promise<void>;
 }
@@ -45,8 +46,16 @@ export async function runCli(argv: string[], options: CliOptions): Promise<numbe
     .option('--socket <path>', 'status socket of the agent', defaultSocket)
     .action(async ({ output, socket }: { output: string; socket: string }) => {
       const status = await fetchStatus(socket);
-      options.write(output === 'json' ? `${JSON.stringify(status, null, 2)}\n` : statusTable(status, options.nowMs()));
+      options.write(output === 'json' ? `${JSON.stringify(status, null, 2)}\n` : statusTable(status, options.clock.nowMs()));
       exitCode = allReady(status) ? 0 : 1;
+    });
+  program
+    .command('recover')
+    .description('bring this node back at once: by a token, or by its expired identity; exit code 0 when it is back, 1 when not')
+    .addOption(configOption())
+    .option('--token <token>', "bootstrap token for this node's name, from 'evercert token create'; written to the token file")
+    .action(async ({ config, token }: { config: string; token?: string }) => {
+      exitCode = await runRecover({ config: readAgentConfig(config), token, clock: options.clock, write: options.write });
     });
   try {
     await program.parseAsync(argv, { from: 'user' });

@@ -1,4 +1,5 @@
 /** What the agent's domain asks of the coordinator; implemented at the edge, over gRPC. Every call rejects with an EvercertError. */
+import type { KeyObject } from 'node:crypto';
 import type { RoleName } from '@evercert/shared/manifest';
 
 export type IssueReason = 'Initial' | 'Scheduled' | 'Requested' | 'SpecChanged' | 'FileDamaged';
@@ -37,4 +38,18 @@ export interface EnrollmentApi {
   enroll(request: { token: string; csr: Buffer }, limits: CallLimits): Promise<Enrollment>;
   /** The control CA's certificates as the pins find them now; for an agent that was off while the control CA was replaced. */
   fetchTrustAnchors(limits: CallLimits): Promise<Buffer[]>;
+}
+
+/** With what a node proves an identity that has expired, and the request for the next one. */
+export interface RecoveryProof {
+  /** DER of the expired identity, and its key. */
+  certificate: Buffer;
+  privateKey: KeyObject;
+  csr: Buffer;
+}
+
+/** Coming back on an expired identity over server-authenticated TLS. */
+export interface RecoveryApi {
+  /** Errors: RecoveryNotOpen (with a hint when to ask again), RecoveryRefused, Revoked, PermissionDenied, FailedPrecondition, Overloaded, Unavailable… */
+  recover(proof: RecoveryProof, limits: CallLimits): Promise<{ chain: Buffer[]; trustAnchors: Buffer[]; issuedAtMs?: number }>;
 }

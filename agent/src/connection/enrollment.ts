@@ -51,7 +51,11 @@ export function createEnrollmentApi({ endpoints, pins, nodeName, role, facts, cl
 }
 
 /** Goes on to the next endpoint only when one cannot be reached; what a coordinator said counts. */
-async function firstThatAnswers<T>(endpoints: readonly string[], ask: (endpoint: string) => Promise<T>, signal?: AbortSignal): Promise<T> {
+export async function firstThatAnswers<T>(
+  endpoints: readonly string[],
+  ask: (endpoint: string) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
   let last = new EvercertError('Unavailable', 'no coordinator endpoint is configured');
   for (const endpoint of endpoints) {
     if (signal?.aborted) throw new EvercertError('Cancelled', 'the agent stops');

@@ -1,12 +1,13 @@
 /** Gets the node its identity and keeps it alive: joins by a token, renews in time, re-joins after expiry. Never gives up, never throws. */
 import type { Clock } from '@evercert/shared/clock';
-import { type EvercertError, toEvercertError } from '@evercert/shared/errors';
+import { EvercertError, toEvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import { backoffMs } from '@evercert/shared/retry';
 import { drawFor, refusalDelayMs, renewalDueMs, retryDelayMs } from '@evercert/shared/schedule';
 import { createCsr } from '@evercert/shared/x509';
-import type { CoordinatorApi, EnrollmentApi } from '../coordinator-api.ts';
+import type { CoordinatorApi, EnrollmentApi, RecoveryApi } from '../coordinator-api.ts';
 import type { EventSink } from '../events.ts';
+import { adviceAfter, comeBack, waitToComeBackMs } from './come-back.ts';
 import type { Identity, IdentityStore } from './store.ts';
 import type { Token, TokenReading } from './token.ts';
 import { Waker } from './waker.ts';
@@ -30,6 +31,7 @@ export interface IdentitySnapshot {
 export interface SupervisorOptions {
   store: IdentityStore;
   enrollment: EnrollmentApi;
+  recovery: RecoveryApi;
   api: Pick<CoordinatorApi, 'renewIdentity'>;
   readToken: () => Promise<TokenReading>;
   nodeName: string;
@@ -51,6 +53,8 @@ const tokenPollMs = 5000;
 const refusedAgainMs = 5 * 60_000;
 const joinCapMs = 60_000;
 const callMs = 20_000;
+/** These say nothing about the node: a token would fare no better. */
+const transportErrors = new Set(['Unavailable', 'DeadlineExceeded', 'Overloaded', 'Cancelled']);
 /** These say that the waiting key will never do. */
 const discardKeyAfter = new Set(['KeyInUse', 'InvalidCsr', 'WeakKey', 'PairMismatch']);
 
@@ -64,6 +68,10 @@ export class IdentitySupervisor {
   #failures = 0;
   #timeLeftMs = 0;
   #expiredSerial = '';
+  /** Identities in a row that came back ended. */
+  #endedAnswers = 0;
+  /** An administrator at the node wants the token in the token file tried, whatever the state. */
+  #orderedToken = false;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
@@ -76,7 +84,8 @@ export class IdentitySupervisor {
       const { identity } = this.#options.store;
       try {
         if (!identity) await this.#join(undefined, signal);
-        else if (this.#expired(identity)) await this.#join(identity, signal);
+        else if (this.#orderedToken) await this.#join(this.#expired(identity) ? identity : undefined, signal);
+        else if (this.#expired(identity)) await this.#comeBack(identity, signal);
         else await this.#keep(identity, signal);
       } catch (caught) {
         const error = toEvercertError(caught);
@@ -103,6 +112,13 @@ export class IdentitySupervisor {
 
   /** Something has changed that may let a waiting step succeed: the coordinator is reachable again. */
   wake(): void {
+    this.#waker.wake();
+  }
+
+  /** Tries at once to come back; with `token`, by the token in the token file, although the identity may not have expired. */
+  tryNow({ token }: { token: boolean }): void {
+    this.#orderedToken = token;
+    if (token) this.#refused.clear();
     this.#waker.wake();
   }
 
@@ -154,9 +170,43 @@ export class IdentitySupervisor {
     this.#took(await this.#ask(() => store.install({ ...received, cluster, role, issuedAtMs: clock.nowMs() })), 'IdentityRenewed');
   }
 
+  /** One step of a node whose identity has expired: the recovery, then a token, then a wait in which a new token is seen. */
+  async #comeBack(expired: Identity, signal: AbortSignal): Promise<void> {
+    const { store, recovery, clock, random, tokenFile } = this.#options;
+    if (this.#state !== 'IdentityExpired')
+      this.#set('IdentityExpired', undefined, this.#expiredAdvice(expired, 'asking the coordinator to take it back'));
+    try {
+      const identity = await this.#ask(() => comeBack({ store, recovery, clock }, expired, signal));
+      // The answer to an earlier request that was lost can have ended meanwhile: that identity now comes back itself. Twice in a row it is this node's clock that is wrong.
+      if (!this.#expired(identity)) this.#took(identity, 'IdentityRecovered');
+      else if (++this.#endedAnswers > 1)
+        throw new EvercertError(
+          'FailedPrecondition',
+          "the identity that the coordinator gave has ended already by this node's clock: set the clock",
+        );
+    } catch (caught) {
+      if (signal.aborted) return;
+      const error = toEvercertError(caught);
+      this.#failures += 1;
+      this.#set('IdentityExpired', error, this.#expiredAdvice(expired, `${error.message}; ${adviceAfter(error, expired, tokenFile)}`));
+      if (!transportErrors.has(error.code) && (await this.#untriedToken())) return this.#join(expired, signal);
+      const endMs = clock.monotonicMs() + waitToComeBackMs(error, this.#failures, random());
+      for (let left = endMs - clock.monotonicMs(); left > 0 && !signal.aborted; left = endMs - clock.monotonicMs()) {
+        const woken = await this.#waker.wait(Math.min(left, tokenPollMs), signal);
+        if (woken || (await this.#untriedToken())) return;
+      }
+    }
+  }
+
+  async #untriedToken(): Promise<boolean> {
+    const reading = await this.#options.readToken();
+    return 'token' in reading && !this.#refused.has(reading.token.fingerprint);
+  }
+
   /** One step towards a first identity, or a new one after expiry. */
   async #join(expired: Identity | undefined, signal: AbortSignal): Promise<void> {
     const { readToken, clock } = this.#options;
+    this.#orderedToken = false;
     const reading = await readToken();
     if (!('token' in reading)) {
       this.#set(
@@ -232,6 +282,8 @@ export class IdentitySupervisor {
   }
 
   #took(identity: Identity, reason: string): void {
+    this.#failures = 0;
+    this.#endedAnswers = 0;
     const { events, onIdentity } = this.#options;
     const end = new Date(identity.notAfterMs).toISOString();
     events.record({
@@ -261,7 +313,7 @@ export class IdentitySupervisor {
 
   #expiredAdvice({ notAfterMs, nodeName }: Identity, detail: string): string {
     const end = new Date(notAfterMs).toISOString();
-    return `the identity of node ${nodeName} expired at ${end}: create a bootstrap token for this node name ('evercert token create') and put it into ${this.#options.tokenFile}; the agent re-joins by itself and keeps all files until then (${detail})`;
+    return `the identity of node ${nodeName} expired at ${end}; the agent keeps all files and asks for a new one by itself every few seconds: ${detail}`;
   }
 }
 

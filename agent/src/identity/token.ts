@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { toEvercertError } from '@evercert/shared/errors';
-import { errnoOf } from '@evercert/shared/files';
+import { errnoOf, toFileError, writeFileDurable } from '@evercert/shared/files';
 
 export interface Token {
   value: string;
@@ -14,6 +15,21 @@ export interface Token {
 export type TokenReading = { token: Token } | { message: string };
 
 const tokenPattern = /^[a-z0-9]{6}\.[a-z0-9]{16}$/;
+
+/** Whether a text has the form of a bootstrap token. */
+export function isToken(text: string): boolean {
+  return tokenPattern.test(text);
+}
+
+/** Puts a token where the agent looks for it; readable by the agent's own user alone. Errors: DiskFull, FileSystem. */
+export async function writeToken(tokenFile: string, token: string): Promise<void> {
+  try {
+    await mkdir(dirname(tokenFile), { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw toFileError(error, 'create the folder', dirname(tokenFile));
+  }
+  await writeFileDurable(tokenFile, `${token}\n`, { mode: 0o600 });
+}
 
 /** Reads the token anew each time: whoever puts another one there needs do nothing else. A file with a token goes before one in the configuration. */
 export async function readToken({ token, tokenFile }: { token?: string | undefined; tokenFile: string }): Promise<TokenReading> {

@@ -14,28 +14,29 @@ export class Waker {
     this.#wake();
   }
 
-  /** Resolves after a duration, when woken, or when the signal aborts. */
-  wait(durationMs: number, signal: AbortSignal): Promise<void> {
+  /** Resolves after a duration, when woken (then with true), or when the signal aborts. */
+  wait(durationMs: number, signal: AbortSignal): Promise<boolean> {
     return this.#start(signal, (done) => this.#clock.after(durationMs, done));
   }
 
   /** Resolves once the wall clock reads `wallMs`, when woken, or when the signal aborts. */
-  waitUntil(wallMs: number, signal: AbortSignal): Promise<void> {
+  waitUntil(wallMs: number, signal: AbortSignal): Promise<boolean> {
     return this.#start(signal, (done) => this.#clock.at(wallMs, done));
   }
 
-  #start(signal: AbortSignal, begin: (done: () => void) => Timer): Promise<void> {
-    if (signal.aborted) return Promise.resolve();
+  #start(signal: AbortSignal, begin: (done: () => void) => Timer): Promise<boolean> {
+    if (signal.aborted) return Promise.resolve(false);
     return new Promise((resolve) => {
-      const done = (): void => {
+      const end = (woken: boolean): void => {
         timer.cancel();
-        signal.removeEventListener('abort', done);
+        signal.removeEventListener('abort', aborted);
         this.#wake = () => {};
-        resolve();
+        resolve(woken);
       };
-      const timer = begin(done);
-      this.#wake = done;
-      signal.addEventListener('abort', done, { once: true });
+      const aborted = (): void => end(false);
+      const timer = begin(() => end(false));
+      this.#wake = () => end(true);
+      signal.addEventListener('abort', aborted, { once: true });
     });
   }
 }

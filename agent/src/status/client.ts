@@ -7,8 +7,24 @@ const maxBytes = 16 * 1024 * 1024;
 
 /** Asks the agent that listens on the socket. Errors: Unavailable when none answers, DeadlineExceeded when it does not in time, PermissionDenied, Internal. */
 export function fetchStatus(socketPath: string): Promise<AgentStatus> {
+  return ask<AgentStatus>(socketPath, { method: 'GET', path: '/status', expected: 200 });
+}
+
+/** Has the running agent try at once to come back; a token goes into its token file first. Errors: as for fetchStatus. */
+export async function askToRecover(socketPath: string, token: string | undefined): Promise<void> {
+  await ask(socketPath, { method: 'POST', path: '/recover', expected: 202 }, token === undefined ? {} : { token });
+}
+
+interface Question {
+  method: 'GET' | 'POST';
+  path: string;
+  /** HTTP status of the good answer. */
+  expected: number;
+}
+
+function ask<T>(socketPath: string, { method, path, expected }: Question, body?: object): Promise<T> {
   return new Promise((resolve, reject) => {
-    const outgoing = request({ socketPath, path: '/status', timeout: answerMs }, (response) => {
+    const outgoing = request({ socketPath, method, path, timeout: answerMs }, (response) => {
       const chunks: Buffer[] = [];
       let size = 0;
       response.on('data', (chunk: Buffer) => {
@@ -20,8 +36,8 @@ export function fetchStatus(socketPath: string): Promise<AgentStatus> {
       response.on('error', (error) => reject(unreachable(socketPath, error)));
       response.on('end', () => {
         try {
-          if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}`);
-          resolve(JSON.parse(Buffer.concat(chunks).toString()) as AgentStatus);
+          if (response.statusCode !== expected) throw new Error(`status ${response.statusCode}`);
+          resolve(JSON.parse(Buffer.concat(chunks).toString()) as T);
         } catch (error) {
           reject(new EvercertError('Internal', `${socketPath} does not answer as an agent does`, { cause: error }));
         }
@@ -31,7 +47,7 @@ export function fetchStatus(socketPath: string): Promise<AgentStatus> {
       outgoing.destroy(new EvercertError('DeadlineExceeded', `the agent on ${socketPath} does not answer within ${answerMs / 1000} s`)),
     );
     outgoing.on('error', (error) => reject(unreachable(socketPath, error)));
-    outgoing.end();
+    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
   });
 }
 

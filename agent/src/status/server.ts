@@ -1,24 +1,40 @@
 /** Serves the status as JSON over HTTP on a unix socket that only the agent's own user can open. */
 import { chmod, mkdir } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { dirname } from 'node:path';
 import { EvercertError, toEvercertError } from '@evercert/shared/errors';
 import { removeIfThere } from '@evercert/shared/files';
+import * as z from 'zod';
+import { isToken } from '../identity/token.ts';
 import { fetchStatus } from './client.ts';
 import type { AgentStatus } from './types.ts';
 
 /** Of `sockaddr_un`, less the closing zero. */
 const maxSocketPath = 107;
 
+const maxBody = 4096;
+const wrongMethod = { code: 405, body: { error: 'this path has another method' } };
+const recoverSchema = z.strictObject({ token: z.string().refine(isToken).optional() });
+
+interface Handlers {
+  status: () => AgentStatus;
+  /** Tries at once to come back, by the token if there is one. */
+  recover: (token: string | undefined) => Promise<void>;
+}
+
 export interface StatusServer {
   close(): Promise<void>;
 }
 
 /**
- * GET /status. A socket that a dead agent left behind is replaced.
+ * GET /status, and POST /recover with `{"token": …}` or `{}`. A socket that a dead agent left behind is replaced.
  * Errors: AlreadyExists when another agent answers on it, InvalidConfig when the path is too long, FileSystem.
  */
-export async function startStatusServer(socketPath: string, status: () => AgentStatus): Promise<StatusServer> {
+export async function startStatusServer(
+  socketPath: string,
+  status: () => AgentStatus,
+  recover: (token: string | undefined) => Promise<void>,
+): Promise<StatusServer> {
   if (Buffer.byteLength(socketPath) > maxSocketPath) {
     throw new EvercertError(
       'InvalidConfig',
@@ -32,10 +48,9 @@ export async function startStatusServer(socketPath: string, status: () => AgentS
     );
   }
   const server = createServer((request, response) => {
-    const known = request.url === '/status';
-    const code = !known ? 404 : request.method === 'GET' ? 200 : 405;
-    const body = code === 200 ? status() : { error: 'GET /status is all there is' };
-    response.writeHead(code, { 'content-type': 'application/json', connection: 'close' }).end(`${JSON.stringify(body)}\n`);
+    void answer(request, { status, recover }).then(({ code, body }) => {
+      response.writeHead(code, { 'content-type': 'application/json', connection: 'close' }).end(`${JSON.stringify(body)}\n`);
+    });
   });
   try {
     await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
@@ -53,6 +68,37 @@ export async function startStatusServer(socketPath: string, status: () => AgentS
         server.close(() => resolve());
       }),
   };
+}
+
+interface Answer {
+  code: number;
+  body: object;
+}
+
+/** Never rejects. */
+async function answer(request: IncomingMessage, { status, recover }: Handlers): Promise<Answer> {
+  if (request.url === '/status') return request.method === 'GET' ? { code: 200, body: status() } : wrongMethod;
+  if (request.url !== '/recover') return { code: 404, body: { error: 'GET /status and POST /recover are all there is' } };
+  if (request.method !== 'POST') return wrongMethod;
+  try {
+    const { token } = recoverSchema.parse(JSON.parse(await readBody(request)));
+    await recover(token);
+    return { code: 202, body: { accepted: true } };
+  } catch (error) {
+    // Only the code: the body may hold a token.
+    return { code: 400, body: { error: toEvercertError(error, 'InvalidArgument').code } };
+  }
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > maxBody) throw new EvercertError('InvalidArgument', `expected a body of at most ${maxBody} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
 }
 
 function listen(server: Server, path: string): Promise<void> {

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { CoordinatorApi, EnrollmentApi } from '@evercert/agent/coordinator-api';
+import type { CoordinatorApi, EnrollmentApi, RecoveryApi } from '@evercert/agent/coordinator-api';
 import { IdentityStore, IdentitySupervisor, readToken, type TokenReading } from '@evercert/agent/identity';
 import { FakeClock } from '@evercert/shared/clock';
 import { type ErrorCode, EvercertError } from '@evercert/shared/errors';
 import { silentLogger } from '@evercert/shared/logging';
-import { parseCsr } from '@evercert/shared/x509';
+import { parseCertificate, parseCsr } from '@evercert/shared/x509';
 import { createTestCa, keyAndLeaf, type TestCa } from './pki.ts';
 import { EventLog, memoryFolder } from './support.ts';
 
@@ -36,8 +36,13 @@ describe('the identity supervisor', () => {
   });
 
   function setUp(folder = memoryFolder(), clock = new FakeClock()) {
-    const seen = { enrolled: [] as string[], renewed: 0, keys: new Set<string>(), identities: [] as string[] };
-    const world = { token: tokenA as TokenReading, failure: undefined as ErrorCode | undefined, loseReply: false };
+    const seen = { enrolled: [] as string[], renewed: 0, recoveries: [] as string[], keys: new Set<string>(), identities: [] as string[] };
+    const world = {
+      token: tokenA as TokenReading,
+      failure: undefined as ErrorCode | undefined,
+      loseReply: false,
+      recovery: 'RecoveryNotOpen' as ErrorCode | 'granted',
+    };
     const events = new EventLog();
     const answer = async (csr: Buffer) => {
       seen.keys.add(parseCsr(csr).spki.toString('hex'));
@@ -59,10 +64,21 @@ describe('the identity supervisor', () => {
         return answer(csr);
       },
     };
+    const recovery: RecoveryApi = {
+      recover: async ({ certificate, csr }) => {
+        seen.recoveries.push(parseCertificate(certificate).serial);
+        if (world.recovery !== 'granted') {
+          const hint = world.recovery === 'RecoveryNotOpen' ? { retryAfterMs: 3000 } : {};
+          throw new EvercertError(world.recovery, `the coordinator said ${world.recovery}`, hint);
+        }
+        return { ...(await answer(csr)), issuedAtMs: clock.nowMs() };
+      },
+    };
     const store = new IdentityStore({ folder, logger: silentLogger, nodeName: 'node-1' });
     const supervisor = new IdentitySupervisor({
       store,
       enrollment,
+      recovery,
       api,
       readToken: async () => world.token,
       nodeName: 'node-1',
@@ -83,7 +99,16 @@ describe('the identity supervisor', () => {
         await running;
       };
     };
-    return { clock, folder, store, supervisor, events, seen, world, start };
+    /** Lets time pass in steps, each with a failed renewal, until the identity has ended. */
+    const expire = async (): Promise<void> => {
+      await clock.advance(41_000);
+      while (supervisor.snapshot().state !== 'IdentityExpired') {
+        const before = seen.renewed;
+        await clock.advance(2500);
+        await until(() => seen.renewed > before || supervisor.snapshot().state === 'IdentityExpired');
+      }
+    };
+    return { clock, folder, store, supervisor, events, seen, world, start, expire };
   }
 
   it('joins with a token and has an identity that survives a restart', async () => {
@@ -190,7 +215,10 @@ describe('the identity supervisor', () => {
       await until(() => seen.renewed > before || supervisor.snapshot().state === 'IdentityExpired');
     }
     assert.ok(seen.renewed >= 8, `${seen.renewed} tries`);
-    assert.match(supervisor.snapshot().message, /expired at .*create a bootstrap token for this node name .*\/etc\/token/);
+    assert.match(
+      supervisor.snapshot().message,
+      /expired at .*evercert repair demo --node node-1.*make a token for this node .*\/etc\/token/,
+    );
     assert.equal(supervisor.usable(), undefined);
     world.failure = 'TokenUsedUp';
     world.token = tokenA;
@@ -198,11 +226,60 @@ describe('the identity supervisor', () => {
     await until(() => supervisor.snapshot().code === 'TokenUsedUp');
     await clock.advance(30 * 60_000);
     assert.equal(seen.enrolled.length, 2);
+    assert.deepEqual([...new Set(seen.recoveries)], [seen.identities[0]]);
     world.failure = undefined;
     world.token = tokenB;
     await clock.advance(5000);
     await until(() => supervisor.snapshot().state === 'Ready');
     assert.notEqual(supervisor.usable(), undefined);
+  });
+
+  it('comes back on its expired identity once that is allowed, asking again as the coordinator wishes', async () => {
+    const { clock, supervisor, seen, events, world, start, expire } = setUp();
+    await start();
+    await until(() => seen.identities.length === 1);
+    world.failure = 'Unavailable';
+    world.token = noToken;
+    await expire();
+    await until(() => supervisor.snapshot().code === 'RecoveryNotOpen');
+    assert.equal(supervisor.snapshot().state, 'IdentityExpired');
+    world.failure = undefined;
+    const before = seen.recoveries.length;
+    for (let i = 1; i <= 5; i++) {
+      await clock.advance(3000);
+      await until(() => seen.recoveries.length >= before + i);
+    }
+    assert.ok(seen.recoveries.length <= before + 6, `${seen.recoveries.length - before} tries in 15 s`);
+    world.recovery = 'granted';
+    await clock.advance(3000);
+    await until(() => supervisor.snapshot().state === 'Ready');
+    assert.notEqual(supervisor.usable()?.serial, seen.identities[0]);
+    assert.ok(events.reasons().includes('IdentityRecovered'));
+    assert.equal(seen.keys.size, 2);
+  });
+
+  it('asks less often while the coordinator gives no hint, and never less than every 30 s', async () => {
+    const { clock, seen, supervisor, world, start, expire } = setUp();
+    await start();
+    await until(() => seen.identities.length === 1);
+    world.failure = 'Unavailable';
+    world.recovery = 'Revoked';
+    world.token = noToken;
+    await expire();
+    await until(() => supervisor.snapshot().code === 'Revoked');
+    const before = seen.recoveries.length;
+    await clock.advance(30_000);
+    await until(() => seen.recoveries.length > before);
+  });
+
+  it('tries a token at once when an administrator at the node says so, although the identity is good', async () => {
+    const { seen, supervisor, world, start } = setUp();
+    await start();
+    await until(() => seen.identities.length === 1 && supervisor.snapshot().state === 'Ready');
+    world.token = tokenB;
+    supervisor.tryNow({ token: true });
+    await until(() => seen.identities.length === 2);
+    assert.deepEqual(seen.enrolled, ['aaaaaa.aaaaaaaaaaaaaaaa', 'bbbbbb.bbbbbbbbbbbbbbbb']);
   });
 
   it('treats an identity as expired when the coordinator says so, whatever the own clock reads', async () => {

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCli } from '@evercert/agent/cli';
 import { type AgentStatus, allReady, fetchStatus, startStatusServer, statusTable } from '@evercert/agent/status';
+import { FakeClock } from '@evercert/shared/clock';
 
+const noRecovery = (): Promise<void> => assert.fail('nobody asked for that');
 const nowMs = Date.parse('2026-01-02T00:00:00Z');
 
 function status(change: Partial<AgentStatus> = {}): AgentStatus {
@@ -60,20 +62,20 @@ describe('the status of the agent', () => {
     const code = await runCli(argv, {
       write: (text) => (out += text),
       writeError: (text) => (err += text),
-      nowMs: () => nowMs,
+      clock: new FakeClock(nowMs),
       run: () => assert.fail('the agent was started'),
     });
     return { code, out, err };
   }
 
   it('is served on a socket for the own user alone, and nothing else is', async () => {
-    const server = await startStatusServer(socket, () => status());
+    const server = await startStatusServer(socket, () => status(), noRecovery);
     try {
       assert.deepEqual(await fetchStatus(socket), status());
       assert.equal((await stat(socket)).mode & 0o777, 0o600);
       assert.equal((await stat(join(folder, 'run'))).mode & 0o777, 0o700);
       await assert.rejects(
-        startStatusServer(socket, () => status()),
+        startStatusServer(socket, () => status(), noRecovery),
         { code: 'AlreadyExists' },
       );
     } finally {
@@ -84,13 +86,13 @@ describe('the status of the agent', () => {
 
   it('replaces a socket that a dead agent left', async () => {
     await writeFile(join(folder, 'dead.sock'), '');
-    const server = await startStatusServer(join(folder, 'dead.sock'), () => status());
+    const server = await startStatusServer(join(folder, 'dead.sock'), () => status(), noRecovery);
     await server.close();
   });
 
   it('refuses a socket path that the kernel would cut off', async () => {
     await assert.rejects(
-      startStatusServer(join(folder, 'x'.repeat(120)), () => status()),
+      startStatusServer(join(folder, 'x'.repeat(120)), () => status(), noRecovery),
       { code: 'InvalidConfig' },
     );
   });
@@ -122,7 +124,7 @@ describe('the status of the agent', () => {
 
   it('gives the command its exit code: 0 ready, 1 not, 7 no agent', async () => {
     let present = status();
-    const server = await startStatusServer(socket, () => present);
+    const server = await startStatusServer(socket, () => present, noRecovery);
     try {
       const ready = await cli('status', '--socket', socket);
       assert.equal(ready.code, 0);

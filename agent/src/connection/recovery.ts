@@ -1,0 +1,58 @@
+/** Coming back on an expired identity, over TLS with the server's certificate alone: the trust anchors on disk, or those that the pins find. */
+import { RecoveryServiceClient } from '@evercert/proto';
+import type { Clock } from '@evercert/shared/clock';
+import { toEvercertError } from '@evercert/shared/errors';
+import { createClientCredentials, fetchTrustAnchors, unary } from '@evercert/shared/grpc';
+import { signRecovery } from '@evercert/shared/wire';
+import type { CallLimits, RecoveryApi, RecoveryProof } from '../coordinator-api.ts';
+import { channelOptions, splitEndpoint } from './channel.ts';
+import { firstThatAnswers } from './enrollment.ts';
+
+export interface RecoveryOptions {
+  endpoints: readonly string[];
+  pins: readonly string[];
+  /** DER of the control CA's certificates as the agent has them on disk. */
+  trustAnchors: () => Buffer[];
+  clock: Clock;
+}
+
+const dialMs = 10_000;
+
+export function createRecoveryApi({ endpoints, pins, trustAnchors, clock }: RecoveryOptions): RecoveryApi {
+  const ask = async (endpoint: string, proof: RecoveryProof, limits: CallLimits): ReturnType<RecoveryApi['recover']> => {
+    const known = trustAnchors();
+    if (known.length > 0) {
+      try {
+        return await recover(endpoint, known, proof, limits);
+      } catch (caught) {
+        const error = toEvercertError(caught);
+        if (error.code !== 'Unavailable') throw error;
+      }
+    }
+    // Nobody answers, or the control CA was replaced while this agent was off: the pins tell which.
+    const found = await fetchTrustAnchors({ ...splitEndpoint(endpoint), pins: [...pins], timeoutMs: dialMs, clock });
+    return recover(endpoint, found, proof, limits);
+  };
+  return { recover: (proof, limits) => firstThatAnswers(endpoints, (endpoint) => ask(endpoint, proof, limits), limits.signal) };
+}
+
+async function recover(
+  endpoint: string,
+  trustAnchors: Buffer[],
+  { certificate, privateKey, csr }: RecoveryProof,
+  limits: CallLimits,
+): ReturnType<RecoveryApi['recover']> {
+  const client = new RecoveryServiceClient(endpoint, createClientCredentials({ trustAnchors }), channelOptions);
+  try {
+    const { nonce } = await unary(client.beginRecovery.bind(client), {}, limits);
+    const signature = await signRecovery(privateKey, { nonce, certificate, csr });
+    const response = await unary(client.recover.bind(client), { nonce, certificate, csr, signature }, limits);
+    return {
+      chain: response.chain.map((der) => Buffer.from(der)),
+      trustAnchors: response.trustAnchors.map((der) => Buffer.from(der)),
+      ...(response.issuedAt && { issuedAtMs: response.issuedAt.getTime() }),
+    };
+  } finally {
+    client.close();
+  }
+}
