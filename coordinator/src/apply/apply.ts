@@ -1,4 +1,4 @@
-import type { AffectedCertificate, AppliedObject } from '@evercert/proto';
+import type { AffectedCertificate, AppliedObject, RevocationMatch } from '@evercert/proto';
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError, type Fault } from '@evercert/shared/errors';
 import {
@@ -9,6 +9,7 @@ import {
   loadDocuments,
   type Manifest,
   type NodeManifest,
+  type RenewRevocation,
   toYaml,
   validateSet,
 } from '@evercert/shared/manifest';
@@ -23,6 +24,7 @@ import { type Model, nodeFacts } from '../state/model.ts';
 import { type ClusterRecord, encodeRecord, type ManifestRecord, type NodeRecord } from '../state/records.ts';
 import { type Compare, type Operation, type Store, storeLimits } from '../store/index.ts';
 import { clusterDocument, nodeDocument } from './documents.ts';
+import type { RevocationChange, RevocationChanges } from './revocations.ts';
 
 export interface ApplyOrder {
   /** For documents that do not name their cluster. */
@@ -35,6 +37,8 @@ export interface ApplyOrder {
 export interface Applied {
   objects: AppliedObject[];
   affected: AffectedCertificate[];
+  /** What the applied RenewRevocations match. */
+  revocationMatches: RevocationMatch[];
 }
 
 /** A cluster as it would be after the change, and what it takes to get there. */
@@ -43,6 +47,7 @@ interface Draft {
   policy: ClusterPolicy;
   manifests: Map<string, Manifest>;
   nodes: Map<string, NodeRecord>;
+  revocations: RevocationChange[];
   objects: AppliedObject[];
   compares: Compare[];
   operations: Operation[];
@@ -57,6 +62,7 @@ export interface ApplierOptions {
   model: Model;
   registry: NodeRegistry;
   keyPairs: KeyPairs;
+  revocations: RevocationChanges;
   events: EventRecorder;
   clock: Clock;
 }
@@ -73,12 +79,13 @@ export class Applier {
   async apply(order: ApplyOrder): Promise<Applied> {
     const documents = loadDocuments(order.sources);
     const drafts = new Map<string, Draft>();
-    for (const { document, file, line } of documents) {
+    for (const { document, file, line, text } of documents) {
       const name = document.kind === 'Cluster' ? document.metadata.name : (document.metadata.cluster ?? order.cluster);
       const draft = drafts.get(name) ?? this.#draft(name);
       drafts.set(name, draft);
       try {
-        await this.#put(draft, document);
+        if (document.kind === 'RenewRevocation') await this.#putRevocation(draft, document, text);
+        else await this.#put(draft, document);
       } catch (error) {
         if (!(error instanceof EvercertError) || error.code === 'Conflict') throw error;
         throw new EvercertError(error.code, `${document.kind} ${document.metadata.name}: ${error.message}`, {
@@ -89,7 +96,7 @@ export class Applier {
     const all = [...drafts.values()];
     this.#validate(all);
     const affected = all.flatMap((draft) => this.#affected(draft));
-    const result = { objects: all.flatMap(({ objects }) => objects), affected };
+    const result = { objects: all.flatMap(({ objects }) => objects), affected, revocationMatches: await this.#revocationMatches(all) };
     if (!order.dryRun) await this.#commit(all, order.actor);
     return result;
   }
@@ -122,6 +129,7 @@ export class Applier {
       policy: record.policy,
       manifests: new Map(model.manifests.list(`${layout.manifests}${cluster}/`).map((m) => [manifestKey(m), m.manifest])),
       nodes: new Map(model.nodesOf(cluster).map((node) => [node.name, node])),
+      revocations: [],
       objects: [],
       compares: [],
       operations: [],
@@ -130,10 +138,24 @@ export class Applier {
     };
   }
 
-  async #put(draft: Draft, document: AnyDocument): Promise<void> {
+  async #put(draft: Draft, document: Exclude<AnyDocument, RenewRevocation>): Promise<void> {
     if (document.kind === 'Cluster') return this.#putCluster(draft, document);
     if (document.kind === 'Node') return this.#putNode(draft, document);
     return this.#putManifest(draft, document);
+  }
+
+  async #putRevocation(draft: Draft, document: RenewRevocation, text: string | undefined): Promise<void> {
+    const change = await this.#options.revocations.of(draft.cluster, document, text, 'evercert apply');
+    draft.revocations.push(change);
+    draft.objects.push(change.object);
+  }
+
+  async #revocationMatches(drafts: Draft[]): Promise<RevocationMatch[]> {
+    const matches: RevocationMatch[] = [];
+    for (const { cluster, revocations } of drafts) {
+      if (revocations.length > 0) matches.push(...(await this.#options.revocations.effects(cluster, revocations)));
+    }
+    return matches;
   }
 
   #putCluster(draft: Draft, { metadata, spec }: ClusterManifest): void {
@@ -273,7 +295,13 @@ export class Applier {
   }
 
   async #commit(drafts: Draft[], actor: string): Promise<void> {
-    const { store, events } = this.#options;
+    const { store, events, revocations } = this.#options;
+    for (const draft of drafts) {
+      const { compares, operations, accept } = revocations.write(draft.cluster, draft.revocations);
+      draft.compares.push(...compares);
+      draft.operations.push(...operations);
+      draft.accepts.push(accept);
+    }
     const changed = drafts.filter(({ operations }) => operations.length > 0);
     if (changed.length === 0) return;
     for (const { prepares } of changed) for (const prepare of prepares) await prepare();
@@ -296,6 +324,7 @@ export class Applier {
     if (!succeeded)
       throw new EvercertError('Conflict', 'something that these documents change was changed at the same time: apply them again');
     for (const { accepts } of changed) for (const accept of accepts) accept(revision);
+    for (const draft of changed) await revocations.completeSuccessors(draft.cluster, draft.revocations);
   }
 }
 

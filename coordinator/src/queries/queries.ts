@@ -1,9 +1,10 @@
-import type { Certificate, Event, Node } from '@evercert/proto';
+import type { Certificate, Event, Node, Revocation } from '@evercert/proto';
 import type { Clock } from '@evercert/shared/clock';
 import type { DesiredStates } from '../desired/desired-states.ts';
 import { nodePhase } from '../nodes/phase.ts';
 import type { NodeStatuses } from '../nodes/statuses.ts';
-import { certificateToProto, eventToProto, nodeToProto } from '../rpc/convert.ts';
+import type { RevocationMatch, Revocations } from '../revocation/index.ts';
+import { certificateToProto, eventToProto, nodeToProto, revocationToProto } from '../rpc/convert.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import { type CertificateRecord, type CurrentRecord, decodeRecord, type EventRecord, type NodeRecord } from '../state/records.ts';
@@ -35,12 +36,15 @@ const maxPage = 1000;
 /** Keys looked at for one page: a filter that matches little must not read the whole store in one call. */
 const maxScan = 20_000;
 const scanChunk = 500;
+/** Entries told of one certificate. */
+const maxRevokedBy = 10;
 
 export interface QueriesOptions {
   store: Store;
   model: Model;
   desired: DesiredStates;
   statuses: NodeStatuses;
+  revocations: Revocations;
   clock: Clock;
   unreachableAfterMs: number;
 }
@@ -78,7 +82,34 @@ export class Queries {
       (filter.includeSuperseded || filter.serial !== '' || current.has(`${record.cluster}/${record.serial}`));
     const prefix = filter.cluster === '' ? layout.certificates : layout.certificatesOf(filter.cluster);
     const { items, next } = await this.#scan<CertificateRecord>(prefix, page, 500, false, matches);
-    return { items: items.map((record) => certificateToProto(record, current.has(`${record.cluster}/${record.serial}`))), next };
+    const revokedBy = (record: CertificateRecord): RevocationMatch[] =>
+      this.#options.revocations.matchIssued(record).slice(0, maxRevokedBy);
+    return {
+      items: items.map((record) => certificateToProto(record, current.has(`${record.cluster}/${record.serial}`), revokedBy(record))),
+      next,
+    };
+  }
+
+  /** A stored certificate as a watch sees it: the newest of its name at that moment. */
+  certificateOf({ key, value }: KeyValue): Certificate {
+    const record = decodeRecord<CertificateRecord>(key, value);
+    return certificateToProto(record, true, this.#options.revocations.matchIssued(record).slice(0, maxRevokedBy));
+  }
+
+  /** Objects with the number of certificates, not expired, that each of their entries matches. Empty: all clusters, all names. */
+  async revocations(cluster: string, name: string): Promise<Revocation[]> {
+    const { revocations } = this.#options;
+    const records = revocations.list(cluster).filter((record) => name === '' || record.name === name);
+    const counts = new Map<string, number>();
+    for (const of of new Set(records.map((record) => record.cluster))) {
+      for await (const certificate of revocations.live(of)) {
+        for (const { object, entry } of revocations.matchIssued(certificate)) {
+          const key = `${of}/${object}/${entry}`;
+          counts.set(key, (counts.get(key) ?? 0) + 1);
+        }
+      }
+    }
+    return records.map((record) => revocationToProto(record, (entry) => counts.get(`${record.cluster}/${record.name}/${entry}`) ?? 0));
   }
 
   /** Newest first within a cluster. */
@@ -143,9 +174,4 @@ export class Queries {
 
 function pageSize(given: number, fallback: number): number {
   return given <= 0 ? fallback : Math.min(given, maxPage);
-}
-
-/** A stored certificate as a watch sees it: the newest of its name at that moment. */
-export function certificateOf({ key, value }: KeyValue): Certificate {
-  return certificateToProto(decodeRecord<CertificateRecord>(key, value), true);
 }

@@ -4,6 +4,7 @@ import { version } from '@evercert/shared/version';
 import { roleFromProto } from '@evercert/shared/wire';
 import { publicKeyPin } from '@evercert/shared/x509';
 import type { Applier } from '../apply/apply.ts';
+import { type RevocationChanges, revocationNotFound } from '../apply/revocations.ts';
 import { type Clusters, clusterNotFound } from '../clusters/clusters.ts';
 import type { DesiredStates } from '../desired/desired-states.ts';
 import { identityName } from '../enrollment/identities.ts';
@@ -13,6 +14,7 @@ import type { NodeHub } from '../nodes/hub.ts';
 import { type NodeRegistry, nodeNotFound } from '../nodes/registry.ts';
 import type { NodeStatuses } from '../nodes/statuses.ts';
 import type { Queries } from '../queries/queries.ts';
+import type { Revocations } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import type { AuthorityRecord } from '../state/records.ts';
@@ -30,6 +32,8 @@ export interface AdminServiceOptions {
   queries: Queries;
   clusters: Clusters;
   applier: Applier;
+  revocations: Revocations;
+  revocationChanges: RevocationChanges;
   tokens: TokenAdmin;
   registry: NodeRegistry;
   desired: DesiredStates;
@@ -43,7 +47,7 @@ export interface AdminServiceOptions {
 
 /** The admin API: each method converts, calls the part that does the work, and converts back. */
 export function adminService(options: AdminServiceOptions): AdminServiceServer {
-  const { guard, model, queries, clusters, applier, tokens, registry, statuses } = options;
+  const { guard, model, queries, clusters, applier, revocationChanges, tokens, registry, statuses } = options;
   return {
     createCluster: guard.unary(async ({ name, spec }, context) => {
       const { cluster, authorities } = await clusters.create(name, policyFromProto(spec), actorOf(context.caller));
@@ -78,8 +82,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
     renewCertificates: guard.unary(async (request, context) => renewCertificates(options, request, actorOf(context.caller))),
     apply: guard.unary(async ({ cluster, documents, dryRun }, context) => {
       const sources = documents.map(({ source, yaml }) => ({ file: source, text: yaml }));
-      const applied = await applier.apply({ cluster, sources, dryRun, actor: actorOf(context.caller) });
-      return { ...applied, revocationMatches: [] };
+      return applier.apply({ cluster, sources, dryRun, actor: actorOf(context.caller) });
     }),
     listManifests: guard.unary(async ({ cluster, kind, name }) => {
       if (cluster !== '' && !model.cluster(cluster)) throw clusterNotFound(cluster);
@@ -91,6 +94,15 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
     }),
     deleteManifest: guard.unary(async ({ cluster, kind, name, dryRun }, context) => ({
       affected: await applier.deleteManifest(cluster, kind, name, dryRun, actorOf(context.caller)),
+    })),
+    listRevocations: guard.unary(async ({ cluster, name }) => {
+      if (cluster !== '' && !model.cluster(cluster)) throw clusterNotFound(cluster);
+      const found = await queries.revocations(cluster, name);
+      if (name !== '' && found.length === 0) throw revocationNotFound(cluster, name);
+      return { revocations: found };
+    }),
+    deleteRevocation: guard.unary(async ({ cluster, name, dryRun }, context) => ({
+      released: await revocationChanges.remove(cluster, name, dryRun, actorOf(context.caller)),
     })),
     createToken: guard.unary(async ({ lifetime, role, ...order }, context) => {
       const lifetimeSeconds = lifetime && lifetime.seconds + lifetime.nanos / 1e9;

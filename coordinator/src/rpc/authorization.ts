@@ -32,6 +32,8 @@ export const authorization: Readonly<Record<string, readonly Who[]>> = {
   '/evercert.v1.AdminService/ListManifests': ['admin'],
   '/evercert.v1.AdminService/DeleteManifest': ['admin'],
   '/evercert.v1.AdminService/Repair': ['admin'],
+  '/evercert.v1.AdminService/ListRevocations': ['admin'],
+  '/evercert.v1.AdminService/DeleteRevocation': ['admin'],
   '/evercert.v1.AdminService/CreateToken': ['admin'],
   '/evercert.v1.AdminService/ListTokens': ['admin'],
   '/evercert.v1.AdminService/DeleteToken': ['admin'],

@@ -1,11 +1,12 @@
 /** Records as the protocol tells them. */
-import type { Certificate, CertificateAuthority, Cluster, ClusterSpec, Event, Manifest, Node, Token } from '@evercert/proto';
+import type { Certificate, CertificateAuthority, Cluster, ClusterSpec, Event, Manifest, Node, Revocation, Token } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import { type ClusterPolicy, defaultClusterPolicy, layouts, recoveryPolicies, selects, toYaml } from '@evercert/shared/manifest';
 import { roleToProto } from '@evercert/shared/wire';
 import { certificatesToPem, keyAlgorithms, publicKeyPin } from '@evercert/shared/x509';
 import type { NodePhase } from '../nodes/phase.ts';
 import type { NodeStatusView } from '../nodes/statuses.ts';
+import { type RevocationMatch, referenceOf } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
 import { nodeFacts } from '../state/model.ts';
 import type {
@@ -15,6 +16,7 @@ import type {
   EventRecord,
   ManifestRecord,
   NodeRecord,
+  RevocationRecord,
   TokenRecord,
 } from '../state/records.ts';
 
@@ -100,7 +102,8 @@ export function nodeToProto(
   };
 }
 
-export function certificateToProto(record: CertificateRecord, current: boolean): Certificate {
+/** @param revokedBy entries that match it. */
+export function certificateToProto(record: CertificateRecord, current: boolean, revokedBy: readonly RevocationMatch[]): Certificate {
   return {
     cluster: record.cluster,
     node: record.node,
@@ -118,7 +121,32 @@ export function certificateToProto(record: CertificateRecord, current: boolean):
     current,
     certificatePem: certificatesToPem([Buffer.from(record.certificate, 'base64')]),
     reason: record.reason,
-    revokedBy: [],
+    revokedBy: revokedBy.map(referenceOf),
+  };
+}
+
+export function revocationToProto(record: RevocationRecord, matches: (entry: number) => number): Revocation {
+  const { cluster, name, namespace, apiVersion, description, generation, source, yaml } = record;
+  return {
+    cluster,
+    name,
+    namespace,
+    apiVersion,
+    description,
+    generation,
+    source,
+    yaml,
+    createdAt: new Date(record.createdAtMs),
+    updatedAt: new Date(record.updatedAtMs),
+    entries: record.entries.map((entry, index) => ({
+      kind: entry.kind,
+      value: entry.value,
+      notBefore: entry.notBeforeMs === undefined ? undefined : new Date(entry.notBeforeMs),
+      description: entry.description,
+      reason: entry.reason,
+      successorSerials: entry.successorSerials,
+      matches: matches(index),
+    })),
   };
 }
 

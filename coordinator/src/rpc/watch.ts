@@ -2,13 +2,14 @@ import { type Certificate, ChangeType, type WatchRequest, type WatchResponse } f
 import { EvercertError } from '@evercert/shared/errors';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { NodeStatuses } from '../nodes/statuses.ts';
-import { certificateOf, type Queries } from '../queries/queries.ts';
+import type { Queries } from '../queries/queries.ts';
+import type { Revocations } from '../revocation/index.ts';
 import type { Change, Informer } from '../state/informer.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import { decodeRecord, type EventRecord } from '../state/records.ts';
 import type { KeyValue, Store, WatchOptions } from '../store/index.ts';
-import { clusterToProto, eventToProto, manifestToProto, tokenToProto } from './convert.ts';
+import { clusterToProto, eventToProto, manifestToProto, revocationToProto, tokenToProto } from './convert.ts';
 import type { CallContext } from './guard.ts';
 
 type WatchObject = NonNullable<WatchResponse['object']>;
@@ -24,9 +25,10 @@ export interface WatchSources {
   model: Model;
   statuses: NodeStatuses;
   queries: Queries;
+  revocations: Revocations;
 }
 
-const resources = ['clusters', 'nodes', 'certificates', 'manifests', 'tokens', 'events'] as const;
+const resources = ['clusters', 'nodes', 'certificates', 'manifests', 'revocations', 'tokens', 'events'] as const;
 type Resource = (typeof resources)[number];
 
 /** Sends what is there, then what changes, until the reader goes. */
@@ -71,6 +73,12 @@ export async function watch(
       );
     }
     const follows: Promise<void>[] = [];
+    const failures: Promise<never>[] = [];
+    if (wanted.has('revocations')) {
+      const { stop, failed } = await followRevocations(sources, cluster, send);
+      stops.push(stop);
+      failures.push(failed);
+    }
     if (wanted.has('certificates')) {
       const prefix = cluster ? layout.certificatesOf(cluster) : layout.certificates;
       const from = await revisionOf(sources.store, prefix);
@@ -80,7 +88,7 @@ export async function watch(
         send(ChangeType.ADDED, { $case: 'certificate', value });
       }
       const put = (entry: KeyValue): void => {
-        const value = certificateOf(entry);
+        const value = sources.queries.certificateOf(entry);
         if (!sent.delete(value.serial)) send(ChangeType.ADDED, { $case: 'certificate', value });
       };
       follows.push(followStore(sources.store, { prefix, fromRevision: from + 1, signal: done.signal }, put));
@@ -98,7 +106,8 @@ export async function watch(
       follows.push(followStore(sources.store, { prefix, fromRevision: from + 1, signal: done.signal }, put));
     }
     send(ChangeType.SYNCED);
-    await Promise.all([...follows, new Promise((resolve) => done.signal.addEventListener('abort', resolve, { once: true }))]);
+    const over = new Promise((resolve) => done.signal.addEventListener('abort', resolve, { once: true }));
+    await Promise.race([Promise.all([...follows, over]), ...failures]);
     if (!context.signal.aborted)
       throw new EvercertError('Overloaded', 'the reader is too slow: begin the watch anew', { retryAfterMs: 1000 });
   } finally {
@@ -141,6 +150,32 @@ function followNodes({ model, statuses, queries }: WatchSources, cluster: string
       if (record && (cluster === '' || ofCluster === cluster)) send(ChangeType.MODIFIED, { $case: 'node', value: queries.node(record) });
     }),
   ];
+}
+
+/** Objects with what they match, which has to be counted first: one after the other, so that what was sent last is the newest. Fails when the store does. */
+async function followRevocations(
+  { revocations, queries }: WatchSources,
+  cluster: string,
+  send: Send,
+): Promise<{ stop: () => void; failed: Promise<never> }> {
+  const failure = Promise.withResolvers<never>();
+  // The watch waits for it once everything is followed; a failure before that must not end the process.
+  failure.promise.catch(() => {});
+  let last: Promise<void> = Promise.resolve();
+  const stop = revocations.objects.subscribe((change) => {
+    const { cluster: of, name } = change.type === 'put' ? change.record : change.previous;
+    if (cluster !== '' && of !== cluster) return;
+    const tell = async (): Promise<void> => {
+      if (change.type === 'delete') send(ChangeType.DELETED, { $case: 'revocation', value: revocationToProto(change.previous, () => 0) });
+      else {
+        const type = change.previous ? ChangeType.MODIFIED : ChangeType.ADDED;
+        for (const value of await queries.revocations(of, name)) send(type, { $case: 'revocation', value });
+      }
+    };
+    last = last.then(tell).catch(failure.reject);
+  });
+  for (const value of await queries.revocations(cluster, '')) send(ChangeType.ADDED, { $case: 'revocation', value });
+  return { stop, failed: failure.promise };
 }
 
 /** Where a watch begins that must miss nothing of what is listed after this; what both tell is told once. */
