@@ -2,6 +2,14 @@ import { hostname } from 'node:os';
 import { durationSeconds, hostPort } from '@evercert/shared/config';
 import { z } from 'zod';
 
+/** Base of URLs, without a slash at its end. */
+const webUrl = z
+  .string()
+  .refine((text) => /^https?:\/\/[!-~]+$/.test(text) && URL.canParse(text) && !/[?#]/.test(text) && text.length <= 512, {
+    error: 'expected an http URL without a query, such as "http://pki.example.com"',
+  })
+  .overwrite((text) => text.replace(/\/+$/, ''));
+
 /** The coordinator's configuration. Every key has a default but `dataDir`; `--print-config` shows them all. */
 export const configSchema = z.strictObject({
   /** Folder for the store, the CA keys and the admin credential; made at the first start, mode 0700. */
@@ -33,9 +41,29 @@ export const configSchema = z.strictObject({
   admission: z
     .strictObject({ concurrency: z.int().min(1).max(1024).default(32), queue: z.int().min(0).max(100_000).default(2048) })
     .prefault({}),
+  /** How long a repair waits for a node of which nothing is heard (agents try at least every 30 s), and for one of which something is. */
+  repair: z.strictObject({ silentAfter: durationSeconds().default(45), nodeTimeout: durationSeconds().default(180) }).prefault({}),
   /** How long records are kept after a certificate's end, and events after they happened. */
   retention: z
     .strictObject({ certificates: durationSeconds().default(30 * 86_400), events: durationSeconds().default(30 * 86_400) })
+    .prefault({}),
+  /** Plain HTTP for CRLs, OCSP and the CAs' certificates: public, signed, without any administration. */
+  web: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      listen: hostPort({ defaultPort: 7480, anyPort: true }).default('0.0.0.0:7480'),
+      /** Base of the URLs that stand in certificates; set it where a proxy or another name leads here. Default: http, the first server name and the listening port. */
+      url: webUrl.optional(),
+    })
+    .prefault({}),
+  /** From a CRL's making to its next update; another is made at half of it, and at once when revocations change. */
+  crl: z.strictObject({ lifetime: durationSeconds({ min: '4s', max: '720h' }).default(24 * 3600) }).prefault({}),
+  /** The same for an OCSP answer, and the life of the certificates that sign them. */
+  ocsp: z
+    .strictObject({
+      lifetime: durationSeconds({ min: '4s', max: '720h' }).default(3600),
+      signerLifetime: durationSeconds({ min: '10s', max: '720h' }).default(96 * 3600),
+    })
     .prefault({}),
   /** gRPC server reflection, for admins. */
   reflection: z.boolean().default(true),

@@ -9,6 +9,7 @@ import { createHotSwapServerCredentials } from '@evercert/shared/grpc';
 import type { Logger } from '@evercert/shared/logging';
 import { Server, type ServerCredentials } from '@grpc/grpc-js';
 import { Applier } from './apply/apply.ts';
+import { RevocationChanges } from './apply/revocations.ts';
 import { Authorities, trustAnchors } from './ca/authorities.ts';
 import { Clusters } from './clusters/clusters.ts';
 import { KeyPairs } from './clusters/key-pairs.ts';
@@ -26,6 +27,7 @@ import { NodeRegistry } from './nodes/registry.ts';
 import { NodeStatuses } from './nodes/statuses.ts';
 import { Queries } from './queries/queries.ts';
 import { ClockMark, Nonces, Recovery, Refusals } from './recovery/index.ts';
+import { Repairs } from './repair/controller.ts';
 import { RepairWindows } from './repair/windows.ts';
 import { Retention } from './retention.ts';
 import { Revocations, refusalError } from './revocation/index.ts';
@@ -38,6 +40,7 @@ import { AdminCredential, adminProfile } from './server/admin-credential.ts';
 import { addReflection, Health } from './server/extras.ts';
 import { issueOwn, OwnRenewal, serverIdentity, serverProfile, swapServerIdentity } from './server/own-identity.ts';
 import { Model } from './state/model.ts';
+import { startStatusService } from './status-service/index.ts';
 import type { Store } from './store/index.ts';
 
 export interface CoordinatorParts {
@@ -51,6 +54,8 @@ export interface CoordinatorParts {
 export interface RunningCoordinator {
   /** `HOST:PORT` that it really listens on. */
   readonly address: string;
+  /** The same for CRL and OCSP; undefined: they are not served. */
+  readonly webAddress: string | undefined;
   /** Sends agents away, lets calls under way end, closes the store. Idempotent. */
   stop(): Promise<void>;
 }
@@ -74,7 +79,8 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
   await windows.start();
   const nowMs = (): number => clock.nowMs();
   const repairing = (cluster: string, node: string): boolean => windows.isOpen(cluster, node);
-  const desired = new DesiredStates({ model, controlAnchors, revocations, repairing, nowMs });
+  const status = await startStatusService({ config, store, model, authorities, revocations, events, clock, logger });
+  const desired = new DesiredStates({ model, controlAnchors, revocations, repairing, nowMs, lists: status.lists, webUrl: status.url });
   const statuses = new NodeStatuses({ store, clock, logger });
   await statuses.start();
   const registry = new NodeRegistry({ store, model, events });
@@ -107,7 +113,18 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
     },
     backdateMs,
   });
-  const queries = new Queries({ store, model, desired, statuses, clock, unreachableAfterMs: config.unreachableAfter * 1000 });
+  const unreachableAfterMs = config.unreachableAfter * 1000;
+  const repairs = new Repairs({
+    facts: { model, desired, statuses, hub, revocations, nowMs, unreachableAfterMs },
+    model,
+    registry,
+    windows,
+    refusals,
+    events,
+    clock,
+    limits: { silentAfterMs: config.repair.silentAfter * 1000, nodeMs: config.repair.nodeTimeout * 1000 },
+  });
+  const queries = new Queries({ store, model, desired, statuses, revocations, clock, unreachableAfterMs });
 
   const own = {
     issuer: await authorities.issuer(controlCa),
@@ -136,6 +153,7 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
   health.addTo(server, guard);
   if (config.reflection) addReflection(server, guard);
 
+  const revocationChanges = new RevocationChanges({ store, model, desired, revocations, events, clock });
   let boundPort = 0;
   const address = (): string => config.advertise ?? formatHostPort(config.serverNames[0] ?? 'localhost', boundPort);
   guarded.addService(AdminServiceService, {
@@ -145,12 +163,15 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
       model,
       statuses,
       queries,
-      clusters: new Clusters({ store, model, authorities, keyPairs, events, clock }),
-      applier: new Applier({ store, model, registry, keyPairs, events, clock }),
+      clusters: new Clusters({ store, model, authorities, keyPairs, events, clock, webUrl: status.url }),
+      applier: new Applier({ store, model, registry, keyPairs, revocations: revocationChanges, events, clock, webUrl: status.url }),
+      revocations,
+      revocationChanges,
       tokens: new TokenAdmin({ store, model, events, clock }),
       registry,
       desired,
       hub,
+      repairs,
       events,
       controlCa,
       address,
@@ -185,6 +206,7 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
     adminRenewal.stop();
     hub.sayGoodbye('the coordinator stops');
     await shutDown(server, clock, config.shutdownGrace * 1000);
+    await status.stop();
     await retention.stop();
     await statuses.stop();
     await windows.stop();
@@ -197,6 +219,7 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
   let stopping: Promise<void> | undefined;
   return {
     address: formatHostPort(host, boundPort),
+    webAddress: status.address,
     stop: () => {
       stopping ??= stop();
       return stopping;

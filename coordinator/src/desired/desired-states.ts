@@ -9,7 +9,12 @@ import {
   type ResolvedNode,
   resolveNode,
 } from '@evercert/shared/manifest';
-import { desiredBundleToProto, desiredCertificateToProto, desiredKeyPairToProto } from '@evercert/shared/wire';
+import {
+  desiredBundleToProto,
+  desiredCertificateToProto,
+  desiredKeyPairToProto,
+  desiredRevocationListToProto,
+} from '@evercert/shared/wire';
 import { trustAnchors } from '../ca/authorities.ts';
 import { referenceOf } from '../revocation/reference.ts';
 import type { Revocations } from '../revocation/revocations.ts';
@@ -17,6 +22,7 @@ import type { MatchedCertificate } from '../revocation/types.ts';
 import { layout, partsAfter } from '../state/layout.ts';
 import { type Model, nodeFacts } from '../state/model.ts';
 import type { CurrentRecord, NodeRecord } from '../state/records.ts';
+import type { RevocationLists } from '../status-service/index.ts';
 
 export interface NodePlan {
   resolved: ResolvedNode;
@@ -25,6 +31,8 @@ export interface NodePlan {
   problems: string[];
 }
 
+const noList = { number: 0, der: Buffer.alloc(0) };
+
 export interface DesiredStatesOptions {
   model: Model;
   controlAnchors: () => Buffer[];
@@ -32,6 +40,9 @@ export interface DesiredStatesOptions {
   /** A repair of this node is under way: the certificate in use does not count against a new one. */
   repairing?: (cluster: string, node: string) => boolean;
   nowMs: () => number;
+  lists: Pick<RevocationLists, 'get' | 'subscribe'>;
+  /** Base of the URLs in certificates; undefined: none are served. */
+  webUrl: string | undefined;
 }
 
 /** What each node is to hold, worked out from the model and kept until something that it rests on changes. */
@@ -41,15 +52,19 @@ export class DesiredStates {
   readonly #revocations: Revocations;
   readonly #repairing: (cluster: string, node: string) => boolean;
   readonly #nowMs: () => number;
+  readonly #lists: DesiredStatesOptions['lists'];
+  readonly #webUrl: string | undefined;
   readonly #plans = new Map<string, NodePlan>();
   readonly #listeners = new Set<(cluster: string, node: string) => void>();
 
-  constructor({ model, controlAnchors, revocations, repairing, nowMs }: DesiredStatesOptions) {
+  constructor({ model, controlAnchors, revocations, repairing, nowMs, lists, webUrl }: DesiredStatesOptions) {
     this.#model = model;
     this.#controlAnchors = controlAnchors;
     this.#revocations = revocations;
     this.#repairing = repairing ?? (() => false);
     this.#nowMs = nowMs;
+    this.#lists = lists;
+    this.#webUrl = webUrl;
     model.nodes.subscribe(({ key }) => {
       const [cluster = '', node = ''] = partsAfter(layout.nodes, key);
       this.#forget(cluster, node);
@@ -58,6 +73,7 @@ export class DesiredStates {
       informer.subscribe(({ key }: { key: string }) => this.#forgetCluster(partsAfter(informer.prefix, key)[0] ?? ''));
     }
     revocations.subscribe((cluster) => this.#forgetCluster(cluster));
+    lists.subscribe((cluster, issuer) => this.#forgetHolders(cluster, issuer));
     model.currents.subscribe(({ key }) => {
       const [cluster = '', node = ''] = partsAfter(layout.allCurrents, key);
       // Issue is what a coordinator does most: only where something is revoked does it change what a node is told.
@@ -83,7 +99,7 @@ export class DesiredStates {
     const record = this.#model.node(cluster, node);
     const clusterRecord = this.#model.cluster(cluster);
     if (!record || !clusterRecord) return undefined;
-    const facts = { name: cluster, policy: clusterRecord.policy };
+    const facts = { name: cluster, policy: clusterRecord.policy, ...(this.#webUrl !== undefined && { webUrl: this.#webUrl }) };
     const { resolved, problems } = resolveTolerantly(facts, nodeFacts(record), this.#model.manifestsOf(cluster));
     const plan = { resolved, problems, desired: this.#toProto(record, resolved) };
     this.#plans.set(key, plan);
@@ -114,7 +130,10 @@ export class DesiredStates {
         return record ? [desiredKeyPairToProto(pair, record.version)] : [];
       }),
       controlTrustAnchors: this.#controlAnchors(),
-      revocationLists: [],
+      revocationLists: resolved.revocationLists.map((list) =>
+        // Number 0 stands for a list that cannot be made for now: what the node has stays.
+        desiredRevocationListToProto(list, this.#lists.get(node.cluster, list.issuer) ?? noList, anchors(list.issuer)),
+      ),
       healthChecks: [],
     };
     desired.revision = createHash('sha256').update(DesiredState.encode(desired).finish()).digest('hex').slice(0, 32);
@@ -139,6 +158,14 @@ export class DesiredStates {
     for (const { name } of this.#model.nodesOf(cluster)) this.#forget(cluster, name);
   }
 
+  /** Lists change without a revocation too, twice a day: that concerns the nodes alone that hold them in files. */
+  #forgetHolders(cluster: string, issuer: string): void {
+    for (const { name } of this.#model.nodesOf(cluster)) {
+      const plan = this.#plans.get(layout.node(cluster, name));
+      if (plan?.resolved.revocationLists.some((list) => list.issuer === issuer)) this.#forget(cluster, name);
+    }
+  }
+
   #forget(cluster: string, node: string): void {
     this.#plans.delete(layout.node(cluster, node));
     for (const listener of this.#listeners) listener(cluster, node);
@@ -146,7 +173,7 @@ export class DesiredStates {
 }
 
 /** A record of an earlier release tells no names: until the next renewal, only its serial number is matched here. */
-function matched(cluster: string, current: CurrentRecord): MatchedCertificate {
+export function matched(cluster: string, current: CurrentRecord): MatchedCertificate {
   const { serial, issuedAtMs, commonName = '', organizations = [], dnsNames = [], ipAddresses = [], uris = [] } = current;
   return { cluster, serial, issuedAtMs, commonName, organizations, dnsNames, ipAddresses, uris };
 }
@@ -161,7 +188,7 @@ export function resolveTolerantly(
     return { resolved: resolveNode(cluster, node, manifests), problems: [] };
   } catch {
     // Found again one by one, with the manifest to blame.
-    const resolved: ResolvedNode = { certificates: [], bundles: [], keyPairs: [] };
+    const resolved: ResolvedNode = { certificates: [], bundles: [], keyPairs: [], revocationLists: [] };
     const problems: string[] = [];
     for (const manifest of manifests) {
       try {
@@ -169,6 +196,7 @@ export function resolveTolerantly(
         resolved.certificates.push(...one.certificates);
         resolved.bundles.push(...one.bundles);
         resolved.keyPairs.push(...one.keyPairs);
+        resolved.revocationLists.push(...one.revocationLists);
       } catch (error) {
         problems.push(`${manifest.metadata.name}: ${describeError(error)}`);
       }

@@ -14,6 +14,7 @@ import type { NodeHub } from '../nodes/hub.ts';
 import { type NodeRegistry, nodeNotFound } from '../nodes/registry.ts';
 import type { NodeStatuses } from '../nodes/statuses.ts';
 import type { Queries } from '../queries/queries.ts';
+import type { Repairs } from '../repair/controller.ts';
 import type { Revocations } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
@@ -22,6 +23,7 @@ import type { Store } from '../store/index.ts';
 import { actorOf } from './callers.ts';
 import { authorityToProto, clusterToProto, manifestToProto, policyFromProto, tokenToProto } from './convert.ts';
 import type { Guard } from './guard.ts';
+import { repair } from './repair.ts';
 import { watch } from './watch.ts';
 
 export interface AdminServiceOptions {
@@ -38,6 +40,7 @@ export interface AdminServiceOptions {
   registry: NodeRegistry;
   desired: DesiredStates;
   hub: NodeHub;
+  repairs: Repairs;
   events: EventRecorder;
   controlCa: AuthorityRecord;
   /** `HOST:PORT` for agents and admins. */
@@ -123,6 +126,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
       const { items, next } = await queries.events(filter, { size: pageSize, token: pageToken });
       return { events: items, nextPageToken: next };
     }),
+    repair: guard.stream((call: Parameters<typeof repair>[0], context) => repair(call, context, options.repairs)),
     watch: guard.stream((call: Parameters<typeof watch>[0], context) => watch(call, context, options)),
     getServerInfo: guard.unary(async (_request, context) => ({
       version,
