@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { type Environment, line } from '../environment.ts';
 import { usageError } from '../errors.ts';
 import { everything, findResource, manifests, parseTarget, type Resource } from '../resources/index.ts';
-import { printAffected } from './apply.ts';
+import { printAffected, printReleased } from './apply.ts';
 import { clusterOf, readDocuments } from './documents.ts';
 import { fetchSelected } from './listing.ts';
 import { type CommandContext, collect, globalsOf, type Session, withSession } from './session.ts';
@@ -35,10 +35,16 @@ const deleteManifest: Deletion = async ({ api }, { resource, name, cluster }, en
   printAffected(environment, affected, dryRun);
 };
 
+const deleteRevocation: Deletion = async ({ api }, { name, cluster }, environment, dryRun) => {
+  const { released } = await api.call('deleteRevocation', { cluster, name, dryRun });
+  printReleased(environment, released, dryRun);
+};
+
 const deletions: Record<string, Deletion> = {
   CertificateManifest: deleteManifest,
   TrustBundleManifest: deleteManifest,
   KeyPairManifest: deleteManifest,
+  RenewRevocation: deleteRevocation,
   Node: existing(({ api }, { cluster, name }) => api.call('deleteNode', { cluster, name })),
   Token: existing(({ api }, { name }) => api.call('deleteToken', { id: name })),
   Cluster: existing(({ api }, { name }) => api.call('deleteCluster', { name })),
@@ -60,9 +66,9 @@ Examples:
 export function addDeleteCommand(program: Command, context: CommandContext): void {
   program
     .command('delete')
-    .summary('delete manifests, nodes, tokens or clusters')
+    .summary('delete manifests, revocations, nodes, tokens or clusters')
     .description(
-      'Delete what -f declares, or by type and name: certificatemanifest, trustbundlemanifest, keypairmanifest, node, token, cluster.',
+      'Delete what -f declares, or by type and name: certificatemanifest, trustbundlemanifest, keypairmanifest, revocation, node, token, cluster.',
     )
     .argument('[type]', 'TYPE or TYPE/NAME')
     .argument('[names...]', 'names')

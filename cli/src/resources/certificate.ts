@@ -2,12 +2,13 @@ import type { Certificate, CertificateStatus } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import { apiVersion } from '@evercert/shared/manifest';
 import type { AdminApi } from '../client.ts';
-import type { Description } from '../output/description.ts';
+import type { DescribedTable, Description } from '../output/description.ts';
 import { compact } from '../output/objects.ts';
 import { list as listText, orNone } from '../output/table.ts';
 import { age, expiry, timeWithAge, timeWithExpiry } from '../output/time.ts';
 import { lastEvents } from './event.ts';
 import { allPages } from './paging.ts';
+import { describeReference, referenceObject, shortReference } from './references.ts';
 import { type DescribeContext, everything, type Resource, type Selection } from './types.ts';
 
 const pageSize = 1000;
@@ -49,6 +50,13 @@ async function statusOnNode(api: AdminApi, { cluster, node, name }: Certificate)
   }
 }
 
+/** In Kubernetes' form of conditions. */
+function revokedCondition({ revokedBy }: Certificate): DescribedTable {
+  const headers = ['TYPE', 'STATUS', 'REASON', 'MESSAGE'];
+  if (revokedBy.length === 0) return { headers, rows: [['Revoked', 'False', 'NotRevoked', 'no entry matches it']] };
+  return { headers, rows: [['Revoked', 'True', 'RenewalRefused', `by ${revokedBy.map(describeReference).join('; ')}`]] };
+}
+
 async function describe(certificate: Certificate, { api, nowMs }: DescribeContext): Promise<Description> {
   const { cluster, node, name } = certificate;
   const [status, events] = await Promise.all([
@@ -71,6 +79,7 @@ async function describe(certificate: Certificate, { api, nowMs }: DescribeContex
     ['Not After', timeWithExpiry(certificate.notAfter, nowMs)],
     ['Current', certificate.current ? 'yes' : 'no, a newer one has succeeded it'],
     ['Reason', certificate.reason],
+    ['Conditions', revokedCondition(certificate)],
     ...(status && certificate.current
       ? ([
           ['State', status.state],
@@ -103,6 +112,7 @@ export const certificates: Resource<Certificate> = {
     { header: 'EXPIRES', value: (certificate, nowMs) => expiry(certificate.notAfter, nowMs) },
     { header: 'KEY', show: 'wide', value: (certificate) => certificate.keyAlgorithm },
     { header: 'REASON', show: 'wide', value: (certificate) => orNone(certificate.reason) },
+    { header: 'REVOKED-BY', show: 'wide', value: ({ revokedBy }) => listText(revokedBy.map(shortReference), 3) },
     { header: 'SUBJECT', show: 'wide', value: (certificate) => certificate.subject },
     { header: 'SANS', show: 'wide', value: ({ dnsNames, ipAddresses }) => listText([...dnsNames, ...ipAddresses], 4) },
   ],
@@ -141,6 +151,7 @@ export const certificates: Resource<Certificate> = {
       issuedAt: certificate.issuedAt,
       notBefore: certificate.notBefore,
       notAfter: certificate.notAfter,
+      revokedBy: certificate.revokedBy.map(referenceObject),
       certificate: certificate.certificatePem,
     }),
   }),

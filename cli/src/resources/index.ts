@@ -5,12 +5,25 @@ import { clusters } from './cluster.ts';
 import { events } from './event.ts';
 import { certificateManifests, keyPairManifests, manifests, trustBundleManifests } from './manifest.ts';
 import { nodes } from './node.ts';
+import { revocations } from './revocation.ts';
 import { tokens } from './token.ts';
 import type { Resource } from './types.ts';
 
 export { type LabelRequirement, matchLabels, parseSelector, requireAll, select, sorted } from './select.ts';
 export { type Column, type DescribeContext, everything, type Resource, type Selection } from './types.ts';
-export { cas, certificateManifests, certificates, clusters, events, keyPairManifests, manifests, nodes, tokens, trustBundleManifests };
+export {
+  cas,
+  certificateManifests,
+  certificates,
+  clusters,
+  events,
+  keyPairManifests,
+  manifests,
+  nodes,
+  revocations,
+  tokens,
+  trustBundleManifests,
+};
 
 /** The resource table. A resource's functions take only what it itself listed. */
 export const resources: readonly Resource<unknown>[] = [
@@ -22,6 +35,7 @@ export const resources: readonly Resource<unknown>[] = [
   certificateManifests,
   trustBundleManifests,
   keyPairManifests,
+  revocations,
   tokens,
   events,
 ];

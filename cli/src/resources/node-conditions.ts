@@ -1,7 +1,7 @@
 import type { CertificateStatus, Node } from '@evercert/proto';
 
 export interface Condition {
-  type: 'Ready' | 'Connected' | 'CertificatesReady' | 'RenewalsSucceed' | 'IdentityValid' | 'FilesApplied';
+  type: 'Ready' | 'Connected' | 'CertificatesReady' | 'RenewalsSucceed' | 'IdentityValid' | 'FilesApplied' | 'Revoked';
   status: 'True' | 'False' | 'Unknown';
   /** CamelCase, as Kubernetes' conditions. */
   reason: string;
@@ -22,6 +22,7 @@ export function nodeConditions(node: Node, nowMs: number): Condition[] {
     forCertificates('RenewalsSucceed', certificates, (one) => one.lastErrorCode === '', 'lastErrorCode'),
     identity(status.identityNotAfter, nowMs),
     filesApplied(node),
+    revoked(certificates),
   ];
 }
 
@@ -51,6 +52,23 @@ function identity(notAfter: Date | undefined, nowMs: number): Condition {
   if (!notAfter) return { type, status: 'Unknown', reason: 'NoIdentity', message: 'no identity has been issued' };
   const valid = notAfter.getTime() > nowMs;
   return { type, ...truth(valid), reason: valid ? 'Valid' : 'Expired', message: `ends at ${notAfter.toISOString()}` };
+}
+
+/** True while the coordinator refuses a renewal or an issue; object and entry stand in the message. */
+function revoked(certificates: readonly CertificateStatus[]): Condition {
+  const refused = certificates.filter(isRevoked);
+  if (refused.length === 0) return { type: 'Revoked', status: 'False', reason: 'NotRevoked', message: 'no certificate is revoked' };
+  return {
+    type: 'Revoked',
+    status: 'True',
+    reason: 'RenewalRefused',
+    message: refused.map((one) => `${one.name}: ${one.lastError}`).join('; '),
+  };
+}
+
+/** Revoked, or expired while it was. */
+export function isRevoked({ state, lastErrorCode }: CertificateStatus): boolean {
+  return state === 'Revoked' || lastErrorCode === 'Revoked';
 }
 
 function filesApplied({ status }: Node): Condition {

@@ -9,11 +9,13 @@ import { age, expiry, timeWithAge, timeWithExpiry } from '../output/time.ts';
 import { canonicalSpec } from './canonical.ts';
 import { lastEvents } from './event.ts';
 import { declaredFiles } from './manifest-files.ts';
-import { nodeConditions } from './node-conditions.ts';
+import { isRevoked, nodeConditions } from './node-conditions.ts';
 import { type DescribeContext, everything, type Resource } from './types.ts';
 
 const roleOf = (node: Node): string => roleFromProto(node.role) ?? '<unknown>';
 const phaseOf = (node: Node): string => node.status?.phase || 'Registered';
+/** As kubectl shows cordoned nodes: what else is to be known stands after the phase. */
+const statusOf = (node: Node): string => `${phaseOf(node)}${statusesOf(node).some(isRevoked) ? ',Revoked' : ''}`;
 const statusesOf = (node: Node): CertificateStatus[] => node.status?.certificates ?? [];
 
 /** The earliest or latest of the times that there are. */
@@ -127,7 +129,7 @@ export const nodes: Resource<Node> = {
     { header: 'CLUSTER', show: 'clusters', value: (node) => node.cluster },
     { header: 'NAME', value: (node) => node.name },
     { header: 'ROLE', value: roleOf },
-    { header: 'STATUS', value: phaseOf },
+    { header: 'STATUS', value: statusOf },
     { header: 'AGE', value: (node, nowMs) => age(node.createdAt, nowMs) },
     { header: 'CERTIFICATES', value: readyCount },
     { header: 'SOONEST-EXPIRY', value: (node, nowMs) => expiry(soonest(node), nowMs) },

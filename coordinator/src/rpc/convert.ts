@@ -145,6 +145,7 @@ export function revocationToProto(record: RevocationRecord, matches: (entry: num
       description: entry.description,
       reason: entry.reason,
       successorSerials: entry.successorSerials,
+      includeSuccessors: entry.includeSuccessors ?? false,
       matches: matches(index),
     })),
   };
