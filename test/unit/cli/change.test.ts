@@ -34,7 +34,7 @@ describe('evercert apply, diff and delete', () => {
     { node: 'w-2', certificate: 'web', action: 'issue' },
     { node: 'w-3', certificate: 'old', action: 'remove' },
   ];
-  const applyApi = () => fakeApi({ apply: () => ({ objects: [object], affected }) });
+  const applyApi = () => fakeApi({ apply: () => ({ objects: [object], affected, revocationMatches: [] }) });
 
   it('applies the YAML files of a folder in one step, and says which certificates that touches', async () => {
     const api = applyApi();
