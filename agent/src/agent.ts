@@ -22,6 +22,7 @@ import { Reporter } from './connection/reporter.ts';
 import { DesiredApplier } from './desired/applier.ts';
 import { EventQueue } from './events.ts';
 import { createCertificateFiles, createPlainFiles, type PathWatcher, underRoot, watchPaths } from './files/index.ts';
+import { createProbe, HealthChecker } from './health/index.ts';
 import { IdentityStore } from './identity/store.ts';
 import { IdentitySupervisor } from './identity/supervisor.ts';
 import { readToken, writeToken } from './identity/token.ts';
@@ -69,6 +70,7 @@ export class Agent {
   readonly #activator: Activator;
   readonly #bundles: BundleKeeper;
   readonly #keyPairs: KeyPairKeeper;
+  readonly #health: HealthChecker;
   readonly #applier: DesiredApplier;
   readonly #scanner: Scanner;
   #watcher: PathWatcher | undefined;
@@ -166,10 +168,18 @@ export class Agent {
       reload: reloadNow,
       onChange,
     });
+    this.#health = new HealthChecker({
+      probe: createProbe({ clock }),
+      pairOf: (name) => this.#certificates.installed().find(({ pair }) => pair.name === name)?.pair,
+      clock,
+      logger,
+      onChange,
+    });
     this.#applier = new DesiredApplier({
       bundles: this.#bundles,
       keyPairs: this.#keyPairs,
       certificates: this.#certificates,
+      healthChecks: this.#health,
       saveTrustAnchors: (anchors) => this.#store.saveTrustAnchors(anchors),
       events,
       logger,
@@ -243,6 +253,7 @@ export class Agent {
   async #stop(): Promise<void> {
     await this.#watcher?.close();
     await this.#scanner.stop();
+    await this.#health.stop();
     this.#reporter.detach();
     this.#keyPairs.stop();
     await Promise.all([this.#certificates.stop(), this.#activator.stop()]);
@@ -329,11 +340,13 @@ export class Agent {
       certificates: this.#certificates.snapshots(),
       bundles: this.#bundles.snapshots(),
       keyPairs: this.#keyPairs.snapshots(),
+      components: this.#health.snapshots(),
       appliedRevision: this.#applier.appliedRevision,
     };
   }
 
   #changed(): void {
+    this.#health.setConnected(this.#connection.snapshot().state === 'Connected');
     this.#reporter.changed();
     this.#options.onStatus(this.#summary());
   }

@@ -1,11 +1,19 @@
-import { AdminServiceClient, type AdminServiceService, type WatchRequest, type WatchResponse } from '@evercert/proto';
+import {
+  AdminServiceClient,
+  type AdminServiceService,
+  type RepairRequest,
+  type RepairResponse,
+  type WatchRequest,
+  type WatchResponse,
+} from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import { createClientCredentials, fromServiceError, type UnaryMethod, unary } from '@evercert/shared/grpc';
+import type { ClientReadableStream } from '@grpc/grpc-js';
 import type { ContextMaterial } from './contexts/index.ts';
 import type { ConnectOptions } from './environment.ts';
 
 type Service = typeof AdminServiceService;
-type UnaryName = Exclude<keyof Service, 'watch'>;
+type UnaryName = Exclude<keyof Service, 'watch' | 'repair'>;
 export type RequestOf<Name extends UnaryName> = Parameters<Service[Name]['requestSerialize']>[0];
 export type ResponseOf<Name extends UnaryName> = ReturnType<Service[Name]['responseDeserialize']>;
 
@@ -17,6 +25,8 @@ export interface AdminApi {
   call<Name extends UnaryName>(method: Name, request: RequestOf<Name>): Promise<ResponseOf<Name>>;
   /** Ends when the server ends the stream. Leaving the loop cancels the call. */
   watch(request: WatchRequest): AsyncIterable<WatchResponse>;
+  /** Ends when the repair does. Leaving the loop breaks the repair off. */
+  repair(request: RepairRequest): AsyncIterable<RepairResponse>;
   close(): void;
 }
 
@@ -42,18 +52,20 @@ export function connectAdmin(material: ContextMaterial, { requestTimeoutMs }: Co
         throw withServer(fromServiceError(error), server);
       }
     },
-    async *watch(request) {
-      const stream = client.watch(request);
-      try {
-        for await (const message of stream) yield message as WatchResponse;
-      } catch (error) {
-        throw withServer(fromServiceError(error), server);
-      } finally {
-        stream.cancel();
-      }
-    },
+    watch: (request) => messagesOf(client.watch(request), server),
+    repair: (request) => messagesOf(client.repair(request), server),
     close: () => client.close(),
   };
+}
+
+async function* messagesOf<T>(stream: ClientReadableStream<T>, server: string): AsyncIterable<T> {
+  try {
+    for await (const message of stream) yield message as T;
+  } catch (error) {
+    throw withServer(fromServiceError(error), server);
+  } finally {
+    stream.cancel();
+  }
 }
 
 /** Marks what came from a call, so that the printed error says so. */

@@ -11,6 +11,7 @@ import { addDiffCommand } from './commands/diff.ts';
 import { addEventsCommand } from './commands/events.ts';
 import { addGetCommand } from './commands/get.ts';
 import { addRenewCommand } from './commands/renew.ts';
+import { addRepairCommand } from './commands/repair.ts';
 import type { CommandContext } from './commands/session.ts';
 import { addTokenCommand } from './commands/token.ts';
 import { addValidateCommand } from './commands/validate.ts';
@@ -29,7 +30,7 @@ Examples:
   evercert certs check /etc/kubernetes
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 not allowed, 4 not found, 5 conflict, 6 a precondition does not hold, 7 the coordinator cannot be reached.
-'diff' and 'certs check' have their own: see their help.`;
+'diff', 'repair' and 'certs check' have their own: see their help.`;
 
 /** The whole command line. `context.exit` gets the exit code of commands that end without an error. */
 export function createProgram(context: CommandContext): Command {
@@ -56,6 +57,7 @@ export function createProgram(context: CommandContext): Command {
     addClusterCommand,
     addTokenCommand,
     addRenewCommand,
+    addRepairCommand,
     addValidateCommand,
     addCertsCommand,
     addConfigCommand,

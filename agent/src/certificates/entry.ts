@@ -1,9 +1,10 @@
 import type { EvercertError } from '@evercert/shared/errors';
-import { refusalDelayMs, retryDelayMs } from '@evercert/shared/schedule';
+import { refusalDelayMs, retryDelayMs, revokedDelayMs } from '@evercert/shared/schedule';
 import type { IssueReason } from '../coordinator-api.ts';
 import type { InstalledPair } from '../files/types.ts';
 import type { Counters } from '../state/counters.ts';
 import { renewalAtMs, stateOf, timeLeftMs } from './planner.ts';
+import { revokedError } from './revocation.ts';
 import type { CertificateSnapshot, CertificateView, DesiredCertificate, Failure, Moment, Served } from './types.ts';
 
 export type ErrorSource = 'files' | 'reload';
@@ -42,7 +43,7 @@ export function newEntry(desired: DesiredCertificate): Entry {
 
 export function viewOf(entry: Entry): CertificateView {
   const { desired, installed, issuing, failure, damaged, keyPrepared } = entry;
-  const { spec, renewIfIssuedBeforeMs } = desired;
+  const { spec, renewIfIssuedBeforeMs, revoked } = desired;
   return {
     spec,
     damaged,
@@ -52,6 +53,7 @@ export function viewOf(entry: Entry): CertificateView {
     ...(installed && { installed }),
     ...(issuing && { issuing }),
     ...(failure && { failure }),
+    ...(revoked && { revoked }),
   };
 }
 
@@ -59,7 +61,7 @@ export function snapshotOf(entry: Entry, counters: Readonly<Counters>, nowMs: nu
   const { installed, failure, errors, desired } = entry;
   const view = viewOf(entry);
   const nextRenewalAtMs = failure ? failure.retryAt.wallMs : renewalAtMs(view);
-  const error = failure ?? errors.get('files') ?? errors.get('reload');
+  const error = failure ?? revokedError(desired.revoked) ?? errors.get('files') ?? errors.get('reload');
   return {
     name: desired.spec.name,
     state: stateOf(view, nowMs),
@@ -77,14 +79,17 @@ export function snapshotOf(entry: Entry, counters: Readonly<Counters>, nowMs: nu
   };
 }
 
+function delayAfter(error: EvercertError, input: { attempt: number; timeLeftMs: number; draw: number; hintMs?: number }): number {
+  if (error.code === 'Revoked') return revokedDelayMs(input);
+  return error.retryable ? retryDelayMs(input) : refusalDelayMs(input);
+}
+
 /** The row of failures after one more. */
 export function nextFailure(view: CertificateView, error: EvercertError, now: Moment, draw: number): Failure {
   const attempts = (view.failure?.attempts ?? 0) + 1;
   const left = view.failure?.timeLeftMs ?? timeLeftMs(view, now.wallMs);
   const hint = error.retryAfterMs === undefined ? {} : { hintMs: error.retryAfterMs };
-  const delayMs = error.retryable
-    ? retryDelayMs({ attempt: attempts, timeLeftMs: left, draw, ...hint })
-    : refusalDelayMs({ timeLeftMs: left, draw, ...hint });
+  const delayMs = delayAfter(error, { attempt: attempts, timeLeftMs: left, draw, ...hint });
   const retryAt = { wallMs: now.wallMs + delayMs, monotonicMs: now.monotonicMs + delayMs };
   return { code: error.code, message: error.message, retryable: error.retryable, attempts, timeLeftMs: left, retryAt };
 }

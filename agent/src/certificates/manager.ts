@@ -10,6 +10,7 @@ import { type Entry, type ErrorSource, newEntry, nextFailure, snapshotOf, viewOf
 import { Issuer, type IssuerOptions } from './issuer.ts';
 import { placedOtherwise } from './paths.ts';
 import { plan, timeLeftMs, urgencyMs } from './planner.ts';
+import { isStale, revocationEvent } from './revocation.ts';
 import type { CertificateSnapshot, DesiredCertificate, Moment, Served } from './types.ts';
 
 export interface ManagerOptions extends Omit<IssuerOptions, 'lock'> {
@@ -162,7 +163,9 @@ export class CertificateManager {
     if (known) {
       const sameSpec = known.desired.spec.specHash === specHash;
       if (!sameSpec) known.keyPrepared = false;
-      const stale = known.failure && (!known.failure.retryable || known.failure.code === 'StaleSpec');
+      const stale = known.failure && isStale(known.failure, known.desired.revoked, desired.revoked);
+      const event = revocationEvent(known.desired.revoked, desired, known.installed?.serial);
+      if (event) this.#options.events.record(event);
       if (!sameSpec || (changed && stale)) delete known.failure;
       const moved = placedOtherwise(known.desired, desired);
       known.desired = desired;
@@ -175,6 +178,8 @@ export class CertificateManager {
     if (pair) entry.installed = pair;
     else entry.damaged = counters.issuedTotal > 0;
     this.#entries.set(name, entry);
+    const event = revocationEvent(undefined, desired, pair?.serial);
+    if (event) this.#options.events.record(event);
     if (pair && counters.activatedSerial !== pair.serial) this.#options.activate(desired, pair);
   }
 

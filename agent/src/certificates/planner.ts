@@ -1,6 +1,7 @@
 /** What to do next with one certificate: pure functions over plain data. */
 import { drawFor, renewalDueMs } from '@evercert/shared/schedule';
 import type { IssueReason } from '../coordinator-api.ts';
+import { isRevoked } from './revocation.ts';
 import type { CertificateState, CertificateView, Moment } from './types.ts';
 
 export type Plan =
@@ -47,11 +48,14 @@ export function renewalAtMs({ installed, spec }: CertificateView): number | unde
 
 export function stateOf(view: CertificateView, nowMs: number): CertificateState {
   const { installed, failure } = view;
+  const revoked = isRevoked(view);
   if (!installed) {
+    if (revoked) return 'Revoked';
     if (failure) return failure.retryable ? 'Pending' : 'Failed';
     return view.issuing ? 'Issuing' : 'Pending';
   }
   if (nowMs >= installed.notAfterMs) return 'Expired';
+  if (revoked) return 'Revoked';
   if (failure) return 'RenewalFailing';
   return view.damaged || installed.specHash !== view.spec.specHash ? 'Issuing' : 'Ready';
 }

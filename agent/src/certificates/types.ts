@@ -3,7 +3,7 @@ import type { ResolvedCertificate } from '@evercert/shared/manifest';
 import type { IssueReason } from '../coordinator-api.ts';
 import type { PairMeta } from '../files/types.ts';
 
-export type CertificateState = 'Pending' | 'Issuing' | 'Ready' | 'RenewalFailing' | 'Expired' | 'Failed';
+export type CertificateState = 'Pending' | 'Issuing' | 'Ready' | 'RenewalFailing' | 'Revoked' | 'Expired' | 'Failed';
 
 /** What a look at the component showed; empty while nothing was seen yet. */
 export type Served = '' | 'Served' | 'NotServed' | 'Unreachable';
@@ -14,6 +14,19 @@ export interface DesiredCertificate {
   trustAnchors: Buffer[];
   /** What was issued before this time is to be renewed now. */
   renewIfIssuedBeforeMs?: number;
+  /** The coordinator refuses the next renewal, or the first issue. */
+  revoked?: RevokedBy;
+}
+
+/** Which entry of which RenewRevocation object. */
+export interface RevokedBy {
+  object: string;
+  /** 0-based. */
+  entry: number;
+  kind: string;
+  value: string;
+  notBeforeMs?: number;
+  description: string;
 }
 
 /** A moment on both clocks: the wall clock sees suspend, the monotonic one does not see steps. What waits is due when either is reached. */
@@ -47,6 +60,7 @@ export interface CertificateView {
   keyPrepared: boolean;
   issuing?: IssueReason;
   failure?: Failure;
+  revoked?: RevokedBy;
 }
 
 /** For status and reports. */

@@ -2,9 +2,10 @@
 import type * as proto from '@evercert/proto';
 import { toEvercertError } from '@evercert/shared/errors';
 import { desiredBundleFromProto, desiredCertificateFromProto, desiredKeyPairFromProto } from '@evercert/shared/wire';
-import type { CertificateSnapshot, DesiredCertificate } from '../certificates/types.ts';
+import type { CertificateSnapshot, DesiredCertificate, RevokedBy } from '../certificates/types.ts';
 import type { DesiredState } from '../desired/types.ts';
 import type { RecordedEvent } from '../events.ts';
+import type { ComponentSnapshot } from '../health/checker.ts';
 import type { BundleSnapshot } from '../plain/bundles.ts';
 import type { KeyPairSnapshot } from '../plain/key-pairs.ts';
 
@@ -26,8 +27,16 @@ export function desiredStateFromProto(state: proto.DesiredState): DesiredState {
     bundles: each(state.bundles, desiredBundleFromProto),
     keyPairs: each(state.keyPairs, desiredKeyPairFromProto),
     controlTrustAnchors: state.controlTrustAnchors.map((der) => Buffer.from(der)),
+    healthChecks: state.healthChecks.map((check) => ({ ...check, trustAnchors: anchorsOf(state, check.issuer) })),
     notUnderstood,
   };
+}
+
+/** What this node knows of a CA: by a bundle, else by a certificate that it issues. */
+function anchorsOf({ bundles, certificates }: proto.DesiredState, issuer: string): Buffer[] {
+  const bundle = bundles.find((each) => each.issuer === issuer)?.certificates;
+  const found = bundle ?? certificates.find((each) => each.issuer === issuer)?.trustAnchors ?? [];
+  return found.map((der) => Buffer.from(der));
 }
 
 function certificate(from: proto.DesiredCertificate): DesiredCertificate {
@@ -35,26 +44,36 @@ function certificate(from: proto.DesiredCertificate): DesiredCertificate {
     spec: desiredCertificateFromProto(from),
     trustAnchors: from.trustAnchors.map((der) => Buffer.from(der)),
     ...(from.renewIfIssuedBefore && { renewIfIssuedBeforeMs: from.renewIfIssuedBefore.getTime() }),
+    ...(from.revoked && { revoked: revokedBy(from.revoked) }),
   };
+}
+
+function revokedBy({ notBefore, ...rest }: proto.RevocationReference): RevokedBy {
+  return { ...rest, ...(notBefore && { notBeforeMs: notBefore.getTime() }) };
 }
 
 export interface Report {
   certificates: CertificateSnapshot[];
   bundles: BundleSnapshot[];
   keyPairs: KeyPairSnapshot[];
+  components: ComponentSnapshot[];
   appliedRevision: string;
 }
 
 /** Texts in a report are bounded: it goes out often. */
 const maxText = 1000;
 
-export function reportToProto({ certificates, bundles, keyPairs, appliedRevision }: Report): proto.StatusReport {
+export function reportToProto({ certificates, bundles, keyPairs, components, appliedRevision }: Report): proto.StatusReport {
   return {
     appliedRevision,
     certificates: certificates.map(certificateStatus),
     bundles: bundles.map((bundle) => ({ ...bundle, lastError: bundle.lastError.slice(0, maxText) })),
     keyPairs: keyPairs.map((pair) => ({ ...pair, lastError: pair.lastError.slice(0, maxText) })),
-    components: [],
+    components: components.map(({ checkedAtMs, ...rest }) => ({
+      ...rest,
+      message: rest.message.slice(0, maxText),
+      checkedAt: new Date(checkedAtMs),
+    })),
     revocationLists: [],
   };
 }

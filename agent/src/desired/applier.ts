@@ -3,6 +3,7 @@ import { toEvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import type { CertificateManager } from '../certificates/manager.ts';
 import type { EventSink } from '../events.ts';
+import type { HealthChecker } from '../health/checker.ts';
 import type { BundleKeeper } from '../plain/bundles.ts';
 import type { KeyPairKeeper } from '../plain/key-pairs.ts';
 import type { DesiredState } from './types.ts';
@@ -11,6 +12,7 @@ export interface ApplierOptions {
   bundles: Pick<BundleKeeper, 'apply'>;
   keyPairs: Pick<KeyPairKeeper, 'apply'>;
   certificates: Pick<CertificateManager, 'setDesired'>;
+  healthChecks: Pick<HealthChecker, 'apply'>;
   saveTrustAnchors: (anchors: Buffer[]) => Promise<boolean>;
   events: EventSink;
   logger: Logger;
@@ -65,6 +67,7 @@ export class DesiredApplier {
     );
     // Not awaited: it needs the coordinator, which may be away, and nothing below depends on it.
     void this.#step('the shared key pairs', () => keyPairs.apply(state.keyPairs, keep));
+    this.#options.healthChecks.apply(state.healthChecks);
     this.#appliedRevision = revision;
     logger.info('A desired state is in effect', {
       revision,

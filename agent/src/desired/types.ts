@@ -1,5 +1,6 @@
 import type { ResolvedBundle, ResolvedKeyPair } from '@evercert/shared/manifest';
 import type { DesiredCertificate } from '../certificates/types.ts';
+import type { DesiredHealthCheck } from '../health/checker.ts';
 
 /** CA certificates that the node is to hold in a file. */
 export type DesiredBundle = ResolvedBundle & {
@@ -19,6 +20,7 @@ export interface DesiredState {
   keyPairs: DesiredKeyPair[];
   /** DER of the control CA, the trust for the coordinator itself. */
   controlTrustAnchors: Buffer[];
+  healthChecks: DesiredHealthCheck[];
   /** Declared, but in a way that this agent does not understand: what is there stays as it is. */
   notUnderstood: { name: string; message: string }[];
 }

@@ -29,6 +29,7 @@ export function buildStatus({ pid, startedAtMs, identity, connection, report, ev
     certificates: report.certificates.map(certificateLine).sort((a, b) => (a.name < b.name ? -1 : 1)),
     bundles: report.bundles,
     keyPairs: report.keyPairs,
+    components: report.components.map(({ checkedAtMs, ...rest }) => ({ ...rest, checkedAt: iso(checkedAtMs) })),
     events,
   };
 }

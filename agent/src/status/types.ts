@@ -16,6 +16,7 @@ export interface AgentStatus {
   desiredRevision: string;
   certificates: CertificateLine[];
   bundles: { name: string; issuer: string; version: number; state: string; lastError: string }[];
+  components: { name: string; state: string; message: string; checkedAt: string }[];
   keyPairs: { name: string; state: string; lastError: string }[];
   events: { waiting: number; dropped: number };
 }

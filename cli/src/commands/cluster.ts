@@ -1,4 +1,4 @@
-import { defaultClusterPolicy, layouts } from '@evercert/shared/manifest';
+import { defaultClusterPolicy, layouts, recoveryPolicies } from '@evercert/shared/manifest';
 import { type Command, Option } from 'commander';
 import { line } from '../environment.ts';
 import { usageError } from '../errors.ts';
@@ -17,6 +17,8 @@ interface CreateOptions {
   allowedPath?: string[];
   leafLifetime?: string;
   identityLifetime?: string;
+  controlPlaneRecovery?: string;
+  workerRecovery?: string;
   apiServerExtraSan?: string[];
   output?: 'json' | 'yaml';
 }
@@ -56,6 +58,18 @@ export function addClusterCommand(program: Command, context: CommandContext): vo
     )
     .option('--leaf-lifetime <duration>', 'life of certificates whose manifest says none (default: 96h)')
     .option('--identity-lifetime <duration>', "life of nodes' identities (default: 96h)")
+    .addOption(
+      new Option(
+        '--control-plane-recovery <policy>',
+        `who of the control plane may come back on an expired identity (default: ${policy.controlPlaneRecovery})`,
+      ).choices([...recoveryPolicies]),
+    )
+    .addOption(
+      new Option(
+        '--worker-recovery <policy>',
+        `which workers may come back on an expired identity (default: ${policy.workerRecovery})`,
+      ).choices([...recoveryPolicies]),
+    )
     .option('--api-server-extra-san <name>', 'one more name or address of the API server; repeatable', collect)
     .addOption(new Option('-o, --output <format>', 'print the objects').choices(['json', 'yaml']))
     .addHelpText('after', examples)
@@ -72,8 +86,8 @@ export function addClusterCommand(program: Command, context: CommandContext): vo
         leafLifetimeSeconds: seconds(options.leafLifetime, '--leaf-lifetime'),
         identityLifetimeSeconds: seconds(options.identityLifetime, '--identity-lifetime'),
         apiServerExtraSans: options.apiServerExtraSan ?? [],
-        controlPlaneRecovery: '',
-        workerRecovery: '',
+        controlPlaneRecovery: options.controlPlaneRecovery ?? '',
+        workerRecovery: options.workerRecovery ?? '',
       };
       await withSession(command, environment, async ({ api }) => {
         const { cluster: created, certificateAuthorities } = await api.call('createCluster', { name, spec });

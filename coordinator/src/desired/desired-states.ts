@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { DesiredState, type RevocationReference } from '@evercert/proto';
+import { DesiredState, type HealthCheck, type RevocationReference } from '@evercert/proto';
 import { describeError } from '@evercert/shared/errors';
 import {
   type ClusterFacts,
@@ -134,7 +134,7 @@ export class DesiredStates {
         // Number 0 stands for a list that cannot be made for now: what the node has stays.
         desiredRevocationListToProto(list, this.#lists.get(node.cluster, list.issuer) ?? noList, anchors(list.issuer)),
       ),
-      healthChecks: [],
+      healthChecks: healthChecksOf(resolved),
     };
     desired.revision = createHash('sha256').update(DesiredState.encode(desired).finish()).digest('hex').slice(0, 32);
     return desired;
@@ -176,6 +176,14 @@ export class DesiredStates {
 export function matched(cluster: string, current: CurrentRecord): MatchedCertificate {
   const { serial, issuedAtMs, commonName = '', organizations = [], dnsNames = [], ipAddresses = [], uris = [] } = current;
   return { cluster, serial, issuedAtMs, commonName, organizations, dnsNames, ipAddresses, uris };
+}
+
+/** Only where the node also holds the certificate with which to ask. */
+function healthChecksOf({ certificates }: ResolvedNode): HealthCheck[] {
+  const names = new Set(certificates.map(({ name }) => name));
+  return certificates.flatMap(({ healthCheck, issuer }) =>
+    healthCheck && names.has(healthCheck.clientCertificate) ? [{ ...healthCheck, issuer }] : [],
+  );
 }
 
 /** One manifest that does not resolve for a node must not keep the others from it. */

@@ -1,9 +1,19 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AdminServiceClient, type ClusterSpec, type CreateTokenResponse, type Event, type Node, type Role } from '@evercert/proto';
+import {
+  AdminServiceClient,
+  type ClusterSpec,
+  type CreateTokenResponse,
+  type Event,
+  type Node,
+  type RepairOutcome,
+  type RepairResponse,
+  type Role,
+} from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
-import { createClientCredentials, type UnaryMethod, unary } from '@evercert/shared/grpc';
+import { createClientCredentials, fromServiceError, type UnaryMethod, unary } from '@evercert/shared/grpc';
 import { certificatesFromPem, privateKeyFromPem } from '@evercert/shared/x509';
+import { parse, stringify } from 'yaml';
 
 /** Making a cluster makes its CA keys, and RSA 4096 ones take seconds each. */
 const slowCallMs = 120_000;
@@ -49,6 +59,30 @@ export class AdminApi {
 
   async createCluster(name: string, spec: ClusterSpec): Promise<void> {
     await this.call(this.client.createCluster, { name, spec }, slowCallMs);
+  }
+
+  /** Has the agents ask etcd for its health, at its client port on each node's address. */
+  async declareEtcdHealth(cluster: string, port: number): Promise<void> {
+    const { manifests } = await this.call(this.client.listManifests, { cluster, kind: 'CertificateManifest', name: 'etcd-server' });
+    const document = parse(manifests[0]?.yaml ?? '{}') as { spec?: Record<string, unknown> };
+    const healthCheck = { url: `https://{{ node.address }}:${port}/health`, clientCertificate: 'etcd-healthcheck-client' };
+    const yaml = stringify({ ...document, spec: { ...document.spec, healthCheck } });
+    await this.call(this.client.apply, { cluster, documents: [{ source: 'etcd-health.yaml', yaml }], dryRun: false });
+  }
+
+  /** Repairs the control plane, or the named nodes; the messages as they come. */
+  async repair(cluster: string, nodes: string[] = [], onMessage: (message: RepairResponse) => void = () => {}): Promise<RepairOutcome[]> {
+    const stream = this.client.repair({ cluster, nodes, dryRun: false, window: undefined });
+    let outcomes: RepairOutcome[] = [];
+    try {
+      for await (const message of stream as AsyncIterable<RepairResponse>) {
+        onMessage(message);
+        if (message.event?.$case === 'summary') outcomes = message.event.value.outcomes;
+      }
+      return outcomes;
+    } catch (error) {
+      throw fromServiceError(error);
+    }
   }
 
   /** A token for one node, used once; it registers the node's addresses. */

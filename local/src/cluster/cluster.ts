@@ -39,17 +39,18 @@ export class LocalCluster {
   readonly #begunMs: number;
   #writer: EtcdWriter | undefined;
   #etcdState: 'off' | 'starting' | 'up' | 'failed';
+  #etcdPort: number | undefined;
   #readyAfterMs: number | undefined;
   #stopping: Promise<void> | undefined;
 
-  private constructor(settings: Settings, folder: RunFolder, port: number) {
+  private constructor(settings: Settings, folder: RunFolder, ports: { port: number; webPort: number }) {
     this.settings = settings;
     this.folder = folder;
     const { clock, autoRestart } = settings;
     this.#begunMs = clock.monotonicMs();
     this.#etcdState = settings.etcdBinary === undefined ? 'off' : 'starting';
     const common = { folder, autoRestart, clock, notify: this.#notify };
-    this.coordinator = new LocalCoordinator({ ...common, port, config: settings.coordinatorConfig });
+    this.coordinator = new LocalCoordinator({ ...common, ...ports, config: settings.coordinatorConfig });
     const named = (role: NodeRole, prefix: string, count: number): { name: string; role: NodeRole }[] =>
       Array.from({ length: count }, (_, index) => ({ name: `${prefix}-${index + 1}`, role }));
     const nodes = [...named('control-plane', 'cp', settings.controlPlanes), ...named('worker', 'worker', settings.workers)];
@@ -68,9 +69,12 @@ export class LocalCluster {
     const folder = prepareRunFolder(settings.runDir, settings.clock.nowMs());
     try {
       const takenPorts = new Set<number>();
-      const cluster = new LocalCluster(settings, folder, await freePort('127.0.0.1', settings.random, takenPorts));
+      const port = await freePort('127.0.0.1', settings.random, takenPorts);
+      const webPort = await freePort('127.0.0.1', settings.random, takenPorts);
+      const cluster = new LocalCluster(settings, folder, { port, webPort });
       const { etcdBinary: binary, layout, random } = settings;
-      if (binary !== undefined) await prepareEtcd({ binary, nodes: cluster.controlPlaneNodes, layout, random, takenPorts });
+      if (binary !== undefined)
+        cluster.#etcdPort = await prepareEtcd({ binary, nodes: cluster.controlPlaneNodes, layout, random, takenPorts });
       return cluster;
     } catch (error) {
       folder.release();
@@ -259,6 +263,7 @@ export class LocalCluster {
       controlPlaneRecovery: '',
       workerRecovery: '',
     });
+    if (this.#etcdPort !== undefined) await admin.declareEtcdHealth(clusterName, this.#etcdPort);
     this.#notify('info', `cluster ${clusterName}: ${keyAlgorithm}, ${layout} layout, leaves live ${leafLifetimeSeconds} s`);
   }
 

@@ -13,6 +13,8 @@ import { programs } from './programs.ts';
 export interface CoordinatorOptions {
   folder: RunFolder;
   port: number;
+  /** For CRL and OCSP. */
+  webPort: number;
   /** Added to the configuration, or instead of what it would hold. */
   config: Record<string, unknown>;
   autoRestart: boolean;
@@ -32,7 +34,7 @@ export class LocalCoordinator {
   readonly #clock: Clock;
   #admin: AdminApi | undefined;
 
-  constructor({ folder, port, config: more, autoRestart, clock, notify }: CoordinatorOptions) {
+  constructor({ folder, port, webPort, config: more, autoRestart, clock, notify }: CoordinatorOptions) {
     this.dataDir = join(folder.path, 'coordinator');
     this.configPath = join(folder.path, 'coordinator.yaml');
     this.address = `127.0.0.1:${port}`;
@@ -40,6 +42,7 @@ export class LocalCoordinator {
     const config = {
       dataDir: this.dataDir,
       listen: this.address,
+      web: { listen: `127.0.0.1:${webPort}`, url: `http://127.0.0.1:${webPort}` },
       serverNames: ['localhost', '127.0.0.1'],
       log: { level: 'info', format: 'json' },
       ...more,

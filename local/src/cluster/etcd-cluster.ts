@@ -5,7 +5,7 @@ import { memberHealth } from '../etcd/health.ts';
 import { type EtcdEndpoint, etcdFiles } from '../etcd/member.ts';
 import { waitUntil } from '../loop.ts';
 import type { Environment } from '../supervisor/environment.ts';
-import { freePort } from '../supervisor/ports.ts';
+import { commonPort, freePort } from '../supervisor/ports.ts';
 import type { LocalNode } from './node.ts';
 
 export interface EtcdClusterOptions {
@@ -16,11 +16,16 @@ export interface EtcdClusterOptions {
   takenPorts: Set<number>;
 }
 
-/** Chooses the members' ports and prepares their processes. */
-export async function prepareEtcd({ binary, nodes, layout, random, takenPorts }: EtcdClusterOptions): Promise<void> {
+/** Chooses the members' ports and prepares their processes. Returns the port at which each member serves clients, at its node's address. */
+export async function prepareEtcd({ binary, nodes, layout, random, takenPorts }: EtcdClusterOptions): Promise<number> {
   const members: EtcdEndpoint[] = [];
+  // One port for all, each at its node's own address: the health check's URL is the same for every node then.
+  const clientPort = await commonPort(
+    nodes.map(({ address }) => address),
+    random,
+    takenPorts,
+  );
   for (const { name, address } of nodes) {
-    const clientPort = await freePort(address, random, takenPorts);
     members.push({ name, address, clientPort, peerPort: await freePort(address, random, takenPorts) });
   }
   const clusterToken = `evercert-${Math.floor(random() * 2 ** 32).toString(16)}`;
@@ -28,6 +33,7 @@ export async function prepareEtcd({ binary, nodes, layout, random, takenPorts }:
     const endpoint = members[index];
     if (endpoint) node.useEtcd({ binary, endpoint, members, clusterToken, layout });
   });
+  return clientPort;
 }
 
 export interface EtcdStart {

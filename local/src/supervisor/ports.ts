@@ -20,6 +20,16 @@ export async function freePort(address: string, random: () => number, taken: Set
   throw new EvercertError('Unavailable', `found no free port on ${address} between ${firstPort} and ${lastPort}`);
 }
 
+/** The same for several addresses at once: a port that is free at each of them. */
+export async function commonPort(addresses: string[], random: () => number, taken: Set<number>): Promise<number> {
+  for (let i = 0; i < tries; i++) {
+    const port = await freePort(addresses[0] ?? '127.0.0.1', random, taken);
+    const free = await Promise.all(addresses.map((address) => canListen(address, port)));
+    if (free.every(Boolean)) return port;
+  }
+  throw new EvercertError('Unavailable', `found no port that is free on ${addresses.join(', ')}`);
+}
+
 function canListen(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();

@@ -117,6 +117,7 @@ describe('the applier of desired states', () => {
     bundles: [],
     keyPairs: [],
     controlTrustAnchors: [],
+    healthChecks: [],
     notUnderstood: [],
   });
   function setUp() {
@@ -136,6 +137,7 @@ describe('the applier of desired states', () => {
           log.push(`certificates ${changed}${keep?.map((name) => ` keep ${name}`).join('') ?? ''}`);
         },
       },
+      healthChecks: { apply: () => {} },
       saveTrustAnchors: async () => false,
       events,
       logger: silentLogger,

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type AdminApi, type Environment, type RequestOf, type ResponseOf, runProgram } from '@evercert/cli';
-import type { WatchResponse } from '@evercert/proto';
+import type { RepairResponse, WatchResponse } from '@evercert/proto';
 import * as proto from '@evercert/proto';
 import { FakeClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
@@ -17,7 +17,7 @@ export interface FakeApi extends AdminApi {
 }
 
 /** An admin API that answers from handlers, and fails the test for every other call. */
-export function fakeApi(handlers: Handlers, watch: WatchResponse[] = []): FakeApi {
+export function fakeApi(handlers: Handlers, watch: WatchResponse[] = [], repair: RepairResponse[] = []): FakeApi {
   const calls: FakeApi['calls'] = [];
   return {
     server: 'coordinator.test:7443',
@@ -31,6 +31,10 @@ export function fakeApi(handlers: Handlers, watch: WatchResponse[] = []): FakeAp
     async *watch(request) {
       calls.push({ method: 'watch', request });
       yield* watch;
+    },
+    async *repair(request) {
+      calls.push({ method: 'repair', request });
+      yield* repair;
     },
     close: () => void calls.push({ method: 'close', request: undefined }),
   };
