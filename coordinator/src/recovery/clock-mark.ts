@@ -38,10 +38,12 @@ export class ClockMark {
     this.#schedule();
   }
 
+  /** Raises it once more: what was seen in the last minute is not forgotten. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
     await this.#writing;
+    await this.#raise();
   }
 
   /** The wall clock, or the latest time seen where the clock is behind it: never goes back. */
