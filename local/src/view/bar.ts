@@ -5,6 +5,7 @@ const full = '█';
 const rest = '░';
 const dueMark = '│';
 const blocks = [...'▁▂▃▄▅▆▇█'];
+const badStates = new Set(['Expired', 'Failed', 'Revoked']);
 
 /** Part of the life that has passed, 0 to 1; undefined when there is no certificate yet. */
 export function elapsedPart({ startMs, endMs }: CertificateView, nowMs: number): number | undefined {
@@ -12,11 +13,11 @@ export function elapsedPart({ startMs, endMs }: CertificateView, nowMs: number):
   return Math.min(1, Math.max(0, (nowMs - startMs) / (endMs - startMs)));
 }
 
-/** Green while young, yellow once its renewal is due, red in the last sixth of its life, and for what failed. */
+/** Green while young, yellow once its renewal is due, red in the last sixth of its life, and for what failed or is revoked. */
 export function colourOf(certificate: CertificateView, nowMs: number): Colour {
   const part = elapsedPart(certificate, nowMs);
   if (part === undefined) return 'dim';
-  if (part >= 5 / 6 || certificate.state === 'Expired' || certificate.state === 'Failed') return 'red';
+  if (part >= 5 / 6 || badStates.has(certificate.state)) return 'red';
   const due = certificate.dueMs !== undefined && nowMs >= certificate.dueMs;
   return due || certificate.state === 'RenewalFailing' ? 'yellow' : 'green';
 }

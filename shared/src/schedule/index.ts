@@ -63,6 +63,15 @@ export function retryDelayMs({ attempt, timeLeftMs, hintMs, draw }: RetryInput):
   return Math.ceil(Math.min(Math.max(0, hintMs ?? 0), maximumHintMs) + jittered);
 }
 
+/** After a refusal by a revocation nothing is asked for at least this long: the coordinator tells when it is lifted. */
+export const revokedRetryMs = 30 * 60_000;
+const revokedTries = 3;
+
+/** The wait after a refusal by a revocation: at most three tries in the time that was left at the first one, and never sooner than `revokedRetryMs`. */
+export function revokedDelayMs({ timeLeftMs, draw }: Pick<RetryInput, 'timeLeftMs' | 'draw'>): number {
+  return Math.ceil(Math.max(revokedRetryMs, timeLeftMs / revokedTries) * (1 + 0.1 * draw));
+}
+
 /** The wait after a refusal that trying again cannot mend: the whole of the longest wait, a little spread. */
 export function refusalDelayMs(input: Omit<RetryInput, 'attempt'>): number {
   const limit = retryLimitMs(input.timeLeftMs);
