@@ -167,7 +167,13 @@ export interface DesiredRevocationList {
   /** DER of one CRL. */
   crl: Buffer;
   file: FileSpec | undefined;
-  reload: Reload | undefined;
+  reload:
+    | Reload
+    | undefined;
+  /** "pem" or "der". */
+  format: string;
+  /** DER certificates of the CA, against which the CRL is checked before it is installed. */
+  trustAnchors: Buffer[];
 }
 
 /** An https URL that answers 200 while the component is well, asked with a client certificate of the node. */
@@ -1728,7 +1734,16 @@ export const DesiredKeyPair: MessageFns<DesiredKeyPair> = {
 };
 
 function createBaseDesiredRevocationList(): DesiredRevocationList {
-  return { name: "", issuer: "", number: 0, crl: Buffer.alloc(0), file: undefined, reload: undefined };
+  return {
+    name: "",
+    issuer: "",
+    number: 0,
+    crl: Buffer.alloc(0),
+    file: undefined,
+    reload: undefined,
+    format: "",
+    trustAnchors: [],
+  };
 }
 
 export const DesiredRevocationList: MessageFns<DesiredRevocationList> = {
@@ -1750,6 +1765,12 @@ export const DesiredRevocationList: MessageFns<DesiredRevocationList> = {
     }
     if (message.reload !== undefined) {
       Reload.encode(message.reload, writer.uint32(50).fork()).join();
+    }
+    if (message.format !== "") {
+      writer.uint32(58).string(message.format);
+    }
+    for (const v of message.trustAnchors) {
+      writer.uint32(66).bytes(v!);
     }
     return writer;
   },
@@ -1815,6 +1836,22 @@ export const DesiredRevocationList: MessageFns<DesiredRevocationList> = {
             message.reload = Reload.decode(reader, reader.uint32());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.format = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.trustAnchors.push(Buffer.from(reader.bytes()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1840,6 +1877,8 @@ export const DesiredRevocationList: MessageFns<DesiredRevocationList> = {
     message.reload = (object.reload !== undefined && object.reload !== null)
       ? Reload.fromPartial(object.reload)
       : undefined;
+    message.format = object.format ?? "";
+    message.trustAnchors = object.trustAnchors?.map((e) => e) || [];
     return message;
   },
 };

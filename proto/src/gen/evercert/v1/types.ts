@@ -226,6 +226,8 @@ export interface RevocationEntry {
   successorSerials: string[];
   /** Certificates, not expired, that it matches now. */
   matches: number;
+  /** Of a serial number: whether successors were asked for. */
+  includeSuccessors: boolean;
 }
 
 /** Which entry of which object. */
@@ -264,7 +266,7 @@ export interface Token_LabelsEntry {
 
 export interface Manifest {
   cluster: string;
-  /** "CertificateManifest", "TrustBundleManifest" or "KeyPairManifest". */
+  /** "CertificateManifest", "TrustBundleManifest", "KeyPairManifest" or "RevocationListManifest". */
   kind: string;
   name: string;
   /** Grows by one at each change. */
@@ -2235,7 +2237,16 @@ export const Revocation: MessageFns<Revocation> = {
 };
 
 function createBaseRevocationEntry(): RevocationEntry {
-  return { kind: "", value: "", notBefore: undefined, description: "", reason: "", successorSerials: [], matches: 0 };
+  return {
+    kind: "",
+    value: "",
+    notBefore: undefined,
+    description: "",
+    reason: "",
+    successorSerials: [],
+    matches: 0,
+    includeSuccessors: false,
+  };
 }
 
 export const RevocationEntry: MessageFns<RevocationEntry> = {
@@ -2260,6 +2271,9 @@ export const RevocationEntry: MessageFns<RevocationEntry> = {
     }
     if (message.matches !== 0) {
       writer.uint32(56).int64(message.matches);
+    }
+    if (message.includeSuccessors !== false) {
+      writer.uint32(64).bool(message.includeSuccessors);
     }
     return writer;
   },
@@ -2333,6 +2347,14 @@ export const RevocationEntry: MessageFns<RevocationEntry> = {
             message.matches = longToNumber(reader.int64());
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.includeSuccessors = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2357,6 +2379,7 @@ export const RevocationEntry: MessageFns<RevocationEntry> = {
     message.reason = object.reason ?? "";
     message.successorSerials = object.successorSerials?.map((e) => e) || [];
     message.matches = object.matches ?? 0;
+    message.includeSuccessors = object.includeSuccessors ?? false;
     return message;
   },
 };
