@@ -1,4 +1,4 @@
-import { canonicalAddress } from '@evercert/shared/config';
+import { canonicalAddress, dnsNameFault } from '@evercert/shared/config';
 import { canonicalDnsName, foldGroup } from '@evercert/shared/revocation';
 import { normalizeSerial } from '@evercert/shared/x509';
 import type { MatchedCertificate, MatchedProfile } from './types.ts';
@@ -14,14 +14,20 @@ export interface Subject {
 export function subjectOfProfile({ commonName, organizations, dnsNames, ipAddresses, uris = [] }: MatchedProfile): Subject {
   // RFC 6125 section 6.4.4: the common name is a DNS name only where no SAN says what the names are.
   const withoutSans = dnsNames.length === 0 && ipAddresses.length === 0 && uris.length === 0;
-  const names = withoutSans ? [commonName] : dnsNames;
+  const names = withoutSans ? dnsNameOf(commonName) : dnsNames.map(canonicalDnsName);
   return {
     groups: organizations.map(foldGroup),
-    names: names.map(canonicalDnsName).filter((name) => name !== ''),
+    names,
     addresses: ipAddresses.map((address) => canonicalAddress(address) ?? address),
   };
 }
 
 export function subjectOfCertificate(certificate: MatchedCertificate): Subject {
   return { ...subjectOfProfile(certificate), serial: normalizeSerial(certificate.serial) };
+}
+
+/** Such as `system:node:cp-1` are no DNS names, whatever they end with. */
+function dnsNameOf(commonName: string): string[] {
+  const name = canonicalDnsName(commonName);
+  return dnsNameFault(name, { wildcard: true }) === undefined ? [name] : [];
 }

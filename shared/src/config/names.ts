@@ -6,8 +6,11 @@ import ipaddr from 'ipaddr.js';
  */
 export function canonicalAddress(text: string): string | undefined {
   if (isIP(text) === 0 || text.includes('%')) return undefined;
-  return ipaddr.process(text).toString();
+  return ipaddr.process(text.replace(compatible, '0:0:0:0:0:0:')).toString();
 }
+
+/** `::10.0.0.1` (RFC 4291 section 2.5.5.1, deprecated) is no mapped address, though ipaddr.js takes it for one. */
+const compatible = /^::(?=\d+\.)/;
 
 /** Why a text is no DNS name for a certificate (RFC 1123 letters, digits and hyphens; a wildcard as the whole leftmost label), or undefined if it is one. */
 export function dnsNameFault(text: string, options: { wildcard?: boolean } = {}): string | undefined {
