@@ -37,6 +37,7 @@ export async function startTestCoordinator(options: TestCoordinatorOptions = {})
   const config = configSchema.parse({
     dataDir,
     listen: '127.0.0.1:0',
+    web: { listen: '127.0.0.1:0' },
     serverNames: ['localhost', '127.0.0.1'],
     shutdownGrace: '1s',
     ...options.config,
@@ -63,6 +64,7 @@ export async function startTestCoordinator(options: TestCoordinatorOptions = {})
     anchors,
     admin,
     address: running.address,
+    webAddress: running.webAddress,
     stop,
     async dispose() {
       await stop();

@@ -60,7 +60,7 @@ function clusterNameOf({ document }: ParsedDocument): string {
 function validateCluster(name: string, all: readonly ParsedDocument[]): Fault[] {
   const documents = all.filter((one) => clusterNameOf(one) === name).map(({ document }) => document);
   const manifests: Manifest[] = documents.filter(isManifest);
-  const cluster: ClusterFacts = { name, policy: { ...defaultClusterPolicy } };
+  const cluster: ClusterFacts = { name, policy: { ...defaultClusterPolicy }, webUrl: 'http://coordinator.example:7480' };
   const nodes: NodeFacts[] = [];
   for (const document of documents) {
     if (document.kind === 'Cluster') cluster.policy = { ...cluster.policy, ...document.spec };

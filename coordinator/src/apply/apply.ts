@@ -3,6 +3,7 @@ import type { Clock } from '@evercert/shared/clock';
 import { EvercertError, type Fault } from '@evercert/shared/errors';
 import {
   type AnyDocument,
+  type ClusterFacts,
   type ClusterManifest,
   type ClusterPolicy,
   describeChange,
@@ -65,6 +66,8 @@ export interface ApplierOptions {
   revocations: RevocationChanges;
   events: EventRecorder;
   clock: Clock;
+  /** Base of the URLs in certificates; undefined: none are served. */
+  webUrl: string | undefined;
 }
 
 /** Applies documents: everything is checked against the cluster as it would become, then written in one transaction, or nothing is. */
@@ -254,9 +257,14 @@ export class Applier {
     return true;
   }
 
+  #facts(name: string, policy: ClusterPolicy): ClusterFacts {
+    const { webUrl } = this.#options;
+    return { name, policy, ...(webUrl !== undefined && { webUrl }) };
+  }
+
   #validate(drafts: Draft[]): void {
     const faults: Fault[] = drafts.flatMap((draft) => [
-      ...validateSet({ name: draft.cluster, policy: draft.policy }, [...draft.manifests.values()]),
+      ...validateSet(this.#facts(draft.cluster, draft.policy), [...draft.manifests.values()]),
       ...this.#newProblems(draft),
     ]);
     if (faults.length > 0)
@@ -270,9 +278,9 @@ export class Applier {
     const manifestsBefore = model.manifestsOf(draft.cluster);
     const manifestsAfter = [...draft.manifests.values()];
     return model.nodesOf(draft.cluster).flatMap((node) => {
-      const before = resolveTolerantly({ name: draft.cluster, policy: policyBefore }, nodeFacts(node), manifestsBefore).problems;
+      const before = resolveTolerantly(this.#facts(draft.cluster, policyBefore), nodeFacts(node), manifestsBefore).problems;
       const after = draft.nodes.get(node.name) ?? node;
-      const { problems } = resolveTolerantly({ name: draft.cluster, policy: draft.policy }, nodeFacts(after), manifestsAfter);
+      const { problems } = resolveTolerantly(this.#facts(draft.cluster, draft.policy), nodeFacts(after), manifestsAfter);
       return problems
         .filter((problem) => !before.includes(problem))
         .map((message) => ({ field: '', message: `node ${node.name}: ${message}` }));
@@ -287,9 +295,8 @@ export class Applier {
     const manifestsAfter = [...draft.manifests.values()];
     return [...draft.nodes.values()].flatMap((node) => {
       const earlier = model.node(draft.cluster, node.name);
-      const was =
-        earlier && resolveTolerantly({ name: draft.cluster, policy: before.policy }, nodeFacts(earlier), manifestsBefore).resolved;
-      const willBe = resolveTolerantly({ name: draft.cluster, policy: draft.policy }, nodeFacts(node), manifestsAfter).resolved;
+      const was = earlier && resolveTolerantly(this.#facts(draft.cluster, before.policy), nodeFacts(earlier), manifestsBefore).resolved;
+      const willBe = resolveTolerantly(this.#facts(draft.cluster, draft.policy), nodeFacts(node), manifestsAfter).resolved;
       return describeChange(was, willBe).map(({ certificate, action }) => ({ node: node.name, certificate, action }));
     });
   }

@@ -19,6 +19,8 @@ export interface ClustersOptions {
   keyPairs: KeyPairs;
   events: EventRecorder;
   clock: Clock;
+  /** Base of the URLs in certificates; undefined: none are served. */
+  webUrl: string | undefined;
 }
 
 /** Deletions in one transaction. */
@@ -38,10 +40,10 @@ export class Clusters {
    */
   async create(name: string, policy: ClusterPolicy, actor: string): Promise<{ cluster: ClusterRecord; authorities: AuthorityRecord[] }> {
     checkClusterName(name);
-    const { store, model, authorities, keyPairs, events, clock } = this.#options;
+    const { store, model, authorities, keyPairs, events, clock, webUrl } = this.#options;
     if (model.cluster(name)) throw alreadyExists(name);
     const manifests = manifestSet(policy.layout);
-    const faults = validateSet({ name, policy }, manifests);
+    const faults = validateSet({ name, policy, ...(webUrl !== undefined && { webUrl }) }, manifests);
     if (faults.length > 0)
       throw new EvercertError('InvalidManifest', `the ${policy.layout} layout does not fit this cluster's policy`, { faults });
 

@@ -107,6 +107,7 @@ export class DeclaredCertificates {
           ipAddresses: declared.ipAddresses,
           uris: [],
           usages: declared.usages,
+          ...declared.revocationUrls,
         },
         keyAlgorithm: declared.keyAlgorithm,
         lifetimeMs: declared.lifetimeSeconds * 1000,

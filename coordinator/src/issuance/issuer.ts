@@ -131,7 +131,7 @@ export class CertificateIssuer {
       name: order.name,
       issuer: order.issuerName,
       serial,
-      ...order.profile,
+      ...named(order.profile),
       keyAlgorithm: csr.keyAlgorithm,
       spkiSha256: csr.spkiSha256,
       specHash: order.specHash,
@@ -180,4 +180,16 @@ export class CertificateIssuer {
 function currentOf({ serial, specHash, issuedAtMs, notAfterMs, ...rest }: CertificateRecord): CurrentRecord {
   const { commonName, organizations, dnsNames, ipAddresses, uris } = rest;
   return { serial, specHash, issuedAtMs, notAfterMs, commonName, organizations, dnsNames, ipAddresses, uris };
+}
+
+/** What a record keeps of a profile: what revocations and people look for. */
+function named({
+  commonName,
+  organizations,
+  dnsNames,
+  ipAddresses,
+  uris,
+  usages,
+}: LeafProfile): Pick<CertificateRecord, 'commonName' | 'organizations' | 'dnsNames' | 'ipAddresses' | 'uris' | 'usages'> {
+  return { commonName, organizations, dnsNames, ipAddresses, uris, usages };
 }

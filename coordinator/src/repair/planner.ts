@@ -48,14 +48,21 @@ export function planNode(cluster: string, node: RepairFacts, nowMs: number): Nod
   return { ...plan, action: 'skip', reason };
 }
 
-/** How etcd stands. A member counts only while its node is heard of and nothing of it has run out; in doubt it has something to lose. */
+/**
+ * How etcd stands, as the agents saw it last; an agent that cannot have looked since (silent, or its identity has run out) is not believed. Where no health is asked, a control-plane
+ * node counts while nothing of it has run out.
+ */
 export function quorumOf(nodes: RepairFacts[], nowMs: number): QuorumFacts {
   const controlPlane = nodes.filter(({ role, joined }) => role === 'control-plane' && joined);
   const members = controlPlane.filter(({ checked }) => checked.includes('etcd'));
-  const usable = (node: RepairFacts): boolean => !findingsOf(node, nowMs).some(({ kind }) => gone.has(kind));
-  const byNodes = controlPlane.filter(usable);
-  if (members.length === 0) return quorum('nodes', controlPlane, byNodes);
-  const well = members.filter((node) => usable(node) && node.components.some(({ name, state }) => name === 'etcd' && state === 'Healthy'));
+  if (members.length === 0) {
+    const usable = (node: RepairFacts): boolean => !findingsOf(node, nowMs).some(({ kind }) => gone.has(kind));
+    return quorum('nodes', controlPlane, controlPlane.filter(usable));
+  }
+  const believed = ({ unreachable, identity }: RepairFacts): boolean => !unreachable && identity.notAfterMs > nowMs;
+  const well = members.filter(
+    (node) => believed(node) && node.components.some(({ name, state }) => name === 'etcd' && state === 'Healthy'),
+  );
   return quorum('etcd', members, well);
 }
 

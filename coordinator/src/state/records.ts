@@ -1,15 +1,7 @@
 /** What the store holds, as JSON. Each record carries `v`, the version of its form; a reader of a newer version converts older ones here. */
 
 import { EvercertError } from '@evercert/shared/errors';
-import type {
-  CertificateManifest,
-  ClusterPolicy,
-  KeyPairManifest,
-  RevocationApiVersion,
-  RevocationKind,
-  RoleName,
-  TrustBundleManifest,
-} from '@evercert/shared/manifest';
+import type { ClusterPolicy, Manifest, RevocationApiVersion, RevocationKind, RoleName } from '@evercert/shared/manifest';
 import type { RevocationReason } from '@evercert/shared/revocation';
 import type { KeyAlgorithm, Usage } from '@evercert/shared/x509';
 
@@ -39,7 +31,7 @@ export interface AuthorityRecord {
 
 export interface ManifestRecord {
   cluster: string;
-  manifest: CertificateManifest | TrustBundleManifest | KeyPairManifest;
+  manifest: Manifest;
   generation: number;
   updatedAtMs: number;
 }

@@ -43,6 +43,17 @@ export const fromYaml: { [K in keyof typeof documentSchemas]: (raw: Raw<K>) => A
       reload: reloadSpec(spec.reload),
     }),
   }),
+  RevocationListManifest: ({ metadata, spec }) => ({
+    kind: 'RevocationListManifest',
+    metadata: metadataOf(metadata),
+    spec: defined({
+      selector: selectorOf(spec.selector),
+      issuer: spec.issuer,
+      file: fileSpec(spec.file, defaultModes.public),
+      format: spec.format,
+      reload: reloadSpec(spec.reload),
+    }),
+  }),
   KeyPairManifest: ({ metadata, spec }) => ({
     kind: 'KeyPairManifest',
     metadata: metadataOf(metadata),
@@ -88,6 +99,8 @@ function certificateSpec(raw: RawCertificateSpec): CertificateManifest['spec'] {
     outputs: [...files, ...raw.outputs.map((output) => outputSpec(output, raw.subject.commonName))],
     reload: reloadSpec(raw.reload),
     verify: raw.verify,
+    // Neither of the two is the same as nothing said.
+    revocationInfo: raw.revocationInfo?.crl || raw.revocationInfo?.ocsp ? raw.revocationInfo : undefined,
     healthCheck: raw.healthCheck === undefined ? undefined : defined(raw.healthCheck),
   });
 }

@@ -3,7 +3,15 @@ import { canonicalAddress, dnsNameFault, type Path, parseHostPort } from '../con
 import { manifestLimits as limits } from './limits.ts';
 import { resolveReload } from './resolve-reload.ts';
 import { type Scope, shown } from './scope.ts';
-import { type CertificateManifest, type HealthCheckSpec, issuers, type OutputSpec, type ResolvedCertificate } from './types.ts';
+import { statusUrls } from './status-urls.ts';
+import {
+  type CertificateManifest,
+  type HealthCheckSpec,
+  issuers,
+  type OutputSpec,
+  type ResolvedCertificate,
+  type RevocationUrls,
+} from './types.ts';
 
 type Spec = CertificateManifest['spec'];
 
@@ -20,6 +28,7 @@ export function resolveCertificate(scope: Scope, { metadata, spec }: Certificate
     usages: [...spec.usages],
     keyAlgorithm: spec.keyAlgorithm ?? policy.keyAlgorithm,
     lifetimeSeconds: spec.lifetimeSeconds ?? policy.leafLifetimeSeconds,
+    ...(spec.revocationInfo === undefined ? {} : { revocationUrls: resolveRevocationInfo(scope, spec.issuer, spec.revocationInfo) }),
   };
   for (const [index, name] of content.organizations.entries()) shortName(scope, ['spec', 'subject', 'organizations', index], name);
   const names = content.dnsNames.length + content.ipAddresses.length;
@@ -176,9 +185,19 @@ function resolveHealthCheck(
   return { url, clientCertificate, component: component ?? manifest.replace(/(.)-server$/, '$1') };
 }
 
+function resolveRevocationInfo(scope: Scope, issuer: string, { crl, ocsp }: NonNullable<Spec['revocationInfo']>): RevocationUrls {
+  const { name, webUrl } = scope.context.cluster;
+  if (webUrl === undefined) {
+    scope.refuse(['spec', 'revocationInfo'], 'this coordinator serves no CRL and OCSP: set web.enabled or web.url in its configuration');
+    return {};
+  }
+  const urls = statusUrls(webUrl, name, issuer);
+  return { ...(crl && { crlUrls: [urls.crl] }), ...(ocsp && { ocspUrls: [urls.ocsp], caIssuerUrls: [urls.certificate] }) };
+}
+
 type Content = Pick<
   ResolvedCertificate,
-  'issuer' | 'commonName' | 'organizations' | 'dnsNames' | 'ipAddresses' | 'usages' | 'keyAlgorithm' | 'lifetimeSeconds'
+  'issuer' | 'commonName' | 'organizations' | 'dnsNames' | 'ipAddresses' | 'usages' | 'keyAlgorithm' | 'lifetimeSeconds' | 'revocationUrls'
 >;
 
 /** SHA-256, in hexadecimal, over JSON with keys in a fixed order and sets sorted: another order of the same names is no reason for a new certificate. */
@@ -192,6 +211,8 @@ function specHash(content: Content): string {
     ['usages', content.usages.toSorted()],
     ['keyAlgorithm', content.keyAlgorithm],
     ['lifetimeSeconds', content.lifetimeSeconds],
+    // Only where there are any: a certificate without them keeps the hash that it had before they were known.
+    ...(content.revocationUrls === undefined ? [] : [['revocationUrls', content.revocationUrls]]),
   ]);
   return createHash('sha256').update(canonical).digest('hex');
 }

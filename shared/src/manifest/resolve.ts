@@ -14,6 +14,8 @@ import {
   type ResolvedBundle,
   type ResolvedKeyPair,
   type ResolvedNode,
+  type ResolvedRevocationList,
+  type RevocationListManifest,
   type TrustBundleManifest,
 } from './types.ts';
 
@@ -46,7 +48,7 @@ export interface NodeExamination {
 
 /** Resolves the manifests that select the node and tells everything that is wrong with them there. */
 export function examineNode(context: TemplateContext, manifests: readonly Manifest[]): NodeExamination {
-  const resolved: ResolvedNode = { certificates: [], bundles: [], keyPairs: [] };
+  const resolved: ResolvedNode = { certificates: [], bundles: [], keyPairs: [], revocationLists: [] };
   const findings: NodeExamination['findings'] = [];
   const claims: Claim[] = [];
   for (const manifest of manifests) {
@@ -66,11 +68,12 @@ export function examineManifest(context: TemplateContext, manifest: Manifest, in
   const scope = new Scope(context);
   if (manifest.kind === 'CertificateManifest') into.certificates.push(resolveCertificate(scope, manifest));
   else if (manifest.kind === 'TrustBundleManifest') into.bundles.push(resolveBundle(scope, manifest));
+  else if (manifest.kind === 'RevocationListManifest') into.revocationLists.push(resolveRevocationList(scope, manifest));
   else into.keyPairs.push(resolveKeyPair(scope, manifest));
   return scope;
 }
 
-function resolveBundle(scope: Scope, { metadata, spec }: TrustBundleManifest): ResolvedBundle {
+function resolveBundle(scope: Scope, { metadata, spec }: TrustBundleManifest | RevocationListManifest): ResolvedBundle {
   if (!issuers.includes(spec.issuer))
     scope.refuse(['spec', 'issuer'], `unknown issuer "${spec.issuer}"; expected one of ${issuers.join(', ')}`);
   return {
@@ -79,6 +82,10 @@ function resolveBundle(scope: Scope, { metadata, spec }: TrustBundleManifest): R
     file: scope.file(['spec', 'file'], spec.file, { secret: false }),
     ...(spec.reload === undefined ? {} : { reload: resolveReload(scope, spec.reload) }),
   };
+}
+
+function resolveRevocationList(scope: Scope, manifest: RevocationListManifest): ResolvedRevocationList {
+  return { ...resolveBundle(scope, manifest), format: manifest.spec.format };
 }
 
 function resolveKeyPair(scope: Scope, { metadata, spec }: KeyPairManifest): ResolvedKeyPair {

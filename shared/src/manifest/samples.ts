@@ -4,6 +4,7 @@ import { type ClusterFacts, defaultClusterPolicy, type Manifest, type NodeFacts,
 /** A cluster for checks that know no real one: every path is allowed, every variable has a value. */
 export const sampleCluster: ClusterFacts = {
   name: 'sample',
+  webUrl: 'http://coordinator.sample.example:7480',
   policy: { ...defaultClusterPolicy, controlPlaneEndpoint: 'api.sample.example:6443', allowedPaths: ['/'] },
 };
 

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { canonicalAddress, describeValue, dnsNameFault, durationSeconds, fileMode, ipRange, parseHostPort } from '../config/index.ts';
 import { keyAlgorithms, usages } from '../x509/types.ts';
 import { renewRevocationSpec } from './revocation-schema.ts';
-import { issuers, layouts, recoveryPolicies, roles } from './types.ts';
+import { crlFormats, issuers, layouts, recoveryPolicies, roles } from './types.ts';
 
 /** Bounds on one document. */
 export const documentLimits = { listItems: 200, labels: 64, textLength: 1024, argvItems: 64 } as const;
@@ -161,6 +161,7 @@ const certificateSpec = z.strictObject({
   outputs: z.array(output).max(16).default([]),
   reload: reload.optional(),
   verify: text.optional(),
+  revocationInfo: z.strictObject({ crl: z.boolean().default(false), ocsp: z.boolean().default(false) }).optional(),
   healthCheck: z
     .strictObject({
       url: text,
@@ -172,6 +173,8 @@ const certificateSpec = z.strictObject({
 export type RawCertificateSpec = z.output<typeof certificateSpec>;
 
 const bundleSpec = z.strictObject({ selector: selector.default({}), issuer: z.enum(issuers), file, reload: reload.optional() });
+
+const revocationListSpec = bundleSpec.extend({ format: z.enum(crlFormats).default('pem') });
 
 const keyPairSpec = z.strictObject({
   selector: selector
@@ -270,6 +273,7 @@ export const documentSchemas = {
   CertificateManifest: z.strictObject({ ...header, metadata: certificateMetadata, spec: certificateSpec }),
   TrustBundleManifest: z.strictObject({ ...header, metadata, spec: bundleSpec }),
   KeyPairManifest: z.strictObject({ ...header, metadata, spec: keyPairSpec }),
+  RevocationListManifest: z.strictObject({ ...header, metadata, spec: revocationListSpec }),
   Node: z.strictObject({ ...header, metadata: metadata.extend({ name: nodeName, labels: labels.default({}) }), spec: nodeSpec }),
   Cluster: z.strictObject({ ...header, metadata, spec: clusterSpec.default({}) }),
   RenewRevocation: z.strictObject({ ...header, metadata: revocationMetadata, spec: renewRevocationSpec }),

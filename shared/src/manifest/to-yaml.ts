@@ -44,6 +44,10 @@ function specOf(document: AnyDocument): unknown {
       const { selector, issuer, file, reload } = document.spec;
       return { selector: selectorOf(selector), issuer, file: fileOf(file, defaultModes.public), reload: reloadOf(reload) };
     }
+    case 'RevocationListManifest': {
+      const { selector, issuer, file, format, reload } = document.spec;
+      return { selector: selectorOf(selector), issuer, file: fileOf(file, defaultModes.public), format, reload: reloadOf(reload) };
+    }
     case 'KeyPairManifest': {
       const { selector, keyAlgorithm, privateKey, publicKey, reload } = document.spec;
       return {
@@ -81,6 +85,7 @@ function certificateSpec(spec: CertificateManifest['spec']): unknown {
     outputs: others.length === 0 ? undefined : others.map(outputOf),
     reload: reloadOf(spec.reload),
     verify: spec.verify,
+    revocationInfo: spec.revocationInfo,
     healthCheck: spec.healthCheck,
   };
 }

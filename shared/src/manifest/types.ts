@@ -93,6 +93,8 @@ export interface CertificateManifest {
     /** `tls://HOST:PORT`; may hold templates. */
     verify?: string;
     healthCheck?: HealthCheckSpec;
+    /** Whether the certificate says where to ask if it is revoked. Absent: it does not. */
+    revocationInfo?: { crl: boolean; ocsp: boolean };
   };
 }
 
@@ -100,6 +102,16 @@ export interface TrustBundleManifest {
   kind: 'TrustBundleManifest';
   metadata: ManifestMetadata;
   spec: { selector: Selector; issuer: IssuerName; file: FileSpec; reload?: ReloadSpec };
+}
+
+export const crlFormats = ['pem', 'der'] as const;
+export type CrlFormat = (typeof crlFormats)[number];
+
+/** A CA's CRL in a file, for components that read one. */
+export interface RevocationListManifest {
+  kind: 'RevocationListManifest';
+  metadata: ManifestMetadata;
+  spec: { selector: Selector; issuer: IssuerName; file: FileSpec; format: CrlFormat; reload?: ReloadSpec };
 }
 
 export interface KeyPairManifest {
@@ -199,7 +211,7 @@ export type RevocationEntry = RevocationEntryBase &
 export type RevocationKind = RevocationEntry['kind'];
 
 /** The kinds that are stored per cluster and resolved for nodes. */
-export type Manifest = CertificateManifest | TrustBundleManifest | KeyPairManifest;
+export type Manifest = CertificateManifest | TrustBundleManifest | KeyPairManifest | RevocationListManifest;
 export type AnyDocument = Manifest | NodeManifest | ClusterManifest | RenewRevocation;
 
 /** What templates can speak of, and what selectors match. */
@@ -215,6 +227,8 @@ export interface NodeFacts {
 export interface ClusterFacts {
   name: string;
   policy: ClusterPolicy;
+  /** Base of the URLs of CRLs and OCSP, without a slash at its end; absent: the coordinator serves none. */
+  webUrl?: string;
 }
 
 /** A certificate for one node, with nothing left to decide. */
@@ -233,8 +247,25 @@ export interface ResolvedCertificate {
   reload?: ReloadSpec;
   verify?: string;
   healthCheck?: Required<HealthCheckSpec>;
+  /** In the certificate; absent: nothing of the kind. */
+  revocationUrls?: RevocationUrls;
   /** SHA-256 over what is in the certificate (issuer, subject, names, usages, key, lifetime): a change means a new certificate; files, reload and checks do not. */
   specHash: string;
+}
+
+/** Where a certificate sends whoever wants to know whether it is revoked. */
+export interface RevocationUrls {
+  crlUrls?: string[];
+  ocspUrls?: string[];
+  caIssuerUrls?: string[];
+}
+
+export interface ResolvedRevocationList {
+  name: string;
+  issuer: IssuerName;
+  file: FileSpec;
+  format: CrlFormat;
+  reload?: ReloadSpec;
 }
 
 export interface ResolvedBundle {
@@ -256,4 +287,5 @@ export interface ResolvedNode {
   certificates: ResolvedCertificate[];
   bundles: ResolvedBundle[];
   keyPairs: ResolvedKeyPair[];
+  revocationLists: ResolvedRevocationList[];
 }

@@ -41,7 +41,7 @@ export function validateSet(cluster: ClusterFacts, manifests: readonly Manifest[
 export function examineAlone(cluster: ClusterFacts, manifest: Manifest): Finding[] {
   const collector = new Collector();
   for (const node of sampleNodes(manifest, labelsUsed([manifest])).slice(0, 2)) {
-    const scope = examineManifest({ cluster, node }, manifest, { certificates: [], bundles: [], keyPairs: [] });
+    const scope = examineManifest({ cluster, node }, manifest, { certificates: [], bundles: [], keyPairs: [], revocationLists: [] });
     for (const finding of scope.findings) collector.add(manifest, finding);
   }
   return collector.findings;

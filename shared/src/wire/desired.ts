@@ -2,6 +2,7 @@
 import type * as proto from '@evercert/proto';
 import { EvercertError } from '../errors/index.ts';
 import {
+  crlFormats,
   type FileSpec,
   type IssuerName,
   issuers,
@@ -10,6 +11,7 @@ import {
   type ResolvedBundle,
   type ResolvedCertificate,
   type ResolvedKeyPair,
+  type ResolvedRevocationList,
 } from '../manifest/types.ts';
 import { type KeyAlgorithm, keyAlgorithms, type Usage, usages } from '../x509/types.ts';
 
@@ -184,6 +186,31 @@ export function desiredBundleFromProto(bundle: proto.DesiredBundle): ResolvedBun
     certificates: certificates.map((der) => Buffer.from(der)),
     file: fileFromProto(bundle.file),
     ...present({ reload: reloadFromProto(bundle.reload) }),
+  };
+}
+
+export function desiredRevocationListToProto(
+  list: ResolvedRevocationList,
+  crl: { number: number; der: Buffer },
+  trustAnchors: Buffer[],
+): proto.DesiredRevocationList {
+  const { name, issuer, file, format, reload } = list;
+  return { name, issuer, number: crl.number, crl: crl.der, file: fileToProto(file), format, reload: reloadToProto(reload), trustAnchors };
+}
+
+export function desiredRevocationListFromProto(
+  list: proto.DesiredRevocationList,
+): ResolvedRevocationList & { number: number; crl: Buffer; trustAnchors: Buffer[] } {
+  const { name, number, crl, trustAnchors } = list;
+  return {
+    name,
+    number,
+    crl: Buffer.from(crl),
+    trustAnchors: trustAnchors.map((der) => Buffer.from(der)),
+    issuer: issuerFromProto(list.issuer),
+    format: oneOf(crlFormats, list.format, 'the CRL format'),
+    file: fileFromProto(list.file),
+    ...present({ reload: reloadFromProto(list.reload) }),
   };
 }
 

@@ -5,6 +5,8 @@ export {
   desiredCertificateToProto,
   desiredKeyPairFromProto,
   desiredKeyPairToProto,
+  desiredRevocationListFromProto,
+  desiredRevocationListToProto,
 } from './desired.ts';
 export { type RecoveryStatement, signRecovery, verifyRecovery } from './recovery-proof.ts';
 export { roleFromProto, roleToProto } from './role.ts';
