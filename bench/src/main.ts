@@ -3,8 +3,9 @@ import { cpus } from 'node:os';
 import { Command, Option } from 'commander';
 import { benchAgent } from './agent.ts';
 import { benchRenewal } from './renewal.ts';
+import { benchRevocation } from './revocation.ts';
 
-const names = ['renewal', 'agent'] as const;
+const names = ['renewal', 'agent', 'revocation'] as const;
 
 interface Options {
   only?: (typeof names)[number];
@@ -34,6 +35,7 @@ async function run({ only, quick, summary, profile }: Options): Promise<void> {
       `agent at rest, ${result.certificates} certificates: ${f(result.rssMib, 1)} MiB resident, ${f(result.cpuPercent)} % of one core over ${result.restSeconds} s`,
     );
   }
+  if (wanted('revocation')) results['revocation'] = await revocation(quick);
   if (summary === 'json') console.log(JSON.stringify(results));
 }
 
@@ -47,6 +49,18 @@ async function renewal(quick: boolean, profileDir: string | undefined): Promise<
     results[name] = result;
     console.log(
       `renewal of a P-384 certificate, ${caAlgorithm} CA: coordinator ${f(result.cpuMs)} ms CPU, bare verify + sign ${f(result.bareCpuMs)} ms, ratio ${f(result.ratioToBare)}; ${f(result.perSecond, 0)}/s beside the load generator`,
+    );
+  }
+  return results;
+}
+
+async function revocation(quick: boolean): Promise<Record<string, unknown>> {
+  const results: Record<string, unknown> = {};
+  for (const entries of [10, 1000, 100_000]) {
+    const result = await benchRevocation(entries, { rounds: quick ? 3 : 15, perRound: quick ? 10_000 : 50_000 });
+    results[entries] = result;
+    console.log(
+      `whether a renewal is refused, ${entries} entries: ${f(result.decisionNs, 0)} ns a decision; index built in ${f(result.buildMs, 1)} ms, ${f(result.heapMib, 1)} MiB`,
     );
   }
   return results;
