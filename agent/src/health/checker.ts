@@ -30,9 +30,10 @@ export interface HealthCheckerOptions {
   logger: Logger;
   /** The state of a component has changed. */
   onChange: () => void;
-  intervalMs?: number;
 }
 
+const intervalMs = 3000;
+const unwellIntervalMs = 1000;
 const freshEveryMs = 5000;
 
 export class HealthChecker {
@@ -69,7 +70,8 @@ export class HealthChecker {
     this.#timer?.cancel();
     this.#running = this.#round().finally(() => {
       this.#running = undefined;
-      if (this.#connected) this.#timer = this.#options.clock.after(this.#options.intervalMs ?? 3000, () => this.look());
+      const well = this.snapshots().every(({ state }) => state === 'Healthy');
+      if (this.#connected) this.#timer = this.#options.clock.after(well ? intervalMs : unwellIntervalMs, () => this.look());
     });
   }
 

@@ -7,7 +7,7 @@ import type { Refusals } from '../recovery/refusals.ts';
 import type { Model } from '../state/model.ts';
 import { type FactsSources, factsOf } from './facts.ts';
 import { NodeRepair, type RepairLimits } from './node-repair.ts';
-import { planRepair, quorumOf } from './planner.ts';
+import { planNode, planRepair, quorumOf } from './planner.ts';
 import type { NodeRepairPlan, QuorumFacts, RepairFacts, RepairNews, RepairOutcome, RepairPlan, RepairStep } from './types.ts';
 import { defaultWindowMs, longestWindowMs, type RepairWindows } from './windows.ts';
 
@@ -34,6 +34,8 @@ export interface RepairsOptions {
 
 /** How long the others may take to be well again after a node was repaired. */
 const quorumMs = 30_000;
+/** How long a component may be unwell on a node on which nothing is to be repaired. */
+const settleMs = 10_000;
 const pollMs = 200;
 
 /**
@@ -90,7 +92,9 @@ export class Repairs {
     const { cluster, actor } = order;
     const { events } = this.#options;
     const due = plan.nodes.filter(({ action }) => action === 'repair');
-    const outcomes = new Map(plan.nodes.filter(({ action }) => action !== 'repair').map((node) => [node.node, withoutRepair(node)]));
+    const outcomes = new Map<string, RepairOutcome>();
+    for (const node of plan.nodes)
+      if (node.action !== 'repair') outcomes.set(node.node, withoutRepair(await this.#settled(node, cluster, signal)));
     const names = due.map(({ node }) => node);
     events.record({ cluster, actor, reason: 'RepairStarted', message: `repair of ${names.join(', ') || 'no node'}, ${plan.strategy}` });
     if (plan.strategy === 'parallel') {
@@ -107,6 +111,18 @@ export class Repairs {
       message: signal.aborted ? 'the caller went away; windows that are open stay so until their time is over' : summary || 'nothing to do',
     });
     return ordered;
+  }
+
+  /** A component that has just got its certificates is seen well a few seconds later. */
+  async #settled(node: NodeRepairPlan, cluster: string, signal: AbortSignal): Promise<NodeRepairPlan> {
+    const { clock } = this.#options;
+    const endMs = clock.monotonicMs() + settleMs;
+    let now = node;
+    while (isUnwell(now) && !signal.aborted && clock.monotonicMs() < endMs) {
+      await pause(clock, signal);
+      now = planNode(cluster, this.#factsOf(cluster, node.node), clock.nowMs());
+    }
+    return now.action === 'repair' ? node : now;
   }
 
   /** Those that are worst off first; the next only while etcd (or the control plane) keeps its quorum. */
@@ -219,10 +235,14 @@ export function isWell(result: RepairOutcome['result']): boolean {
   return result === 'Repaired' || result === 'Healthy';
 }
 
-function withoutRepair({ node, action, findings, reason }: NodeRepairPlan): RepairOutcome {
-  const unwell = findings.length > 0;
-  const result = action === 'refused' ? 'Refused' : unwell ? 'Failed' : 'Healthy';
-  return { node, result, certificates: [], message: reason };
+/** Nothing is to be repaired, and yet not all is well. */
+function isUnwell({ action, findings }: NodeRepairPlan): boolean {
+  return action === 'skip' && findings.length > 0;
+}
+
+function withoutRepair(plan: NodeRepairPlan): RepairOutcome {
+  const result = plan.action === 'refused' ? 'Refused' : isUnwell(plan) ? 'Failed' : 'Healthy';
+  return { node: plan.node, result, certificates: [], message: plan.reason };
 }
 
 async function pause(clock: Clock, signal: AbortSignal): Promise<void> {
