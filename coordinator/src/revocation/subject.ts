@@ -18,12 +18,25 @@ export function subjectOfProfile({ commonName, organizations, dnsNames, ipAddres
   return {
     groups: organizations.map(foldGroup),
     names,
-    addresses: ipAddresses.map((address) => canonicalAddress(address) ?? address),
+    addresses: ipAddresses.map(addressOf),
   };
 }
 
 export function subjectOfCertificate(certificate: MatchedCertificate): Subject {
   return { ...subjectOfProfile(certificate), serial: normalizeSerial(certificate.serial) };
+}
+
+/** Canonical addresses by their texts: to read an IPv6 address costs more than all the rest of a decision, and a cluster asks for the same few again and again. */
+const addresses = new Map<string, string>();
+const maxAddresses = 10_000;
+
+function addressOf(text: string): string {
+  const known = addresses.get(text);
+  if (known !== undefined) return known;
+  const address = canonicalAddress(text) ?? text;
+  if (addresses.size >= maxAddresses) addresses.clear();
+  addresses.set(text, address);
+  return address;
 }
 
 /** Such as `system:node:cp-1` are no DNS names, whatever they end with. */
