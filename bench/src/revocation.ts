@@ -15,8 +15,6 @@ export interface RevocationResult {
   decisionNs: number;
   /** Milliseconds in which the index was built, all objects together. */
   buildMs: number;
-  /** Heap that objects and index take, MiB. */
-  heapMib: number;
 }
 
 const certificate: MatchedCertificate = {
@@ -62,11 +60,9 @@ export async function benchRevocation(
   const store = await openSqliteStore({ file: join(folder, 'store.db'), clock: systemClock, logger: silentLogger });
   try {
     const revocations = new Revocations({ store, logger: silentLogger, clock: systemClock });
-    const heapBefore = process.memoryUsage().heapUsed;
     const start = systemClock.monotonicMs();
     fill(revocations, entries);
     const buildMs = systemClock.monotonicMs() - start;
-    const heapMib = (process.memoryUsage().heapUsed - heapBefore) / 2 ** 20;
     const question = {
       cluster: 'bench',
       current: certificate,
@@ -76,7 +72,7 @@ export async function benchRevocation(
     };
     measure(revocations, question, perRound);
     const decisionNs = median(Array.from({ length: rounds }, () => measure(revocations, question, perRound)));
-    return { entries: revocations.entries('bench'), decisionNs, buildMs, heapMib };
+    return { entries: revocations.entries('bench'), decisionNs, buildMs };
   } finally {
     await store.close();
     await rm(folder, { recursive: true, force: true });
