@@ -29,6 +29,7 @@ import { readToken, writeToken } from './identity/token.ts';
 import { BundleKeeper } from './plain/bundles.ts';
 import { KeyPairKeeper } from './plain/key-pairs.ts';
 import { FileLedger } from './plain/ledger.ts';
+import { RevocationListKeeper } from './plain/revocation-lists.ts';
 import { createReloader } from './reload/reloader.ts';
 import { shareReloads } from './reload/shared.ts';
 import { Scanner } from './scan.ts';
@@ -69,6 +70,7 @@ export class Agent {
   readonly #certificates: CertificateManager;
   readonly #activator: Activator;
   readonly #bundles: BundleKeeper;
+  readonly #revocationLists: RevocationListKeeper;
   readonly #keyPairs: KeyPairKeeper;
   readonly #health: HealthChecker;
   readonly #applier: DesiredApplier;
@@ -155,7 +157,9 @@ export class Agent {
     });
     const reloadNow = (name: string, spec: ReloadSpec): void => void this.#reloadFor(name, () => reload(spec));
     const ledger = (fileName: string): FileLedger => new FileLedger({ folder, fileName, files: plainFiles, logger });
-    this.#bundles = new BundleKeeper({ files: plainFiles, ledger: ledger('bundles.json'), events, logger, reload: reloadNow, onChange });
+    const kept = { files: plainFiles, events, logger, reload: reloadNow, onChange };
+    this.#bundles = new BundleKeeper({ ...kept, ledger: ledger('bundles.json') });
+    this.#revocationLists = new RevocationListKeeper({ ...kept, ledger: ledger('revocation-lists.json') });
     this.#keyPairs = new KeyPairKeeper({
       api,
       files: plainFiles,
@@ -177,6 +181,7 @@ export class Agent {
     });
     this.#applier = new DesiredApplier({
       bundles: this.#bundles,
+      revocationLists: this.#revocationLists,
       keyPairs: this.#keyPairs,
       certificates: this.#certificates,
       healthChecks: this.#health,
@@ -191,7 +196,14 @@ export class Agent {
       events,
       onRestored: (certificate, pair) => this.#activator.recheck(certificate, pair),
     });
-    const targets = [inspection, this.#bundles, this.#keyPairs, { scan: () => this.#scanIdentity() }, { scan: () => this.#glance() }];
+    const targets = [
+      inspection,
+      this.#bundles,
+      this.#revocationLists,
+      this.#keyPairs,
+      { scan: () => this.#scanIdentity() },
+      { scan: () => this.#glance() },
+    ];
     this.#scanner = new Scanner({ targets, intervalMs: config.scanInterval, clock, logger });
   }
 
@@ -331,7 +343,7 @@ export class Agent {
 
   #watchedPaths(): string[] {
     const certificates = this.#certificates.declared().flatMap(({ spec }) => spec.outputs.flatMap(outputPaths));
-    const paths = [...certificates, ...this.#bundles.paths(), ...this.#keyPairs.paths()];
+    const paths = [...certificates, ...this.#bundles.paths(), ...this.#revocationLists.paths(), ...this.#keyPairs.paths()];
     return paths.map((path) => underRoot(this.#options.config.rootDir, path));
   }
 
@@ -339,6 +351,7 @@ export class Agent {
     return {
       certificates: this.#certificates.snapshots(),
       bundles: this.#bundles.snapshots(),
+      revocationLists: this.#revocationLists.snapshots(),
       keyPairs: this.#keyPairs.snapshots(),
       components: this.#health.snapshots(),
       appliedRevision: this.#applier.appliedRevision,

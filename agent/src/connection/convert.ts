@@ -1,13 +1,19 @@
 /** Between the protocol and the agent's domain. What several parts share is in @evercert/shared/wire. */
 import type * as proto from '@evercert/proto';
 import { toEvercertError } from '@evercert/shared/errors';
-import { desiredBundleFromProto, desiredCertificateFromProto, desiredKeyPairFromProto } from '@evercert/shared/wire';
+import {
+  desiredBundleFromProto,
+  desiredCertificateFromProto,
+  desiredKeyPairFromProto,
+  desiredRevocationListFromProto,
+} from '@evercert/shared/wire';
 import type { CertificateSnapshot, DesiredCertificate, RevokedBy } from '../certificates/types.ts';
 import type { DesiredState } from '../desired/types.ts';
 import type { RecordedEvent } from '../events.ts';
 import type { ComponentSnapshot } from '../health/checker.ts';
 import type { BundleSnapshot } from '../plain/bundles.ts';
 import type { KeyPairSnapshot } from '../plain/key-pairs.ts';
+import type { RevocationListSnapshot } from '../plain/revocation-lists.ts';
 
 /** What is not understood (a newer coordinator's words) is named, not dropped silently and not allowed to spoil the rest. */
 export function desiredStateFromProto(state: proto.DesiredState): DesiredState {
@@ -26,6 +32,7 @@ export function desiredStateFromProto(state: proto.DesiredState): DesiredState {
     certificates: each(state.certificates, certificate),
     bundles: each(state.bundles, desiredBundleFromProto),
     keyPairs: each(state.keyPairs, desiredKeyPairFromProto),
+    revocationLists: each(state.revocationLists, desiredRevocationListFromProto),
     controlTrustAnchors: state.controlTrustAnchors.map((der) => Buffer.from(der)),
     healthChecks: state.healthChecks.map((check) => ({ ...check, trustAnchors: anchorsOf(state, check.issuer) })),
     notUnderstood,
@@ -56,6 +63,7 @@ export interface Report {
   certificates: CertificateSnapshot[];
   bundles: BundleSnapshot[];
   keyPairs: KeyPairSnapshot[];
+  revocationLists: RevocationListSnapshot[];
   components: ComponentSnapshot[];
   appliedRevision: string;
 }
@@ -63,7 +71,14 @@ export interface Report {
 /** Texts in a report are bounded: it goes out often. */
 const maxText = 1000;
 
-export function reportToProto({ certificates, bundles, keyPairs, components, appliedRevision }: Report): proto.StatusReport {
+export function reportToProto({
+  certificates,
+  bundles,
+  keyPairs,
+  revocationLists,
+  components,
+  appliedRevision,
+}: Report): proto.StatusReport {
   return {
     appliedRevision,
     certificates: certificates.map(certificateStatus),
@@ -74,7 +89,7 @@ export function reportToProto({ certificates, bundles, keyPairs, components, app
       message: rest.message.slice(0, maxText),
       checkedAt: new Date(checkedAtMs),
     })),
-    revocationLists: [],
+    revocationLists: revocationLists.map((list) => ({ ...list, lastError: list.lastError.slice(0, maxText) })),
   };
 }
 

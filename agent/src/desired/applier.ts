@@ -1,4 +1,4 @@
-/** Puts a desired state into effect: bundles first, then the certificates that depend on them; shared key pairs beside them. */
+/** Puts a desired state into effect: bundles and revocation lists first, then the certificates that depend on them; shared key pairs beside them. */
 import { toEvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import type { CertificateManager } from '../certificates/manager.ts';
@@ -6,10 +6,12 @@ import type { EventSink } from '../events.ts';
 import type { HealthChecker } from '../health/checker.ts';
 import type { BundleKeeper } from '../plain/bundles.ts';
 import type { KeyPairKeeper } from '../plain/key-pairs.ts';
+import type { RevocationListKeeper } from '../plain/revocation-lists.ts';
 import type { DesiredState } from './types.ts';
 
 export interface ApplierOptions {
   bundles: Pick<BundleKeeper, 'apply'>;
+  revocationLists: Pick<RevocationListKeeper, 'apply'>;
   keyPairs: Pick<KeyPairKeeper, 'apply'>;
   certificates: Pick<CertificateManager, 'setDesired'>;
   healthChecks: Pick<HealthChecker, 'apply'>;
@@ -49,7 +51,7 @@ export class DesiredApplier {
   }
 
   async #applyOne(state: DesiredState): Promise<void> {
-    const { bundles, keyPairs, certificates, events, logger, onChange } = this.#options;
+    const { bundles, revocationLists, keyPairs, certificates, events, logger, onChange } = this.#options;
     const { revision } = state;
     const keep = state.notUnderstood.map(({ name }) => name);
     for (const { name, message } of state.notUnderstood) {
@@ -62,6 +64,7 @@ export class DesiredApplier {
     }
     await this.#step('the trust anchors of the coordinator', () => this.#options.saveTrustAnchors(state.controlTrustAnchors));
     await this.#step('the trust bundles', () => bundles.apply(state.bundles, keep));
+    await this.#step('the revocation lists', () => revocationLists.apply(state.revocationLists, keep));
     await this.#step('the certificates', () =>
       certificates.setDesired(state.certificates, { changed: revision !== this.#appliedRevision, keep }),
     );
@@ -74,6 +77,7 @@ export class DesiredApplier {
       certificates: state.certificates.length,
       bundles: state.bundles.length,
       keyPairs: state.keyPairs.length,
+      revocationLists: state.revocationLists.length,
     });
     onChange();
   }

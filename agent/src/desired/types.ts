@@ -1,4 +1,4 @@
-import type { ResolvedBundle, ResolvedKeyPair } from '@evercert/shared/manifest';
+import type { ResolvedBundle, ResolvedKeyPair, ResolvedRevocationList } from '@evercert/shared/manifest';
 import type { DesiredCertificate } from '../certificates/types.ts';
 import type { DesiredHealthCheck } from '../health/checker.ts';
 
@@ -7,6 +7,16 @@ export type DesiredBundle = ResolvedBundle & {
   version: number;
   /** DER. */
   certificates: Buffer[];
+};
+
+/** A CA's CRL that the node is to hold in a file. */
+export type DesiredRevocationList = ResolvedRevocationList & {
+  /** CRL number; 0: there is none for now. */
+  number: number;
+  /** DER. */
+  crl: Buffer;
+  /** DER of the CA. */
+  trustAnchors: Buffer[];
 };
 
 /** A key pair that several nodes share; the private part comes by a call of its own. */
@@ -18,6 +28,7 @@ export interface DesiredState {
   certificates: DesiredCertificate[];
   bundles: DesiredBundle[];
   keyPairs: DesiredKeyPair[];
+  revocationLists: DesiredRevocationList[];
   /** DER of the control CA, the trust for the coordinator itself. */
   controlTrustAnchors: Buffer[];
   healthChecks: DesiredHealthCheck[];

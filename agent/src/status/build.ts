@@ -28,6 +28,7 @@ export function buildStatus({ pid, startedAtMs, identity, connection, report, ev
     desiredRevision: report.appliedRevision,
     certificates: report.certificates.map(certificateLine).sort((a, b) => (a.name < b.name ? -1 : 1)),
     bundles: report.bundles,
+    revocationLists: report.revocationLists,
     keyPairs: report.keyPairs,
     components: report.components.map(({ checkedAtMs, ...rest }) => ({ ...rest, checkedAt: iso(checkedAtMs) })),
     events,

@@ -3,7 +3,7 @@ import type { AgentStatus, CertificateLine } from './types.ts';
 
 /** The status for a person; `nowMs` for what is shown as a distance. */
 export function statusTable(status: AgentStatus, nowMs: number): string {
-  const { identity, connection, certificates, bundles, keyPairs, components } = status;
+  const { identity, connection, certificates, bundles, keyPairs, revocationLists, components } = status;
   const lines = [
     `Node        ${identity.nodeName}${identity.cluster ? ` in cluster ${identity.cluster} (${identity.role})` : ''}`,
     `Identity    ${identity.state}${identity.notAfter ? `, expires ${distance(identity.notAfter, nowMs)}` : ''}`,
@@ -23,6 +23,10 @@ export function statusTable(status: AgentStatus, nowMs: number): string {
   if (keyPairs.length > 0) {
     const rows = keyPairs.map(({ name, state, lastError }) => [name, state, oneLine(lastError)]);
     lines.push('', ...columns(['KEY PAIR', 'STATE', 'ERROR'], rows));
+  }
+  if (revocationLists.length > 0) {
+    const rows = revocationLists.map(({ name, state, number, lastError }) => [name, state, String(number), oneLine(lastError)]);
+    lines.push('', ...columns(['CRL', 'STATE', 'NUMBER', 'ERROR'], rows));
   }
   if (components.length > 0) {
     const rows = components.map(({ name, state, checkedAt, message }) => [name, state, distance(checkedAt, nowMs), oneLine(message)]);

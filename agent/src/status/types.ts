@@ -16,6 +16,7 @@ export interface AgentStatus {
   desiredRevision: string;
   certificates: CertificateLine[];
   bundles: { name: string; issuer: string; version: number; state: string; lastError: string }[];
+  revocationLists: { name: string; issuer: string; number: number; state: string; lastError: string }[];
   components: { name: string; state: string; message: string; checkedAt: string }[];
   keyPairs: { name: string; state: string; lastError: string }[];
   events: { waiting: number; dropped: number };
@@ -39,6 +40,6 @@ export interface CertificateLine {
 }
 
 /** True when the identity is good and everything that is declared is Ready. */
-export function allReady({ identity, certificates, bundles, keyPairs }: AgentStatus): boolean {
-  return [identity, ...certificates, ...bundles, ...keyPairs].every(({ state }) => state === 'Ready');
+export function allReady({ identity, certificates, bundles, keyPairs, revocationLists }: AgentStatus): boolean {
+  return [identity, ...certificates, ...bundles, ...keyPairs, ...revocationLists].every(({ state }) => state === 'Ready');
 }

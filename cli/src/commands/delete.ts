@@ -44,6 +44,7 @@ const deletions: Record<string, Deletion> = {
   CertificateManifest: deleteManifest,
   TrustBundleManifest: deleteManifest,
   KeyPairManifest: deleteManifest,
+  RevocationListManifest: deleteManifest,
   RenewRevocation: deleteRevocation,
   Node: existing(({ api }, { cluster, name }) => api.call('deleteNode', { cluster, name })),
   Token: existing(({ api }, { name }) => api.call('deleteToken', { id: name })),

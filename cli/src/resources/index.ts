@@ -3,7 +3,7 @@ import { cas } from './ca.ts';
 import { certificates } from './certificate.ts';
 import { clusters } from './cluster.ts';
 import { events } from './event.ts';
-import { certificateManifests, keyPairManifests, manifests, trustBundleManifests } from './manifest.ts';
+import { certificateManifests, keyPairManifests, manifests, revocationListManifests, trustBundleManifests } from './manifest.ts';
 import { nodes } from './node.ts';
 import { revocations } from './revocation.ts';
 import { tokens } from './token.ts';
@@ -20,6 +20,7 @@ export {
   keyPairManifests,
   manifests,
   nodes,
+  revocationListManifests,
   revocations,
   tokens,
   trustBundleManifests,
@@ -35,6 +36,7 @@ export const resources: readonly Resource<unknown>[] = [
   certificateManifests,
   trustBundleManifests,
   keyPairManifests,
+  revocationListManifests,
   revocations,
   tokens,
   events,

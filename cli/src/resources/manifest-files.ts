@@ -24,6 +24,8 @@ function filesOf(document: AnyDocument): [content: string, file: FileSpec][] {
       return document.spec.outputs.flatMap(filesOfOutput);
     case 'TrustBundleManifest':
       return [['trust bundle', document.spec.file]];
+    case 'RevocationListManifest':
+      return [[`CRL (${document.spec.format})`, document.spec.file]];
     case 'KeyPairManifest':
       return [
         ['private key', document.spec.privateKey],

@@ -10,7 +10,7 @@ import { declaredFiles } from './manifest-files.ts';
 import type { DescribeContext, Resource } from './types.ts';
 
 /** The kinds that DeleteManifest knows. */
-export const manifestKinds = ['CertificateManifest', 'TrustBundleManifest', 'KeyPairManifest'] as const;
+export const manifestKinds = ['CertificateManifest', 'TrustBundleManifest', 'KeyPairManifest', 'RevocationListManifest'] as const;
 
 async function describe(manifest: Manifest, { nowMs }: DescribeContext): Promise<Description> {
   return [
@@ -77,4 +77,5 @@ function resource(kind: string, singular: string, plural: string, shortNames: re
 export const manifests = resource('Manifest', 'manifest', 'manifests', ['mf']);
 export const certificateManifests = resource('CertificateManifest', 'certificatemanifest', 'certificatemanifests', ['cm']);
 export const trustBundleManifests = resource('TrustBundleManifest', 'trustbundlemanifest', 'trustbundlemanifests', ['tbm']);
+export const revocationListManifests = resource('RevocationListManifest', 'revocationlistmanifest', 'revocationlistmanifests', ['rlm']);
 export const keyPairManifests = resource('KeyPairManifest', 'keypairmanifest', 'keypairmanifests', ['kpm']);

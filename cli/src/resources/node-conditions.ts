@@ -72,7 +72,7 @@ export function isRevoked({ state, lastErrorCode }: CertificateStatus): boolean 
 }
 
 function filesApplied({ status }: Node): Condition {
-  const parts = [...(status?.bundles ?? []), ...(status?.keyPairs ?? [])];
+  const parts = [...(status?.bundles ?? []), ...(status?.keyPairs ?? []), ...(status?.revocationLists ?? [])];
   const bad = parts.filter((part) => part.lastError !== '');
   if (bad.length > 0) {
     const message = bad.map((part) => `${part.name}: ${part.lastError}`).join(', ');

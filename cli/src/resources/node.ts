@@ -101,6 +101,19 @@ async function describe(node: Node, { api, nowMs }: DescribeContext): Promise<De
       },
     ],
     [
+      'Revocation Lists',
+      {
+        headers: ['NAME', 'ISSUER', 'NUMBER', 'STATE', 'LAST-ERROR'],
+        rows: (status?.revocationLists ?? []).map((one) => [
+          one.name,
+          one.issuer,
+          String(one.number),
+          orNone(one.state),
+          orNone(one.lastError),
+        ]),
+      },
+    ],
+    [
       'Files',
       {
         headers: ['PATH', 'MODE', 'OWNER', 'CONTENT', 'MANIFEST'],
@@ -187,6 +200,7 @@ function statusObject(node: Node): Record<string, unknown> {
     certificates: statusesOf(node).map(compactMessage),
     bundles: (status?.bundles ?? []).map(compactMessage),
     keyPairs: (status?.keyPairs ?? []).map(compactMessage),
+    revocationLists: (status?.revocationLists ?? []).map(compactMessage),
   };
 }
 

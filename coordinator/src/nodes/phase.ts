@@ -35,6 +35,7 @@ export function nodePhase(question: PhaseQuestion): { phase: NodePhase; message:
 function whatLacks(desired: DesiredState, report: StatusReport, nowMs: number): string[] {
   const certificates = new Map(report.certificates.map((status) => [status.name, status]));
   const bundles = new Map(report.bundles.map((status) => [status.name, status]));
+  const revocationLists = new Map(report.revocationLists.map((status) => [status.name, status]));
   const keyPairs = new Map(report.keyPairs.map((status) => [status.name, status]));
   return [
     ...desired.certificates.flatMap(({ name }) => {
@@ -49,6 +50,11 @@ function whatLacks(desired: DesiredState, report: StatusReport, nowMs: number): 
       return status?.state === 'Ready' && status.version === version
         ? []
         : [`trust bundle ${name} is not in place: ${status?.lastError ?? ''}`];
+    }),
+    // Its number is not compared: an earlier list is good until its next update, and a new one is on its way twice a day.
+    ...desired.revocationLists.flatMap(({ name }) => {
+      const status = revocationLists.get(name);
+      return status?.state === 'Ready' ? [] : [`revocation list ${name} is not in place: ${status?.lastError ?? ''}`];
     }),
     ...desired.keyPairs.flatMap(({ name }) => {
       const status = keyPairs.get(name);

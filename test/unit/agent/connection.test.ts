@@ -102,7 +102,7 @@ describe('the connection', () => {
   async function connect(endpoints: string[], change: Partial<ConnectionOptions> = {}) {
     const world = { identity: await identity(), anchors: [ca.der], connected: 0, renewals: [] as string[][], expired: [] as string[] };
     const events = new EventQueue({ clock: systemClock, logger: silentLogger, newId: () => 'id' });
-    const report = { certificates: [], bundles: [], keyPairs: [], components: [], appliedRevision: '7' };
+    const report = { certificates: [], bundles: [], keyPairs: [], revocationLists: [], components: [], appliedRevision: '7' };
     const reporter = new Reporter({ clock: systemClock, random: () => 0.5, events, report: () => report });
     const store = {
       get trustAnchors() {

@@ -5,6 +5,7 @@ import {
   generateKeyPair,
   issueLeaf,
   newSerial,
+  type PreparedIssuer,
   parseCsr,
   prepareIssuer,
   signerFor,
@@ -14,6 +15,7 @@ import {
 
 export interface TestCa {
   der: Buffer;
+  issuer: PreparedIssuer;
   /** DER, for a public key. Times in milliseconds since the epoch. */
   leaf(spki: Buffer, life: { notBeforeMs: number; notAfterMs: number }, usages?: Usage[]): Promise<Buffer>;
   /** DER, for a PKCS#10 request. */
@@ -35,7 +37,7 @@ export async function createTestCa(nowMs: number, name = 'control-ca'): Promise<
       notBefore: new Date(notBeforeMs),
       notAfter: new Date(notAfterMs),
     });
-  return { der, leaf, sign: (csr, times) => leaf(parseCsr(csr).spki, times) };
+  return { der, issuer, leaf, sign: (csr, times) => leaf(parseCsr(csr).spki, times) };
 }
 
 export async function keyAndLeaf(ca: TestCa, nowMs: number, lifeMs = 96 * 3_600_000): Promise<{ privateKey: KeyObject; leaf: Buffer }> {

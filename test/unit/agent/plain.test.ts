@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import type { DesiredBundle, DesiredKeyPair } from '@evercert/agent/desired';
-import { BundleKeeper, FileLedger, KeyPairKeeper } from '@evercert/agent/plain';
+import type { DesiredBundle, DesiredKeyPair, DesiredRevocationList } from '@evercert/agent/desired';
+import { BundleKeeper, FileLedger, KeyPairKeeper, RevocationListKeeper } from '@evercert/agent/plain';
 import { FakeClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { silentLogger } from '@evercert/shared/logging';
+import { createCrl, toPem } from '@evercert/shared/x509';
 import { createTestCa, type TestCa } from './pki.ts';
 import { EventLog, FakeCoordinator, FakePlainFiles, memoryFolder } from './support.ts';
 
@@ -206,5 +207,84 @@ describe('the keeper of shared key pairs', () => {
     await keeper.apply([]);
     assert.equal(files.written.size, 0);
     assert.deepEqual(await folder.list('key-pairs'), []);
+  });
+});
+
+describe('the keeper of revocation lists', () => {
+  let ca: TestCa;
+  let other: TestCa;
+  before(async () => {
+    ca = await createTestCa(new FakeClock().nowMs(), 'etcd-ca');
+    other = await createTestCa(new FakeClock().nowMs(), 'other-ca');
+  });
+  const crlOf = (signer: TestCa, number: number): Promise<Buffer> =>
+    createCrl({
+      issuer: signer.issuer,
+      number,
+      thisUpdate: new Date(0),
+      nextUpdate: new Date(3_600_000),
+      revoked: [{ serial: 'ab', revokedAt: new Date(0), reason: 'keyCompromise' }],
+    });
+  const list = (number: number, crl: Buffer, changes: Partial<DesiredRevocationList> = {}): DesiredRevocationList => ({
+    name: 'etcd-crl',
+    issuer: 'etcd-ca',
+    number,
+    crl,
+    format: 'pem',
+    file: { path: '/pki/etcd/ca.crl', mode: 0o644 },
+    reload: reloadSpec,
+    trustAnchors: [ca.der],
+    ...changes,
+  });
+  const setUp = () => {
+    const world = common();
+    return { ...world, keeper: new RevocationListKeeper(world.rest), file: () => world.files.written.get('/pki/etcd/ca.crl')?.content };
+  };
+
+  it('writes a list as PEM or DER, and reloads once for each change', async () => {
+    const { keeper, file, reloaded } = setUp();
+    const crl = await crlOf(ca, 7);
+    await keeper.apply([list(7, crl)]);
+    await keeper.apply([list(7, crl)]);
+    assert.equal(file()?.toString(), toPem('X509 CRL', crl));
+    assert.deepEqual(reloaded, ['etcd-crl']);
+    await keeper.apply([list(7, crl, { format: 'der' })]);
+    assert.deepEqual(file(), crl);
+    assert.deepEqual(keeper.snapshots(), [{ name: 'etcd-crl', issuer: 'etcd-ca', number: 7, state: 'Ready', lastError: '' }]);
+  });
+
+  it('takes a list of either CA while a rotation has two', async () => {
+    const { keeper } = setUp();
+    await keeper.apply([list(7, await crlOf(other, 7), { trustAnchors: [ca.der, other.der] })]);
+    assert.equal(keeper.snapshots()[0]?.state, 'Ready');
+  });
+
+  for (const [what, sent] of [
+    ['of another CA', () => crlOf(other, 8)],
+    ['of another number', () => crlOf(ca, 9)],
+    ['of garbage', async () => Buffer.from('garbage')],
+    ['not there', async () => Buffer.alloc(0)],
+  ] as const) {
+    it(`keeps what is there when the list that was sent is ${what}`, async () => {
+      const { keeper, file, events } = setUp();
+      await keeper.apply([list(7, await crlOf(ca, 7))]);
+      const before = file();
+      await keeper.apply([list(8, await sent())]);
+      assert.equal(file(), before);
+      assert.deepEqual(
+        keeper.snapshots().map(({ state, number }) => [state, number]),
+        [['Failed', 7]],
+      );
+      assert.deepEqual(events.reasons(), ['RevocationListFailed']);
+    });
+  }
+
+  it('puts a damaged list right, with one event', async () => {
+    const { keeper, files, file, events } = setUp();
+    await keeper.apply([list(7, await crlOf(ca, 7))]);
+    files.written.delete('/pki/etcd/ca.crl');
+    await keeper.scan();
+    assert.ok(file());
+    assert.deepEqual(events.reasons(), ['FileRestored']);
   });
 });

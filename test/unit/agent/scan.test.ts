@@ -116,6 +116,7 @@ describe('the applier of desired states', () => {
     certificates: [],
     bundles: [],
     keyPairs: [],
+    revocationLists: [],
     controlTrustAnchors: [],
     healthChecks: [],
     notUnderstood: [],
@@ -131,6 +132,7 @@ describe('the applier of desired states', () => {
     };
     const applier = new DesiredApplier({
       bundles: { apply: step('bundles') },
+      revocationLists: { apply: step('revocation lists') },
       keyPairs: { apply: step('key pairs') },
       certificates: {
         setDesired: async (_list, { changed, keep }) => {
@@ -150,7 +152,10 @@ describe('the applier of desired states', () => {
     const { applier, log } = setUp();
     await applier.apply(state('1'));
     await applier.apply(state('1'));
-    assert.deepEqual(log, ['bundles', 'certificates true', 'key pairs', 'bundles', 'certificates false', 'key pairs']);
+    assert.deepEqual(log, [
+      ...['bundles', 'revocation lists', 'certificates true', 'key pairs'],
+      ...['bundles', 'revocation lists', 'certificates false', 'key pairs'],
+    ]);
     assert.equal(applier.appliedRevision, '1');
   });
 

@@ -42,6 +42,7 @@ function status(change: Partial<AgentStatus> = {}): AgentStatus {
     ],
     bundles: [{ name: 'cluster-ca', issuer: 'cluster-ca', version: 1, state: 'Ready', lastError: '' }],
     keyPairs: [],
+    revocationLists: [],
     components: [],
     events: { waiting: 0, dropped: 0 },
     ...change,
