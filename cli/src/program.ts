@@ -12,6 +12,7 @@ import { addEventsCommand } from './commands/events.ts';
 import { addGetCommand } from './commands/get.ts';
 import { addRenewCommand } from './commands/renew.ts';
 import { addRepairCommand } from './commands/repair.ts';
+import { addRevokeCommand } from './commands/revoke.ts';
 import type { CommandContext } from './commands/session.ts';
 import { addTokenCommand } from './commands/token.ts';
 import { addValidateCommand } from './commands/validate.ts';
@@ -58,6 +59,7 @@ export function createProgram(context: CommandContext): Command {
     addTokenCommand,
     addRenewCommand,
     addRepairCommand,
+    addRevokeCommand,
     addValidateCommand,
     addCertsCommand,
     addConfigCommand,
