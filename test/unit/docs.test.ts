@@ -35,9 +35,14 @@ describe('the documentation', () => {
   });
 
   it('shows documents that are valid', () => {
-    const examples = [...read('docs/manifests.md').matchAll(/```yaml\n([\s\S]*?)```/g)].map((match) => match[1]!);
-    assert.ok(examples.length >= 6);
-    for (const example of examples) assert.deepEqual(parseDocuments(example, { file: 'docs/manifests.md' }).faults, [], example);
+    for (const [page, count] of [
+      ['docs/manifests.md', 6],
+      ['docs/revocation.md', 1],
+    ] as const) {
+      const examples = [...read(page).matchAll(/```yaml\n([\s\S]*?)```/g)].map((match) => match[1]!);
+      assert.ok(examples.length >= count);
+      for (const example of examples) assert.deepEqual(parseDocuments(example, { file: page }).faults, [], example);
+    }
   });
 
   it('names every variable of templates', () => {

@@ -178,8 +178,8 @@ describe('revocations as a resource', () => {
   it('are shown as an object that can be applied again', async () => {
     const { out } = await run(['get', 'revocation', 'incident', '-o', 'yaml'], { api: api() });
     const [parsed] = loadDocuments([{ file: 'r', text: out }]);
-    assert.equal(parsed?.document.kind, 'RenewRevocation');
-    assert.deepEqual((parsed?.document as RenewRevocation).spec.revocations[1], {
+    assert.equal(parsed!.document.kind, 'RenewRevocation');
+    assert.deepEqual((parsed!.document as RenewRevocation).spec.revocations[1], {
       kind: 'DNS',
       dns: '.cluster.local',
       description: 'all names',
