@@ -11,6 +11,7 @@ import { Command } from 'commander';
 import { type CoordinatorConfig, configSchema } from './config.ts';
 import { startCoordinator } from './coordinator.ts';
 import { openFileKeyProvider } from './keys/index.ts';
+import { resetClockMark } from './recovery/index.ts';
 import { openSqliteStore } from './store/index.ts';
 
 const program = new Command('evercert-coordinator')
@@ -22,6 +23,23 @@ const program = new Command('evercert-coordinator')
     const config = printConfig && !existsSync(file) ? configSchema.parse({}) : readConfigFile(configSchema, file);
     if (printConfig) process.stdout.write(toCommentedYaml(config, configSchema));
     else await run(config);
+  });
+
+program
+  .command('reset-clock-mark')
+  .description('Forget the latest time that this coordinator has seen, after its clock was wrong; to be run while it is stopped')
+  .action(async (_options: object, command: Command) => {
+    const { config: file } = command.optsWithGlobals<{ config: string }>();
+    const { dataDir, log } = readConfigFile(configSchema, file);
+    const logger = createLogger({ ...log, component: 'coordinator' });
+    const store = await openSqliteStore({ file: join(dataDir, 'store.db'), clock: systemClock, logger });
+    try {
+      const before = await resetClockMark(store, systemClock);
+      const was = before === undefined ? 'nothing' : new Date(before).toISOString();
+      process.stdout.write(`The latest time seen was ${was}; it is ${new Date(systemClock.nowMs()).toISOString()} now.\n`);
+    } finally {
+      await store.close();
+    }
   });
 
 async function run(config: CoordinatorConfig): Promise<void> {

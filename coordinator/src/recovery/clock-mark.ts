@@ -9,6 +9,13 @@ import type { Operation, Store } from '../store/index.ts';
 export const toleratedMs = 2 * 60_000;
 const raiseEveryMs = 60_000;
 
+/** Sets the mark to the present time: it was the later time that was wrong. Returns what it was, if there was one. */
+export async function resetClockMark(store: Store, clock: Clock): Promise<number | undefined> {
+  const entry = await store.get(layout.clockMark);
+  await store.transact([], [{ type: 'put', key: layout.clockMark, value: encodeRecord<ClockMarkRecord>({ latestMs: clock.nowMs() }) }]);
+  return entry && decodeRecord<ClockMarkRecord>(entry.key, entry.value).latestMs;
+}
+
 /**
  * The latest wall-clock time that this coordinator has seen, kept in the store. A clock that was moved back must not open a repair window that has closed, nor make
  * an expired identity young again: while the clock is behind the mark, nothing is recovered.
@@ -63,7 +70,7 @@ export class ClockMark {
     const { clock, latest } = this.#facts();
     throw new EvercertError(
       'FailedPrecondition',
-      `the coordinator's clock shows ${clock}, but it has shown ${latest} before: no identity is recovered until the clock is right; if it was the later time that was wrong, run 'evercert-coordinator reset-clock-mark'`,
+      `the coordinator's clock shows ${clock}, but it has shown ${latest} before: no identity is recovered until the clock is right; if it was the later time that was wrong, stop the coordinator, run 'evercert-coordinator reset-clock-mark' and start it`,
     );
   }
 
