@@ -10,6 +10,7 @@ import {
   EnrollmentServiceService,
   NodeServiceClient,
   NodeServiceService,
+  RecoveryServiceService,
   type WatchResponse,
 } from '@evercert/proto';
 import { systemClock } from '@evercert/shared/clock';
@@ -78,7 +79,7 @@ describe('the coordinator', () => {
 
   describe('authorization', () => {
     it('has a row for every RPC of the protocol and for nothing else of it', () => {
-      const paths = [EnrollmentServiceService, NodeServiceService, AdminServiceService].flatMap((service) =>
+      const paths = [EnrollmentServiceService, NodeServiceService, RecoveryServiceService, AdminServiceService].flatMap((service) =>
         Object.values(service).map(({ path }) => path),
       );
       const rows = Object.keys(authorization).filter((path) => path.startsWith('/evercert.'));
