@@ -14,6 +14,13 @@ export interface IssuedPair {
   serial: string;
 }
 
+export interface RevokedSerial {
+  serial: string;
+  reason?: string;
+  /** True by default, as in the product. */
+  includeSuccessors?: boolean;
+}
+
 export interface RevocableCluster {
   coordinator: TestCoordinator;
   /** `http://HOST:PORT` of CRL and OCSP. */
@@ -23,7 +30,7 @@ export interface RevocableCluster {
   issue(node: TestNode, name: string): Promise<IssuedPair>;
   apply(yaml: string): Promise<void>;
   /** One object with one entry by serial for each. */
-  revoke(object: string, entries: readonly { serial: string; reason?: string }[]): Promise<void>;
+  revoke(object: string, entries: readonly RevokedSerial[]): Promise<void>;
   /** The CRL as it is served. */
   crl(issuer: string): Promise<Buffer>;
 }
@@ -85,13 +92,9 @@ export async function startRevocableCluster(config: Record<string, unknown> = {}
       return { certificate: Buffer.from(certificate), privateKey, serial: parseCertificate(Buffer.from(certificate)).serial };
     },
     async revoke(object, entries) {
-      const lines = entries.map(
-        ({ serial, reason }) => `  - { kind: serialnumber, serialNumber: "${serial}"${reason ? `, reason: ${reason}` : ''} }`,
-      );
+      const revocations = entries.map(({ serial, ...more }) => ({ kind: 'SerialNumber', serialNumber: serial, ...more }));
       await apply(
-        ['apiVersion: evercert.io/v1', 'kind: RenewRevocation', `metadata: { name: ${object} }`, 'spec:', '  revocations:', ...lines].join(
-          '\n',
-        ),
+        JSON.stringify({ apiVersion: 'evercert.io/v1', kind: 'RenewRevocation', metadata: { name: object }, spec: { revocations } }),
       );
     },
     async crl(issuer) {
