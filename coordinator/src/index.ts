@@ -2,6 +2,7 @@
 export { type CoordinatorConfig, configSchema } from './config.ts';
 export { type CoordinatorParts, type RunningCoordinator, startCoordinator } from './coordinator.ts';
 export { checkRedemption, checkSecret, hashSecret, newToken, parseToken } from './enrollment/tokens.ts';
+export { EventRecorder } from './events/recorder.ts';
 export { Admission } from './issuance/admission.ts';
 export { type AddressQuestion, decideAddresses } from './nodes/addresses.ts';
 export { nodePhase, type PhaseQuestion } from './nodes/phase.ts';
