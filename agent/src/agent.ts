@@ -110,8 +110,12 @@ export class Agent {
       logger: logger.child({ node: config.node.name }),
       onDesiredState: (state) => void this.#takeDesired(state),
       onRenewNow: (request) => this.#renewNow(request),
-      onConnected: () => this.#connected(),
+      onConnected: () => {
+        this.#supervisor.acceptedByCoordinator();
+        this.#connected();
+      },
       onIdentityExpired: (serial) => this.#supervisor.expiredByCoordinator(serial),
+      onIdentityRevoked: (serial, error) => this.#supervisor.revokedByCoordinator(serial, error),
       onChange,
     });
     const api = this.#connection;

@@ -39,6 +39,8 @@ export interface ConnectionOptions {
   onConnected: (welcome: Welcome) => void;
   /** The coordinator refused the identity of this serial as expired. */
   onIdentityExpired: (serial: string) => void;
+  /** The coordinator refused the identity of this serial as revoked. It is tried again: a revocation can be lifted. */
+  onIdentityRevoked: (serial: string, error: EvercertError) => void;
   onChange: () => void;
 }
 
@@ -116,6 +118,7 @@ export class Connection implements CoordinatorApi {
       const error = toEvercertError(caught);
       this.#failures += 1;
       if (error.code === 'IdentityExpired') this.#options.onIdentityExpired(identity.serial);
+      if (error.code === 'Revoked') this.#options.onIdentityRevoked(identity.serial, error);
       return { error, ...(error.retryAfterMs !== undefined && { retryAfterMs: error.retryAfterMs }) };
     }
   }

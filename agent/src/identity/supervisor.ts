@@ -13,7 +13,14 @@ import type { Token, TokenReading } from './token.ts';
 import { Waker } from './waker.ts';
 
 /** WaitingForToken: there is none to try. JoinRefused: the coordinator, or the pin, said no. */
-export type IdentityState = 'WaitingForToken' | 'Joining' | 'JoinRefused' | 'Ready' | 'RenewalFailing' | 'IdentityExpired';
+export type IdentityState =
+  | 'WaitingForToken'
+  | 'Joining'
+  | 'JoinRefused'
+  | 'Ready'
+  | 'RenewalFailing'
+  | 'IdentityExpired'
+  | 'IdentityRevoked';
 
 export interface IdentitySnapshot {
   state: IdentityState;
@@ -68,6 +75,7 @@ export class IdentitySupervisor {
   #failures = 0;
   #timeLeftMs = 0;
   #expiredSerial = '';
+  #revoked: { serial: string; error: EvercertError } | undefined;
   /** Identities in a row that came back ended. */
   #endedAnswers = 0;
   /** An administrator at the node wants the token in the token file tried, whatever the state. */
@@ -86,6 +94,7 @@ export class IdentitySupervisor {
         if (!identity) await this.#join(undefined, signal);
         else if (this.#orderedToken) await this.#join(this.#expired(identity) ? identity : undefined, signal);
         else if (this.#expired(identity)) await this.#comeBack(identity, signal);
+        else if (this.#revoked?.serial === identity.serial) await this.#awaitToken(this.#revoked.error, signal);
         else await this.#keep(identity, signal);
       } catch (caught) {
         const error = toEvercertError(caught);
@@ -107,6 +116,20 @@ export class IdentitySupervisor {
     if (this.#expiredSerial === serial) return;
     this.#expiredSerial = serial;
     this.#options.logger.warn('The coordinator says that the identity has expired; check the clocks of both', { serial });
+    this.#waker.wake();
+  }
+
+  /** The coordinator refuses the identity of this serial by a revocation. */
+  revokedByCoordinator(serial: string, error: EvercertError): void {
+    const known = this.#revoked?.serial === serial && this.#revoked.error.message === error.message;
+    this.#revoked = { serial, error };
+    if (!known) this.#waker.wake();
+  }
+
+  /** The coordinator takes the identity: a revocation that there was has been lifted. */
+  acceptedByCoordinator(): void {
+    if (!this.#revoked) return;
+    this.#revoked = undefined;
     this.#waker.wake();
   }
 
@@ -168,6 +191,13 @@ export class IdentitySupervisor {
     const csr = await this.#request(nodeName);
     const received = await this.#ask(() => api.renewIdentity(csr, { deadlineMs: callMs, signal }));
     this.#took(await this.#ask(() => store.install({ ...received, cluster, role, issuedAtMs: clock.nowMs() })), 'IdentityRenewed');
+  }
+
+  /** A revoked identity is of no use before the revocation is lifted, which the connection finds out; a token that was made since brings another. */
+  async #awaitToken(error: EvercertError, signal: AbortSignal): Promise<void> {
+    if (await this.#untriedToken()) return this.#join(undefined, signal);
+    this.#set('IdentityRevoked', error);
+    await this.#waker.wait(tokenPollMs, signal);
   }
 
   /** One step of a node whose identity has expired: the recovery, then a token, then a wait in which a new token is seen. */

@@ -29,10 +29,11 @@ function consequences(impact: Impact, dryRun: boolean): string[] {
     texts.push(`etcd ${quorum}: ${etcd.hit.length} of ${etcd.all.length} members are hit`);
   }
   if (texts.length === 0) return texts;
-  const [refusing] = repairRefusedBy;
+  const [refusing, ...others] = repairRefusedBy;
+  const more = others.length === 0 ? '' : ` and ${others.length} more`;
   texts.push(
     refusing
-      ? `'evercert repair' ${dryRun ? 'would be' : 'is'} refused by ${describeReference(refusing)}: set a notBefore there to make it possible`
+      ? `'evercert repair' ${dryRun ? 'would be' : 'is'} refused by ${describeReference(refusing)}${more}: set a notBefore there to make it possible`
       : `'evercert repair' ${dryRun ? 'could bring' : 'brings'} them back`,
   );
   texts.push('until they end, certificates stay usable wherever neither CRL nor OCSP is asked: see docs/revocation.md');

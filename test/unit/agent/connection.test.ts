@@ -100,7 +100,14 @@ describe('the connection', () => {
   }
 
   async function connect(endpoints: string[], change: Partial<ConnectionOptions> = {}) {
-    const world = { identity: await identity(), anchors: [ca.der], connected: 0, renewals: [] as string[][], expired: [] as string[] };
+    const world = {
+      identity: await identity(),
+      anchors: [ca.der],
+      connected: 0,
+      renewals: [] as string[][],
+      expired: [] as string[],
+      revoked: [] as string[],
+    };
     const events = new EventQueue({ clock: systemClock, logger: silentLogger, newId: () => 'id' });
     const report = { certificates: [], bundles: [], keyPairs: [], revocationLists: [], components: [], appliedRevision: '7' };
     const reporter = new Reporter({ clock: systemClock, random: () => 0.5, events, report: () => report });
@@ -130,6 +137,7 @@ describe('the connection', () => {
         world.connected += 1;
       },
       onIdentityExpired: (serial) => world.expired.push(serial),
+      onIdentityRevoked: (serial, error) => world.revoked.push(`${serial} ${error.code}`),
       onChange: () => {},
       ...change,
     });
@@ -209,5 +217,15 @@ describe('the connection', () => {
     await until('told', () => world.expired.length > 0);
     assert.equal(world.expired[0], world.identity.serial);
     await until('shown', () => connection.snapshot().lastErrorCode === 'IdentityExpired');
+  });
+
+  it('tells that the coordinator refuses the identity as revoked, and connects by itself once that is lifted', async () => {
+    const { endpoint, state } = await startServer();
+    state.refuse = new EvercertError('Revoked', 'entry 1 of RenewRevocation incident');
+    const { connection, world } = await connect([endpoint]);
+    await until('told', () => world.revoked.length > 0);
+    assert.equal(world.revoked[0], `${world.identity.serial} Revoked`);
+    state.refuse = undefined;
+    await until('connected', () => connection.snapshot().state === 'Connected');
   });
 });

@@ -215,6 +215,7 @@ describe('the identity supervisor', () => {
       await until(() => seen.renewed > before || supervisor.snapshot().state === 'IdentityExpired');
     }
     assert.ok(seen.renewed >= 8, `${seen.renewed} tries`);
+    await until(() => supervisor.snapshot().code === 'RecoveryNotOpen');
     assert.match(
       supervisor.snapshot().message,
       /expired at .*evercert repair demo --node node-1.*make a token for this node .*\/etc\/token/,
@@ -326,6 +327,33 @@ describe('the identity supervisor', () => {
     assert.equal(await store.saveTrustAnchors([ca.der]), false);
     assert.equal(await store.addTrustAnchors([other.der]), true);
     assert.equal(store.trustAnchors.length, 2);
+  });
+
+  it('shows that the identity is revoked until that is lifted, and takes a token that is made meanwhile', async () => {
+    const { clock, store, supervisor, start, world, seen } = setUp();
+    await start();
+    await until(() => supervisor.snapshot().state === 'Ready');
+    const { serial } = store.identity!;
+    const revoked = new EvercertError('Revoked', 'identity is revoked by entry 1 of RenewRevocation incident');
+    world.failure = 'TokenUsedUp';
+    supervisor.revokedByCoordinator(serial, revoked);
+    // The token of its first joining is still there, and of no use.
+    await until(() => seen.enrolled.length === 2);
+    await clock.advance(5000);
+    await until(() => supervisor.snapshot().state === 'IdentityRevoked');
+    assert.equal(supervisor.snapshot().message, revoked.message);
+    supervisor.acceptedByCoordinator();
+    await until(() => supervisor.snapshot().state === 'Ready');
+    assert.equal(store.identity?.serial, serial);
+
+    supervisor.revokedByCoordinator(serial, revoked);
+    await until(() => supervisor.snapshot().state === 'IdentityRevoked');
+    world.failure = undefined;
+    world.token = tokenB;
+    await clock.advance(5000);
+    await until(() => supervisor.snapshot().state === 'Ready');
+    assert.notEqual(store.identity?.serial, serial);
+    assert.deepEqual(seen.enrolled.slice(-1), ['bbbbbb.bbbbbbbbbbbbbbbb']);
   });
 
   it('refuses an identity for another key', async () => {
