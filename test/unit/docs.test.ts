@@ -55,7 +55,7 @@ describe('the documentation', () => {
 
   it('says of every RPC who may call it', () => {
     const page = read('docs/api.md');
-    for (const name of ['enrollment_service', 'node_service', 'admin_service']) {
+    for (const name of ['enrollment_service', 'recovery_service', 'node_service', 'admin_service']) {
       const proto = read(`proto/evercert/v1/${name}.proto`);
       const service = /^service (\w+)/m.exec(proto)?.[1];
       for (const [, rpc] of proto.matchAll(/^ {2}rpc (\w+)/gm)) assert.ok(page.includes(`\`${service}/${rpc}\``), `${service}/${rpc}`);
