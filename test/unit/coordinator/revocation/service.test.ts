@@ -160,6 +160,33 @@ describe('revocations in a coordinator', () => {
     fresh.client.close();
   });
 
+  it('with a notBefore that has passed, let a repaired node have a new certificate, which they do not match', async () => {
+    // A node of its own: its repair window stays open.
+    const token = await createToken(coordinator, cluster, { addresses: ['192.0.2.5'], nodeName: 'cp-5' });
+    const cp5 = await enroll(coordinator, { token, name: 'cp-5' });
+    const old = await issueAnew(cp5, 'apiserver');
+    const now = new Date(Date.now() + 1).toISOString();
+    await apply(revocation('past', `{ kind: DNS, dns: .cluster.local, notBefore: "${now}" }`));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    await assert.rejects(issueAnew(cp5, 'apiserver'), withCode('Revoked'));
+    const repair = coordinator.admin.repair({ cluster, nodes: ['cp-5'], dryRun: false, window: { seconds: 60, nanos: 0 } });
+    repair.on('error', () => {});
+    await new Promise<void>((resolve) => {
+      repair.on('data', ({ event }) => {
+        if (event?.$case === 'progress' && event.value.step === 'WindowOpened') resolve();
+      });
+    });
+    assert.equal((await declared(cp5, 'apiserver')).revoked, undefined);
+    const fresh = await issueAnew(cp5, 'apiserver');
+    repair.cancel();
+    cp5.client.close();
+    assert.deepEqual(
+      (await listed(old))?.revokedBy.map(({ object }) => object),
+      ['past'],
+    );
+    assert.deepEqual((await listed(fresh))?.revokedBy, []);
+  });
+
   it('take along what succeeded a stolen certificate, unless told not to', async () => {
     const stolen = await issueAnew(cp1, 'front-proxy-client');
     const renewed = await issueAnew(cp1, 'front-proxy-client');
