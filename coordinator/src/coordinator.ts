@@ -81,6 +81,7 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
   const repairing = (cluster: string, node: string): boolean => windows.isOpen(cluster, node);
   const status = await startStatusService({ config, store, model, authorities, revocations, events, clock, logger });
   const desired = new DesiredStates({ model, controlAnchors, revocations, repairing, nowMs, lists: status.lists, webUrl: status.url });
+  windows.subscribe((cluster, node) => desired.refresh(cluster, node));
   const statuses = new NodeStatuses({ store, clock, logger });
   await statuses.start();
   const registry = new NodeRegistry({ store, model, events });

@@ -114,6 +114,18 @@ async function describe(node: Node, { api, nowMs }: DescribeContext): Promise<De
       },
     ],
     [
+      'Components',
+      {
+        headers: ['NAME', 'STATE', 'CHECKED', 'MESSAGE'],
+        rows: (status?.components ?? []).map((one) => [
+          one.name,
+          orNone(one.state),
+          `${age(one.checkedAt, nowMs)} ago`,
+          orNone(one.message),
+        ]),
+      },
+    ],
+    [
       'Files',
       {
         headers: ['PATH', 'MODE', 'OWNER', 'CONTENT', 'MANIFEST'],
@@ -200,6 +212,7 @@ function statusObject(node: Node): Record<string, unknown> {
     certificates: statusesOf(node).map(compactMessage),
     bundles: (status?.bundles ?? []).map(compactMessage),
     keyPairs: (status?.keyPairs ?? []).map(compactMessage),
+    components: (status?.components ?? []).map(compactMessage),
     revocationLists: (status?.revocationLists ?? []).map(compactMessage),
   };
 }

@@ -66,7 +66,7 @@ export class Nonces {
   #count(source: string, nowMs: number): void {
     const known = this.#sources.get(source) ?? { tokens: burst, atMs: nowMs };
     const tokens = Math.min(burst, known.tokens + ((nowMs - known.atMs) / 1000) * perSecond);
-    if (tokens < 1) throw new EvercertError('Overloaded', 'too many recoveries are begun from this address', { retryAfterMs: 2000 });
+    if (tokens < 1) throw new EvercertError('Overloaded', 'too many recoveries are begun from this address', { retryAfterMs: 10_000 });
     // Set anew, so that the map's first is the one that has been quiet for longest.
     this.#sources.delete(source);
     if (this.#sources.size >= maxSources) this.#sources.delete(this.#sources.keys().next().value ?? '');

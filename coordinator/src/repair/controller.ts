@@ -93,14 +93,19 @@ export class Repairs {
     const { events } = this.#options;
     const due = plan.nodes.filter(({ action }) => action === 'repair');
     const outcomes = new Map<string, RepairOutcome>();
-    for (const node of plan.nodes)
-      if (node.action !== 'repair') outcomes.set(node.node, withoutRepair(await this.#settled(node, cluster, signal)));
     const names = due.map(({ node }) => node);
     events.record({ cluster, actor, reason: 'RepairStarted', message: `repair of ${names.join(', ') || 'no node'}, ${plan.strategy}` });
-    if (plan.strategy === 'parallel') {
-      const all = await Promise.all(due.map((node) => this.#repairOne(node, order, signal, tell)));
+    const atOnce = async (nodes: NodeRepairPlan[]): Promise<void> => {
+      const all = await Promise.all(nodes.map((node) => this.#repairOne(node, order, signal, tell)));
       for (const outcome of all) outcomes.set(outcome.node, outcome);
-    } else await this.#oneByOne({ due, quorum: plan.quorum, outcomes }, order, signal, tell);
+    };
+    const serial = plan.strategy === 'serial' ? due.filter(({ role }) => role === 'control-plane') : [];
+    await this.#oneByOne({ due: serial, quorum: plan.quorum, outcomes }, order, signal, tell);
+    await atOnce(signal.aborted ? [] : due.filter((node) => !serial.includes(node)));
+    // Last: a member on which nothing was to be repaired may have been unwell for want of the others.
+    const others = plan.nodes.filter(({ action }) => action !== 'repair');
+    const settled = await Promise.all(others.map((node) => this.#settled(node, cluster, signal)));
+    for (const node of settled) outcomes.set(node.node, withoutRepair(node));
     const ordered = plan.nodes.flatMap(({ node }) => outcomes.get(node) ?? []);
     const summary = ordered.map(({ node, result }) => `${node} ${result}`).join(', ');
     events.record({
@@ -170,7 +175,7 @@ export class Repairs {
     signal: AbortSignal,
     tell: (news: RepairNews) => void,
   ): Promise<RepairOutcome> {
-    const { facts, registry, windows, refusals, events, clock, limits } = this.#options;
+    const { registry, windows, refusals, events, clock, limits } = this.#options;
     const { cluster, actor } = order;
     const repair = new NodeRepair({
       cluster,
@@ -179,7 +184,6 @@ export class Repairs {
       windowMs: order.windowMs || defaultWindowMs,
       limits,
       facts: () => this.#factsOf(cluster, plan.node),
-      replan: () => facts.desired.refresh(cluster, plan.node),
       registry,
       windows,
       refusals,

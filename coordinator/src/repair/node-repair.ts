@@ -19,8 +19,6 @@ export interface NodeRepairOptions {
   windowMs: number;
   limits: RepairLimits;
   facts: () => RepairFacts;
-  /** Works the node's desired state out anew: a window was opened or closed. */
-  replan: () => void;
   registry: NodeRegistry;
   windows: RepairWindows;
   refusals: Refusals;
@@ -73,14 +71,13 @@ export class NodeRepair {
 
   /** The window first: the agent asks as soon as it sees the marks. */
   async #open(): Promise<void> {
-    const { cluster, plan, actor, windowMs, windows, registry, replan, tell } = this.#options;
+    const { cluster, plan, actor, windowMs, windows, registry, tell } = this.#options;
     const window = await windows.open(cluster, plan.node, { durationMs: windowMs, by: actor, reason: 'repair' });
     const marks = Object.fromEntries(plan.certificates.map((name) => [name, this.#startMs]));
     await registry.update(cluster, plan.node, (record) => ({
       ...record,
       renewIfIssuedBeforeMs: { ...record.renewIfIssuedBeforeMs, ...marks },
     }));
-    replan();
     const what = [...(plan.expiredIdentity === undefined ? [] : ['its identity']), ...plan.certificates].join(', ') || 'the node';
     tell('WindowOpened', `open until ${new Date(window.expiresAtMs).toISOString()} for ${what}`);
   }
@@ -124,9 +121,8 @@ export class NodeRepair {
   }
 
   async #close(why: string): Promise<void> {
-    const { cluster, plan, actor, windows, replan } = this.#options;
+    const { cluster, plan, actor, windows } = this.#options;
     await windows.close(cluster, plan.node, actor, why);
-    replan();
   }
 
   /** A refusal that a window does not mend, since the repair of this node began. */

@@ -3,7 +3,7 @@ import type { Logger } from '@evercert/shared/logging';
 import type { EventRecorder } from '../events/recorder.ts';
 import { type ClockMark, toleratedMs } from '../recovery/clock-mark.ts';
 import { Informer } from '../state/informer.ts';
-import { layout } from '../state/layout.ts';
+import { layout, partsAfter } from '../state/layout.ts';
 import { encodeRecord, type RepairWindowRecord } from '../state/records.ts';
 import type { Compare, Store } from '../store/index.ts';
 
@@ -62,6 +62,14 @@ export class RepairWindows {
     const nowMs = this.#mark.nowMs();
     const open = window && window.openedAtMs <= nowMs && nowMs < window.expiresAtMs && this.#mark.behindMs() <= toleratedMs;
     return open ? window : undefined;
+  }
+
+  /** Calls back after a window was opened, changed or closed, also by its time being over. */
+  subscribe(listener: (cluster: string, node: string) => void): void {
+    this.#informer.subscribe(({ key }) => {
+      const [cluster = '', node = ''] = partsAfter(layout.repairWindows, key);
+      listener(cluster, node);
+    });
   }
 
   isOpen(cluster: string, node: string): boolean {
