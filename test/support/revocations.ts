@@ -16,8 +16,8 @@ export class Objects {
   readonly revocations: Revocations;
   #revision = 0;
 
-  constructor(readonlyClock = new FakeClock()) {
-    this.revocations = new Revocations({ store: noStore, logger: silentLogger, clock: readonlyClock });
+  constructor(clock = new FakeClock()) {
+    this.revocations = new Revocations({ store: noStore, logger: silentLogger, clock });
   }
 
   /** Puts an object with these entries in force. */

@@ -148,7 +148,11 @@ export class Applier {
   }
 
   async #putRevocation(draft: Draft, document: RenewRevocation, text: string | undefined): Promise<void> {
-    const change = await this.#options.revocations.of(draft.cluster, document, text, 'evercert apply');
+    const change = await this.#options.revocations.of(draft.cluster, document, {
+      original: text,
+      source: 'evercert apply',
+      before: draft.revocations,
+    });
     draft.revocations.push(change);
     draft.objects.push(change.object);
   }

@@ -33,6 +33,8 @@ export interface RevocationChange {
   record: RevocationRecord;
   /** Revision of what is there; 0: nothing. */
   modRevision: number;
+  /** Entries that the cluster gets more by it; less than 0: it loses some. */
+  added: number;
 }
 
 /** RenewRevocation objects as they are applied and deleted, and what that does. */
@@ -43,15 +45,22 @@ export class RevocationChanges {
     this.#options = options;
   }
 
-  /** What a document makes of its object; nothing is written. InvalidManifest: the cluster would have too many entries. */
-  async of(cluster: string, document: RenewRevocation, original: string | undefined, source: string): Promise<RevocationChange> {
+  /**
+   * What a document makes of its object, beside the changes before it; nothing is written. InvalidManifest: the cluster would have too many entries.
+   */
+  async of(
+    cluster: string,
+    document: RenewRevocation,
+    { original, source, before: pending }: { original: string | undefined; source: string; before: readonly RevocationChange[] },
+  ): Promise<RevocationChange> {
     const { revocations, clock } = this.#options;
     const { name, namespace = '' } = document.metadata;
     const cached = revocations.objects.get(layout.revocation(cluster, name));
     const earlier = cached?.record;
     const nowMs = clock.nowMs();
     const entries = document.spec.revocations.map((entry) => entryRecord(entry, earlier?.entries ?? [], nowMs));
-    checkCount(revocations.entries(cluster) - (earlier?.entries.length ?? 0) + entries.length);
+    const added = entries.length - (earlier?.entries.length ?? 0);
+    checkCount(pending.reduce((sum, change) => sum + change.added, revocations.entries(cluster) + added));
     const draft: RevocationRecord = {
       cluster,
       name,
@@ -70,7 +79,7 @@ export class RevocationChanges {
     const action = before === '' ? 'created' : before === after ? 'unchanged' : 'configured';
     const object = { kind: 'RenewRevocation', name, action, before, after };
     const record = action === 'unchanged' && earlier ? earlier : { ...(await this.#withSuccessors(draft)), yaml };
-    return { object, record, modRevision: cached?.modRevision ?? 0 };
+    return { object, record, added, modRevision: cached?.modRevision ?? 0 };
   }
 
   /** What it takes to write changes of one cluster, in one transaction with others. */
