@@ -1,12 +1,13 @@
 import type { Clock } from '@evercert/shared/clock';
-import type { Model } from '../state/model.ts';
+import { layout } from '../state/layout.ts';
 import type { HttpHandler, HttpReply, HttpRequest } from './http-server.ts';
 import type { OcspReply, OcspResponder } from './ocsp-responder.ts';
 import type { RevocationLists } from './revocation-lists.ts';
+import type { AuthoritySource } from './source.ts';
 import { type StatusResource, statusResource } from './urls.ts';
 
 export interface StatusHandlerOptions {
-  model: Model;
+  model: AuthoritySource;
   lists: RevocationLists;
   responder: OcspResponder;
   clock: Clock;
@@ -31,7 +32,7 @@ export function statusHandler(options: StatusHandlerOptions): HttpHandler {
 function crlReply({ model, lists, clock }: StatusHandlerOptions, { cluster, issuer }: StatusResource, request: HttpRequest): HttpReply {
   const crl = lists.get(cluster, issuer);
   if (!crl) {
-    if (!model.authority(cluster, issuer)) return notFound;
+    if (!model.authorities.get(layout.authority(cluster, issuer))) return notFound;
     return { status: 503, body: `the CRL of ${issuer} is not made yet; try again`, headers: { 'retry-after': '5' } };
   }
   const headers = { ...caching(clock, crl.renewAtMs), 'last-modified': new Date(crl.issuedAtMs).toUTCString() };
@@ -39,7 +40,7 @@ function crlReply({ model, lists, clock }: StatusHandlerOptions, { cluster, issu
 }
 
 function certificateReply({ model, clock }: StatusHandlerOptions, { cluster, issuer }: StatusResource, request: HttpRequest): HttpReply {
-  const authority = model.authority(cluster, issuer);
+  const authority = model.authorities.get(layout.authority(cluster, issuer))?.record;
   if (!authority) return notFound;
   const headers = caching(clock, authority.notAfterMs);
   const body = Buffer.from(authority.certificate, 'base64');

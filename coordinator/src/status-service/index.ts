@@ -5,25 +5,24 @@ import type { Authorities } from '../ca/authorities.ts';
 import type { CoordinatorConfig } from '../config.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { Admission } from '../issuance/admission.ts';
-import type { Model } from '../state/model.ts';
 import type { Store } from '../store/index.ts';
 import { statusHandler } from './handler.ts';
 import { startHttpServer } from './http-server.ts';
 import { OcspResponder } from './ocsp-responder.ts';
 import { OcspSigners } from './ocsp-signers.ts';
 import { RevocationLists } from './revocation-lists.ts';
-import type { RevocationSource } from './source.ts';
+import type { AuthoritySource, RevocationSource } from './source.ts';
 
 export type { CurrentCrl, RevocationLists } from './revocation-lists.ts';
-export type { RevocationSource } from './source.ts';
+export type { AuthoritySource, RevocationSource } from './source.ts';
 
 export interface StatusServiceParts {
   config: Pick<CoordinatorConfig, 'web' | 'crl' | 'ocsp' | 'backdate' | 'serverNames'>;
   store: Store;
-  model: Model;
-  authorities: Authorities;
+  model: AuthoritySource;
+  authorities: Pick<Authorities, 'issuer'>;
   revocations: RevocationSource;
-  events: EventRecorder;
+  events: Pick<EventRecorder, 'record'>;
   clock: Clock;
   logger: Logger;
 }

@@ -15,15 +15,14 @@ import {
 } from '@evercert/shared/x509';
 import type { Admission } from '../issuance/admission.ts';
 import { layout } from '../state/layout.ts';
-import type { Model } from '../state/model.ts';
 import { type AuthorityRecord, type CertificateRecord, decodeRecord } from '../state/records.ts';
 import type { Store } from '../store/index.ts';
 import type { OcspSigner, OcspSigners } from './ocsp-signers.ts';
-import type { RevocationSource } from './source.ts';
+import type { AuthoritySource, RevocationSource } from './source.ts';
 
 export interface OcspResponderOptions {
   store: Store;
-  model: Model;
+  model: AuthoritySource;
   revocations: RevocationSource;
   signers: OcspSigners;
   /** Bounds what is signed at once, and what waits for it. */
@@ -64,7 +63,7 @@ export class OcspResponder {
   /** Always has an answer: what cannot be read, is not of this CA or comes at a bad time is told by RFC 6960's own errors. Undefined: there is no such CA. */
   async reply(cluster: string, issuer: string, requestDer: Uint8Array): Promise<OcspReply | undefined> {
     const { model, logger } = this.#options;
-    const authority = model.authority(cluster, issuer);
+    const authority = model.authorities.get(layout.authority(cluster, issuer))?.record;
     if (!authority) return undefined;
     try {
       return await this.#answer(authority, parseOcspRequest(requestDer));

@@ -17,7 +17,7 @@ export interface OcspSigner {
 }
 
 export interface OcspSignersOptions {
-  authorities: Authorities;
+  authorities: Pick<Authorities, 'issuer'>;
   clock: Clock;
   logger: Logger;
   backdateMs: number;

@@ -5,19 +5,18 @@ import { type CrlEntry, createCrl, parseCrl } from '@evercert/shared/x509';
 import type { Authorities } from '../ca/authorities.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { layout } from '../state/layout.ts';
-import type { Model } from '../state/model.ts';
 import { type AuthorityRecord, type CertificateRecord, decodeRecord } from '../state/records.ts';
 import type { Store } from '../store/index.ts';
 import { crlEntry, goneEntries, sameEntries } from './crl-contents.ts';
 import { CrlStore, type StoredCrl } from './crl-store.ts';
-import type { RevocationSource } from './source.ts';
+import type { AuthoritySource, RevocationSource } from './source.ts';
 
 export interface RevocationListsOptions {
   store: Store;
-  model: Model;
-  authorities: Authorities;
+  model: AuthoritySource;
+  authorities: Pick<Authorities, 'issuer'>;
   revocations: RevocationSource;
-  events: EventRecorder;
+  events: Pick<EventRecorder, 'record'>;
   clock: Clock;
   logger: Logger;
   backdateMs: number;

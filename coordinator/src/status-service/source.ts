@@ -1,3 +1,11 @@
+import type { Informer } from '../state/informer.ts';
+import type { AuthorityRecord } from '../state/records.ts';
+
+/** The clusters' CAs, as the model has them. */
+export interface AuthoritySource {
+  authorities: Pick<Informer<AuthorityRecord>, 'get' | 'list' | 'subscribe'>;
+}
+
 /** What CRL and OCSP need to know of revocations; `Revocations` answers it. */
 export interface RevocationSource {
   /** Certificates of one CA, not expired, that an entry matches. */
