@@ -131,6 +131,7 @@ const anyDocument = fc.oneof(
           .map(([before, one, after]) => [...before, one, ...after]),
         reload,
         verify: fc.constant('tls://{{ node.address }}:1'),
+        revocationInfo: fc.constantFrom({ crl: true, ocsp: true }, { crl: true, ocsp: false }, { crl: false, ocsp: true }),
       },
       { requiredKeys: ['selector', 'issuer', 'subject', 'dnsNames', 'ipAddresses', 'usages', 'renewAt', 'outputs'] },
     ),
@@ -141,6 +142,14 @@ const anyDocument = fc.oneof(
     spec: fc.record(
       { selector, issuer: fc.constantFrom(...issuers), file: publicFile, reload },
       { requiredKeys: ['selector', 'issuer', 'file'] },
+    ),
+  }),
+  fc.record({
+    kind: fc.constant('RevocationListManifest' as const),
+    metadata,
+    spec: fc.record(
+      { selector, issuer: fc.constantFrom(...issuers), file: publicFile, format: fc.constantFrom('pem' as const, 'der' as const), reload },
+      { requiredKeys: ['selector', 'issuer', 'file', 'format'] },
     ),
   }),
   fc.record({

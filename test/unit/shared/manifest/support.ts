@@ -12,7 +12,7 @@ import {
 } from '@evercert/shared/manifest';
 
 export function clusterOf(policy: Partial<ClusterPolicy> = {}): ClusterFacts {
-  return { name: 'demo', policy: { ...defaultClusterPolicy, ...policy } };
+  return { name: 'demo', policy: { ...defaultClusterPolicy, ...policy }, webUrl: 'http://pki.example:7480' };
 }
 
 export function nodeOf(facts: Partial<NodeFacts> = {}): NodeFacts {
