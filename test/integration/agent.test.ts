@@ -204,7 +204,7 @@ describe('an agent with a coordinator', () => {
     await systemClock.sleep(5500);
     start('worker-4');
     const expired = await when('expired', 5000, (seen) => seen.identity.state === 'IdentityExpired' && seen.identity.code !== '');
-    assert.match(expired.identity.message, /create a bootstrap token for this node name/);
+    assert.match(expired.identity.message, /evercert repair brief --node worker-4.*make a token for this node/);
     assert.ok(expired.certificates.every(({ state }) => state === 'Ready'));
     await writeFile(join(folder, 'token'), await createToken(coordinator, 'brief', { role: Role.WORKER, nodeName: 'worker-4' }));
     await when('ready again', 10_000, (seen) => allReady(seen) && seen.connection.state === 'Connected');

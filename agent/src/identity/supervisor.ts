@@ -76,6 +76,8 @@ export class IdentitySupervisor {
   #timeLeftMs = 0;
   #expiredSerial = '';
   #revoked: { serial: string; error: EvercertError } | undefined;
+  /** What the last refused recovery said, and what can be done. */
+  #advice = '';
   /** Identities in a row that came back ended. */
   #endedAnswers = 0;
   /** An administrator at the node wants the token in the token file tried, whatever the state. */
@@ -218,7 +220,8 @@ export class IdentitySupervisor {
       if (signal.aborted) return;
       const error = toEvercertError(caught);
       this.#failures += 1;
-      this.#set('IdentityExpired', error, this.#expiredAdvice(expired, `${error.message}; ${adviceAfter(error, expired, tokenFile)}`));
+      this.#advice = `${error.message}; ${adviceAfter(error, expired, tokenFile)}`;
+      this.#set('IdentityExpired', error, this.#expiredAdvice(expired, this.#advice));
       if (!transportErrors.has(error.code) && (await this.#untriedToken())) return this.#join(expired, signal);
       const endMs = clock.monotonicMs() + waitToComeBackMs(error, this.#failures, random());
       for (let left = endMs - clock.monotonicMs(); left > 0 && !signal.aborted; left = endMs - clock.monotonicMs()) {
@@ -289,8 +292,10 @@ export class IdentitySupervisor {
         ? 'the agent keeps trying'
         : `put a new token for this node into ${tokenFile} ('evercert token create'); the agent takes it by itself`;
     const message = `${error.message}; ${nextStep}`;
-    if (expired) this.#set('IdentityExpired', error, this.#expiredAdvice(expired, message));
-    else this.#set(error.retryable ? 'Joining' : 'JoinRefused', error, message);
+    if (expired) {
+      const both = `${this.#advice}${this.#advice && '; '}the token in ${token.source} is of no use: ${error.message}`;
+      this.#set('IdentityExpired', error, this.#expiredAdvice(expired, both));
+    } else this.#set(error.retryable ? 'Joining' : 'JoinRefused', error, message);
     const hint = error.retryAfterMs === undefined ? {} : { hintMs: error.retryAfterMs };
     const delayMs =
       error.retryable || pinned ? backoffMs({ attempt: this.#failures, draw: random(), capMs: joinCapMs, ...hint }) : tokenPollMs;
