@@ -14,7 +14,7 @@ import type { RenderedFile } from './outputs.ts';
 import { makeFolder, type PathPolicy, versionsFolder } from './paths.ts';
 import type { FileGroup, PlacedFile, Placement, PlacementContext } from './placement.ts';
 import { step } from './points.ts';
-import { ensureOwnFolder, freeName, linkText, listFolder, lookAt, type ReadFile, readRegular, removeTree } from './tree.ts';
+import { ensureOwnFolder, freeName, linkText, listFolder, lookAt, type ReadFile, readRegular, removeIfEmpty, removeTree } from './tree.ts';
 import type { FileFault } from './types.ts';
 
 /** Real path of the folder that holds one certificate's versions. */
@@ -264,5 +264,5 @@ export async function pruneVersions(folder: string): Promise<string[]> {
 export async function removeVersions(folder: string): Promise<void> {
   if ((await lookAt(dirname(folder)))?.isDirectory() !== true) return;
   if (await removeTree(folder)) await syncDirectory(dirname(folder));
-  if ((await listFolder(dirname(folder))).length === 0) await removeTree(dirname(folder));
+  await removeIfEmpty(dirname(folder));
 }
