@@ -263,6 +263,6 @@ export async function pruneVersions(folder: string): Promise<string[]> {
 /** Takes away all versions of a certificate, and the folder above when nothing else is in it. */
 export async function removeVersions(folder: string): Promise<void> {
   if ((await lookAt(dirname(folder)))?.isDirectory() !== true) return;
-  if (await removeTree(folder)) await syncDirectory(dirname(folder));
+  if (await removeTree(folder)) await syncIfThere(dirname(folder));
   await removeIfEmpty(dirname(folder));
 }
