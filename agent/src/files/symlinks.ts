@@ -14,7 +14,18 @@ import type { RenderedFile } from './outputs.ts';
 import { makeFolder, type PathPolicy, versionsFolder } from './paths.ts';
 import type { FileGroup, PlacedFile, Placement, PlacementContext } from './placement.ts';
 import { step } from './points.ts';
-import { ensureOwnFolder, freeName, linkText, listFolder, lookAt, type ReadFile, readRegular, removeIfEmpty, removeTree } from './tree.ts';
+import {
+  ensureOwnFolder,
+  freeName,
+  linkText,
+  listFolder,
+  lookAt,
+  type ReadFile,
+  readRegular,
+  removeIfEmpty,
+  removeTree,
+  syncIfThere,
+} from './tree.ts';
 import type { FileFault } from './types.ts';
 
 /** Real path of the folder that holds one certificate's versions. */
