@@ -54,8 +54,7 @@ spec:
 export async function benchRenewal(options: RenewalOptions): Promise<RenewalResult> {
   const folder = prepareRunFolder(undefined, systemClock.nowMs());
   const port = await freePort('127.0.0.1', Math.random, new Set());
-  const log = { level: 'warn', format: 'json' };
-  const coordinator = new LocalCoordinator({ folder, port, config: { log }, autoRestart: false, clock: systemClock, notify: () => {} });
+  const coordinator = new LocalCoordinator({ folder, port, config: {}, autoRestart: false, clock: systemClock, notify: () => {} });
   const bare = new BareProcess();
   try {
     await coordinator.start(options.profileDir === undefined ? {} : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${options.profileDir}` });
