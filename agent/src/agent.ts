@@ -227,6 +227,7 @@ export class Agent {
   /** Brings back what an earlier run left: interrupted installations, the identity, the desired state. */
   async #recover(): Promise<void> {
     const { logger } = this.#options;
+    for (const path of await this.#folder.sweep()) logger.info('A file that a crash left half written was removed', { path });
     for (const line of await this.#files.recover()) logger.info('An interrupted installation was brought to its end', { did: line });
     await this.#counters.load();
     await this.#store.load();
