@@ -127,6 +127,9 @@ describe('a steady writer through a real three-member etcd over mTLS', () => {
     await writer.stop();
     const { writesFailed, lastError } = writer.statistics();
     assert.equal(writesFailed, settled.writesFailed, 'no write fails once the member is back');
-    assert.match(lastError ?? '', /^(?:write|reading back write) \d+ through 127\.0\.0\.11:\d+ failed: (?:Unavailable|DeadlineExceeded|Internal|Cancelled)/);
+    assert.match(
+      lastError ?? '',
+      /^(?:write|reading back write) \d+ through 127\.0\.0\.11:\d+ failed: (?:Unavailable|DeadlineExceeded|Internal|Cancelled)/,
+    );
   });
 });
