@@ -99,7 +99,7 @@ export class Agent {
       enrollment,
       reporter: this.#reporter,
       hello: () => ({ facts, desiredRevision: this.#applier.appliedRevision }),
-      timeLeftMs: () => this.#certificates.shortestTimeLeftMs(),
+      timeLeftMs: () => Math.min(this.#certificates.shortestTimeLeftMs(), this.#supervisor.timeLeftMs()),
       clock,
       random,
       logger: logger.child({ node: config.node.name }),

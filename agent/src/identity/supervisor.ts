@@ -106,6 +106,12 @@ export class IdentitySupervisor {
     this.#waker.wake();
   }
 
+  /** Until the identity in use ends, milliseconds; infinite without a usable one. */
+  timeLeftMs(): number {
+    const identity = this.usable();
+    return identity ? identity.notAfterMs - this.#options.clock.nowMs() : Number.POSITIVE_INFINITY;
+  }
+
   snapshot(): IdentitySnapshot {
     const { store, nodeName } = this.#options;
     const { identity } = store;
