@@ -50,6 +50,8 @@ const tokenPollMs = 5000;
 /** A refused token of a node that has never joined is tried again after this: the coordinator may know it by now. */
 const refusedAgainMs = 5 * 60_000;
 const joinCapMs = 60_000;
+/** Where identities live for seconds, nobody waits for a minute to get another. */
+const leastJoinCapMs = 1000;
 const callMs = 20_000;
 /** These say that the waiting key will never do. */
 const discardKeyAfter = new Set(['KeyInUse', 'InvalidCsr', 'WeakKey', 'PairMismatch']);
@@ -219,7 +221,7 @@ export class IdentitySupervisor {
     else this.#set(error.retryable ? 'Joining' : 'JoinRefused', error, message);
     const hint = error.retryAfterMs === undefined ? {} : { hintMs: error.retryAfterMs };
     const delayMs =
-      error.retryable || pinned ? backoffMs({ attempt: this.#failures, draw: random(), capMs: joinCapMs, ...hint }) : tokenPollMs;
+      error.retryable || pinned ? backoffMs({ attempt: this.#failures, draw: random(), capMs: joinCapOf(expired), ...hint }) : tokenPollMs;
     await this.#waker.wait(delayMs, signal);
   }
 
@@ -269,6 +271,12 @@ export class IdentitySupervisor {
     const end = new Date(notAfterMs).toISOString();
     return `the identity of node ${nodeName} expired at ${end}: create a bootstrap token for this node name ('evercert token create') and put it into ${this.#options.tokenFile}; the agent re-joins by itself and keeps all files until then (${detail})`;
   }
+}
+
+/** The longest wait between two tries to join; after an expiry, an eighth of the life that has ended, as between two tries to renew. */
+function joinCapOf(expired: Identity | undefined): number {
+  const lifeMs = expired ? expired.notAfterMs - expired.issuedAtMs : Number.POSITIVE_INFINITY;
+  return Math.min(joinCapMs, Math.max(leastJoinCapMs, lifeMs / 8));
 }
 
 function dueMs({ issuedAtMs, notAfterMs, serial }: Identity): number {
