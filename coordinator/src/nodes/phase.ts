@@ -27,7 +27,9 @@ export function nodePhase(question: PhaseQuestion): { phase: NodePhase; message:
   if (!report || !desired) return { phase: 'Joining', message: 'the agent has not reported yet' };
   const lacking = [...question.problems, ...whatLacks(desired, report, nowMs)];
   if (lacking.length === 0) return { phase: 'Ready', message: '' };
-  const failing = question.problems.length > 0 || report.certificates.some(({ state }) => !wellStates.has(state) && state !== 'Pending');
+  const expired = report.certificates.some(({ serial, notAfter }) => serial !== '' && (notAfter?.getTime() ?? 0) <= nowMs);
+  const failing =
+    question.problems.length > 0 || expired || report.certificates.some(({ state }) => !wellStates.has(state) && state !== 'Pending');
   const everReady = report.certificates.some(({ issuedTotal }) => issuedTotal > 1);
   return { phase: failing || everReady ? 'NotReady' : 'Joining', message: lacking.slice(0, 5).join('; ') };
 }
