@@ -101,7 +101,7 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
   });
   const guard = new Guard(new Callers(model, clock), logger);
   const guarded = guard.on(server);
-  const nodeServices = { guard, hub, identities, declared, keyPairs, events, controlAnchors };
+  const nodeServices = { guard, hub, identities, declared, keyPairs, events, controlAnchors, nowMs };
   guarded.addService(EnrollmentServiceService, { ...enrollmentService(nodeServices) });
   guarded.addService(NodeServiceService, { ...nodeService(nodeServices) });
   const health = new Health();

@@ -17,7 +17,7 @@ import { roleFromProto, roleToProto } from '@evercert/shared/wire';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { KeyPairs } from '../clusters/key-pairs.ts';
 import type { NodeIdentities } from '../enrollment/identities.ts';
-import type { EventRecorder } from '../events/recorder.ts';
+import { type EventRecorder, oncePerMinute } from '../events/recorder.ts';
 import type { DeclaredCertificates } from '../issuance/declared.ts';
 import type { NodeHub, NodeLink } from '../nodes/hub.ts';
 import { type CallContext, type Guard, nodeOf } from './guard.ts';
@@ -30,12 +30,13 @@ export interface NodeServicesOptions {
   keyPairs: KeyPairs;
   events: EventRecorder;
   controlAnchors: () => Buffer[];
+  nowMs: () => number;
 }
 
 /** Messages that wait for a slow agent; beyond, its stream is ended. */
 const maxWaiting = 64;
 
-export function enrollmentService({ guard, identities, events, controlAnchors }: NodeServicesOptions): EnrollmentServiceServer {
+export function enrollmentService({ guard, identities, events, controlAnchors, nowMs }: NodeServicesOptions): EnrollmentServiceServer {
   const enroll = async (request: EnrollRequest, context: CallContext): Promise<EnrollResponse> => {
     const role = roleFromProto(request.role);
     try {
@@ -51,7 +52,9 @@ export function enrollmentService({ guard, identities, events, controlAnchors }:
     } catch (error) {
       if (error instanceof EvercertError && error.code !== 'Overloaded') {
         const message = `refused to let node "${request.nodeName.slice(0, 63)}" join from ${context.peer}: ${error.message}`;
-        events.record({ actor: 'anonymous', reason: 'JoinRefused', warning: true, errorCode: error.code, message });
+        const address = context.peer.replace(/:\d+$/, '');
+        const id = oncePerMinute(nowMs(), 'JoinRefused', address, error.code);
+        events.record({ id, actor: 'anonymous', reason: 'JoinRefused', warning: true, errorCode: error.code, message });
       }
       throw error;
     }
@@ -79,6 +82,7 @@ export function nodeService({
         const certificate = request.name.slice(0, 63);
         const message = `refused to issue ${certificate}: ${error.message}`;
         events.record({
+          id: oncePerMinute(nowMs(), 'IssueRefused', cluster, node, certificate, error.code),
           cluster,
           node,
           actor: `node/${cluster}/${node}`,
