@@ -70,6 +70,7 @@ export function nodeService({
   keyPairs,
   events,
   controlAnchors,
+  nowMs,
 }: NodeServicesOptions): NodeServiceServer {
   const issueCertificate = async (request: IssueCertificateRequest, context: CallContext): Promise<IssueCertificateResponse> => {
     const { cluster, name: node } = nodeOf(context);
