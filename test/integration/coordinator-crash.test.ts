@@ -254,7 +254,7 @@ describe('a coordinator killed between commit and reply', function () {
 
 describe('agents whose coordinator is killed again and again', function () {
   this.timeout(240_000);
-  const identityLifetimeSeconds = 20;
+  const identityLifetimeSeconds = 16;
   let cluster: LocalCluster;
   let dispose = async (): Promise<void> => undefined;
 
