@@ -90,6 +90,19 @@ describe("a node's phase", () => {
       'NotReady',
       /a has expired/,
     ],
+    [
+      'a folder where a file should be',
+      {
+        report: report({
+          certificates: [
+            { name: 'a', ...good, lastErrorCode: 'FileConflict', lastError: '/x is a folder' },
+            { name: 'b', ...good },
+          ],
+        }),
+      },
+      'NotReady',
+      /a is not in place: .x is a folder/,
+    ],
     ['an old bundle', { report: report({ bundles: [{ name: 'ca', version: 1, state: 'Ready' }] }) }, 'Joining', /trust bundle ca/],
     ['a key pair that is not in place', { report: report({ keyPairs: [] }) }, 'Joining', /key pair sa/],
     ['a manifest that does not resolve', { problems: ['x: no address'] }, 'NotReady', /x: no address/],
