@@ -81,6 +81,8 @@ async function suite(name: string, limitSeconds: number, args: string[]): Promis
   const config = ['--config', join('test', `.mocharc.${name}.json`), '--reporter', './test/support/reporter.ts'];
   const child = spawn(process.execPath, [join('node_modules', 'mocha', 'bin', 'mocha.js'), ...config, ...grep, ...args], {
     cwd: root,
+    // Tests start hundreds of processes: with Node's compile cache each starts in a third of the time.
+    env: { NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'node-compile'), ...process.env },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
   let report: SuiteReport | undefined;

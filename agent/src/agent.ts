@@ -104,7 +104,7 @@ export class Agent {
       enrollment,
       reporter: this.#reporter,
       hello: () => ({ facts, desiredRevision: this.#applier.appliedRevision }),
-      timeLeftMs: () => this.#certificates.shortestTimeLeftMs(),
+      timeLeftMs: () => Math.min(this.#certificates.shortestTimeLeftMs(), this.#supervisor.timeLeftMs()),
       clock,
       random,
       logger: logger.child({ node: config.node.name }),
@@ -259,6 +259,7 @@ export class Agent {
   /** Brings back what an earlier run left: interrupted installations, the identity, the desired state. */
   async #recover(): Promise<void> {
     const { logger } = this.#options;
+    for (const path of await this.#folder.sweep()) logger.info('A file that a crash left half written was removed', { path });
     for (const line of await this.#files.recover()) logger.info('An interrupted installation was brought to its end', { did: line });
     await this.#counters.load();
     await this.#store.load();

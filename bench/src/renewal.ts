@@ -55,12 +55,11 @@ export async function benchRenewal(options: RenewalOptions): Promise<RenewalResu
   const folder = prepareRunFolder(undefined, systemClock.nowMs());
   const taken = new Set<number>();
   const [port, webPort] = [await freePort('127.0.0.1', Math.random, taken), await freePort('127.0.0.1', Math.random, taken)];
-  const log = { level: 'warn', format: 'json' };
   const coordinator = new LocalCoordinator({
     folder,
     port,
     webPort,
-    config: { log },
+    config: {},
     autoRestart: false,
     clock: systemClock,
     notify: () => {},

@@ -84,7 +84,11 @@ describe('the documentation of the programs', () => {
     const blocks = [...read('docs/quick-start.md').matchAll(/```sh\n([\s\S]*?)```/g)].map((match) => match[1]!);
     const [port, webPort] = [await freePort(), await freePort()];
     const demo = join(folder, 'demo');
-    const script = blocks.join('\n').replaceAll('7443', String(port)).replaceAll('7480', String(webPort)).replaceAll('/tmp/evercert-demo', demo);
+    const script = blocks
+      .join('\n')
+      .replaceAll('7443', String(port))
+      .replaceAll('7480', String(webPort))
+      .replaceAll('/tmp/evercert-demo', demo);
     const stopAll = `trap 'status=$?; kill $(jobs -p) 2>/dev/null || true; [ $status = 0 ] || tail -n 30 ${demo}/*.log >&2; exit $status' EXIT\n`;
     const env = { PATH: path, EVERCERT_CONFIG: undefined, HOME: folder };
     const result = await run('bash', ['-euo', 'pipefail', '-c', stopAll + script], { cwd: repositoryRoot, timeoutMs: 110_000, env });

@@ -117,16 +117,21 @@ describe('a steady writer through a real three-member etcd over mTLS', () => {
     await victim.start();
     await waitUntilHealthy();
     await renewAll();
-    const before = writer.statistics();
-    await waitUntil(systemClock, () => writer.statistics().connections >= before.connections + 3, {
-      timeoutMs: 10_000,
-      what: 'new connections',
-    });
-    const settled = writer.statistics();
-    await waitUntil(systemClock, () => writer.statistics().writes >= settled.writes + 30, { timeoutMs: 10_000, what: 'thirty writes' });
+    // Twenty writes through each member without a failure among them.
+    let mark = writer.statistics();
+    const recovered = (): boolean => {
+      const now = writer.statistics();
+      if (now.writesFailed > mark.writesFailed) mark = now;
+      return now.writes >= mark.writes + 60;
+    };
+    await waitUntil(systemClock, recovered, { timeoutMs: 20_000, what: 'sixty writes in a row to succeed', pollMs: 20 });
     await writer.stop();
-    const { writesFailed, lastError } = writer.statistics();
-    assert.equal(writesFailed, settled.writesFailed, 'no write fails once the member is back');
-    assert.match(lastError ?? '', /^(?:write|reading back write) \d+ through 127\.0\.0\.11:\d+ failed: (?:Unavailable|DeadlineExceeded|Internal|Cancelled)/);
+    const { writes, writesFailed, lastError } = writer.statistics();
+    assert.ok(writesFailed >= 3 && writesFailed < writes);
+    // Through any member: where the killed one led, the others wait for an election.
+    assert.match(
+      lastError ?? '',
+      /^(?:write|reading back write) \d+ through 127\.0\.0\.1[123]:\d+ failed: (?:Unavailable|DeadlineExceeded|Internal|Cancelled)/,
+    );
   });
 });

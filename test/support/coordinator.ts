@@ -117,8 +117,11 @@ export interface EnrollOptions {
   addresses?: string[];
 }
 
+/** How a coordinator is reached, in this process or in another. */
+export type CoordinatorAddress = Pick<TestCoordinator, 'address' | 'anchors'>;
+
 /** Enrols a node as an agent would, and opens its client. */
-export async function enroll(coordinator: TestCoordinator, { token, name, key, role, addresses }: EnrollOptions): Promise<TestNode> {
+export async function enroll(coordinator: CoordinatorAddress, { token, name, key, role, addresses }: EnrollOptions): Promise<TestNode> {
   const { privateKey } = key ?? (await generateKeyPair('ecdsa-p256'));
   const client = new EnrollmentServiceClient(coordinator.address, createClientCredentials({ trustAnchors: coordinator.anchors }));
   try {
@@ -135,7 +138,7 @@ export async function enroll(coordinator: TestCoordinator, { token, name, key, r
   }
 }
 
-export function nodeClient(coordinator: TestCoordinator, chain: Buffer[], privateKey: KeyObject): NodeServiceClient {
+export function nodeClient(coordinator: CoordinatorAddress, chain: Buffer[], privateKey: KeyObject): NodeServiceClient {
   return new NodeServiceClient(coordinator.address, createClientCredentials({ trustAnchors: coordinator.anchors, chain, privateKey }), {
     'grpc.use_local_subchannel_pool': 1,
   });

@@ -119,3 +119,24 @@ export async function untilReady(node: LocalNode, timeoutMs = 30_000): Promise<A
   });
   return last as AgentStatus;
 }
+
+/** What no crash may leave on a node once its agent is Ready again: temporary files, drafts, journals, waiting keys, versions and pairs that nothing points to. */
+export function leftovers(node: LocalNode): string[] {
+  const all = readdirSync(node.rootDir, { recursive: true, encoding: 'utf8' });
+  const certificates = relative(node.rootDir, join(node.stateDir, 'certificates'));
+  const extra = (pattern: RegExp, kept: number): string[] => {
+    const groups = new Map<string, string[]>();
+    for (const path of all) {
+      const group = pattern.exec(path)?.[1];
+      if (group !== undefined) groups.set(group, [...(groups.get(group) ?? []), path]);
+    }
+    return [...groups.values()].flatMap((paths) => paths.sort().slice(0, -kept));
+  };
+  return [
+    ...all.filter((path) => /evercert-tmp|\.draft|journal|next-key\.pem/.test(path)),
+    ...all.filter((path) => path.startsWith(certificates) && path.endsWith('/next')),
+    ...extra(/^(.*\/\.evercert\/[^/]+)\/(?!current$)[^/]+$/, 1),
+    ...extra(new RegExp(`^(${certificates}/[^/]+/pairs)/[^/]+$`), 1),
+    ...extra(/^(.*)-\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d\.pem$/, 2),
+  ];
+}

@@ -192,10 +192,13 @@ export async function madeMeanwhile(error: unknown, path: string): Promise<boole
   return error instanceof EvercertError && error.metadata['errno'] === 'EEXIST' && (await lstat(path)).isDirectory();
 }
 
-/** Makes one folder, durable, with exactly this mode. Errors: DiskFull, FileSystem. */
+/** Makes one folder, durable, with exactly this mode; one that another made meanwhile will do. Errors: DiskFull, FileSystem. */
 export async function makeFolder(path: string, mode = 0o755): Promise<void> {
   try {
-    await mkdir(path, { mode });
+    await mkdir(path, { mode }).catch(async (error: unknown) => {
+      // Several certificates share folders, and each makes what it misses.
+      if (errnoOf(error) !== 'EEXIST' || !(await lstat(path)).isDirectory()) throw error;
+    });
     await chmod(path, mode);
   } catch (error) {
     throw toFileError(error, 'make the folder', path);

@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { Clock } from '@evercert/shared/clock';
-import { EvercertError } from '@evercert/shared/errors';
+import { describeError, EvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import { pairMatches, parseCertificate, pemBlocks, privateKeyFromPem, toPem } from '@evercert/shared/x509';
 import type { PathPolicy } from './paths.ts';
@@ -29,10 +29,16 @@ export async function rescuePair(
   const leaf = chain?.[0];
   const privateKey = leaf === undefined ? undefined : found.keys.find((key) => pairMatches(leaf, key));
   if (chain === undefined || privateKey === undefined) return undefined;
-  const version = await state.freeVersion(`${new Date(clock.nowMs()).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z-rescued`);
-  await state.writePair(version, { chain, privateKey }, meta);
-  await state.commit(version);
-  logger.warn('the damaged state copy was rebuilt from the declared files', { certificate: name, serial: meta.serial });
+  const label = `${new Date(clock.nowMs()).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z-rescued`;
+  try {
+    const version = await state.freeVersion(label);
+    await state.writePair(version, { chain, privateKey }, meta);
+    await state.commit(version);
+    logger.warn('the damaged state copy was rebuilt from the declared files', { certificate: name, serial: meta.serial });
+  } catch (error) {
+    // The pair itself is good; the copy is tried again next time.
+    logger.warn('the damaged state copy cannot be rebuilt now', { certificate: name, serial: meta.serial, error: describeError(error) });
+  }
   return { name, ...meta, chain, privateKey };
 }
 

@@ -231,7 +231,8 @@ export class CertificateState {
     if (bytes === undefined) return undefined;
     try {
       const value: unknown = JSON.parse(bytes.toString('utf8'));
-      return typeof value === 'object' && value !== null ? (value as T) : undefined;
+      if (typeof value !== 'object' || value === null) return undefined;
+      return 'schema' in value && value.schema !== 1 ? undefined : (value as T);
     } catch (error) {
       if (error instanceof SyntaxError) return undefined;
       throw error;

@@ -14,7 +14,18 @@ import type { RenderedFile } from './outputs.ts';
 import { makeFolder, type PathPolicy, versionsFolder } from './paths.ts';
 import type { FileGroup, PlacedFile, Placement, PlacementContext } from './placement.ts';
 import { step } from './points.ts';
-import { ensureOwnFolder, freeName, linkText, listFolder, lookAt, type ReadFile, readRegular, removeTree } from './tree.ts';
+import {
+  ensureOwnFolder,
+  freeName,
+  linkText,
+  listFolder,
+  lookAt,
+  type ReadFile,
+  readRegular,
+  removeIfEmpty,
+  removeTree,
+  syncIfThere,
+} from './tree.ts';
 import type { FileFault } from './types.ts';
 
 /** Real path of the folder that holds one certificate's versions. */
@@ -263,6 +274,6 @@ export async function pruneVersions(folder: string): Promise<string[]> {
 /** Takes away all versions of a certificate, and the folder above when nothing else is in it. */
 export async function removeVersions(folder: string): Promise<void> {
   if ((await lookAt(dirname(folder)))?.isDirectory() !== true) return;
-  if (await removeTree(folder)) await syncDirectory(dirname(folder));
-  if ((await listFolder(dirname(folder))).length === 0) await removeTree(dirname(folder));
+  if (await removeTree(folder)) await syncIfThere(dirname(folder));
+  await removeIfEmpty(dirname(folder));
 }

@@ -1,8 +1,8 @@
 import { constants, type Stats } from 'node:fs';
-import { chmod, type FileHandle, lstat, open, readdir, readlink, rm } from 'node:fs/promises';
+import { chmod, type FileHandle, lstat, open, readdir, readlink, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EvercertError } from '@evercert/shared/errors';
-import { errnoOf, toFileError } from '@evercert/shared/files';
+import { errnoOf, syncDirectory, toFileError } from '@evercert/shared/files';
 import { madeMeanwhile, makeFolder } from './paths.ts';
 
 /** Larger files are none of ours. */
@@ -73,6 +73,20 @@ export async function removeTree(path: string): Promise<boolean> {
     throw toFileError(error, 'remove', path);
   });
   return true;
+}
+
+/** Removes a folder that has nothing in it; another certificate may be putting something there right now. */
+export async function removeIfEmpty(path: string): Promise<void> {
+  await rmdir(path).catch((error: unknown) => {
+    if (!['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes(errnoOf(error))) throw toFileError(error, 'remove', path);
+  });
+}
+
+/** Makes a folder's entries durable, unless another certificate's removal has just taken the empty folder away. */
+export async function syncIfThere(path: string): Promise<void> {
+  await syncDirectory(path).catch((error: unknown) => {
+    if (!(error instanceof EvercertError && error.metadata['errno'] === 'ENOENT')) throw error;
+  });
 }
 
 /** Makes sure that a real folder is at `path`; a file or symlink in its place, which only somebody else can have put there, goes. */

@@ -51,13 +51,13 @@ export interface CertificateFiles {
   savePendingChain(name: string, chain: Buffer[], issuedAtMs: number): Promise<void>;
   discardPending(name: string): Promise<void>;
   pending(name: string): Promise<PendingPair | undefined>;
-  /** Installs the pending pair at the spec's paths. The old pair stays in use until the new one is durable. Errors: PairMismatch, InvalidCertificate, FileConflict, PathNotAllowed, DiskFull, FileSystem. */
+  /** Installs the pending pair at the spec's paths. The old pair stays in use until the new one is durable. Errors: PairMismatch, InvalidCertificate, StaleSpec (requested for another specification), InvalidManifest, FailedPrecondition (nothing waits; no such owner; no PKCS#12 password), FileConflict, PathNotAllowed, DiskFull, FileSystem. */
   install(spec: ResolvedCertificate, trustAnchors: Buffer[]): Promise<InstalledPair>;
   /** The pair in use, from the state folder's own copy, checked; undefined when there is none or it is damaged beyond repair. */
   installed(name: string): Promise<InstalledPair | undefined>;
   /** Compares every declared path with what should be there. Reads only. */
   inspect(spec: ResolvedCertificate, trustAnchors: Buffer[]): Promise<FileFault[]>;
-  /** Puts the declared paths right from the installed pair; needs no coordinator. Returns the faults that were mended; throws FileConflict for what it will not touch (a folder in the way). */
+  /** Puts the declared paths right from the installed pair; needs no coordinator. Returns the faults that were mended; throws FileConflict for what it will not touch (a folder in the way), NotFound when there is no installed pair, and otherwise as `install` does. */
   restore(spec: ResolvedCertificate, trustAnchors: Buffer[]): Promise<FileFault[]>;
   /** Takes away the declared files and the state of a certificate that is no longer declared. */
   remove(name: string): Promise<void>;

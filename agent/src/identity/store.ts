@@ -19,6 +19,7 @@ import {
 } from '@evercert/shared/x509';
 import * as z from 'zod';
 import type { StateFolder } from '../state/folder.ts';
+import { KeyedLock } from '../state/keyed-lock.ts';
 
 export interface Identity {
   nodeName: string;
@@ -69,6 +70,8 @@ export class IdentityStore {
   readonly #folder: StateFolder;
   readonly #logger: Logger;
   readonly #nodeName: string;
+  /** Whoever looks at the files waits for whoever writes them: it would take new ones for damaged ones. */
+  readonly #turn = new KeyedLock();
   #identity: Identity | undefined;
   #anchors: Buffer[] = [];
 
@@ -102,6 +105,7 @@ export class IdentityStore {
       return;
     }
     this.#identity = identity;
+    if (identity) await this.#finishInstallation(identity);
   }
 
   /** The key for the next request: the one that waits on disk, or a new one. Durable when it resolves. */
@@ -121,7 +125,11 @@ export class IdentityStore {
   }
 
   /** Checks the chain against key and anchors, then puts it into use. Errors: PairMismatch, InvalidCertificate, DiskFull, FileSystem. */
-  async install(received: NewIdentity): Promise<Identity> {
+  install(received: NewIdentity): Promise<Identity> {
+    return this.#turn.run('', () => this.#install(received));
+  }
+
+  async #install(received: NewIdentity): Promise<Identity> {
     faultPoint('agent.identity.chain-received');
     const privateKey = await this.nextKey();
     const { chain, trustAnchors, cluster, role, issuedAtMs } = received;
@@ -130,7 +138,7 @@ export class IdentityStore {
       throw new EvercertError('PairMismatch', 'the coordinator answered with an identity for another key; the next try makes a new key');
     }
     verifyChain({ chain, anchors: trustAnchors, atMs: issuedAtMs, usage: 'client auth' });
-    await this.saveTrustAnchors(trustAnchors);
+    await this.#saveTrustAnchors(trustAnchors);
     faultPoint('agent.identity.anchors-written');
     const { serial, notAfter } = parseCertificate(leaf);
     const identity: Identity = {
@@ -152,7 +160,11 @@ export class IdentityStore {
   }
 
   /** Replaces the trust anchors, never by none. True when they changed. */
-  async saveTrustAnchors(anchors: Buffer[]): Promise<boolean> {
+  saveTrustAnchors(anchors: Buffer[]): Promise<boolean> {
+    return this.#turn.run('', () => this.#saveTrustAnchors(anchors));
+  }
+
+  async #saveTrustAnchors(anchors: Buffer[]): Promise<boolean> {
     const known = new Set(this.#anchors.map((der) => der.toString('hex')));
     const same = anchors.length === known.size && anchors.every((der) => known.has(der.toString('hex')));
     if (anchors.length === 0 || same) return false;
@@ -169,7 +181,11 @@ export class IdentityStore {
   }
 
   /** Writes the identity and the anchors again if somebody took them away or changed them while the agent ran. Returns the names of what was mended. */
-  async restore(): Promise<string[]> {
+  restore(): Promise<string[]> {
+    return this.#turn.run('', () => this.#restore());
+  }
+
+  async #restore(): Promise<string[]> {
     const mended: string[] = [];
     const wanted: [string, string][] = [];
     if (this.#identity) wanted.push([identityFile, encode(this.#identity)]);
@@ -180,6 +196,13 @@ export class IdentityStore {
       mended.push(name);
     }
     return mended;
+  }
+
+  /** A crash may have left the key of the identity in use in the place of the next one: a renewal with it would bring the same certificate again. */
+  async #finishInstallation({ chain }: Identity): Promise<void> {
+    const waiting = await this.#folder.read(nextKeyFile);
+    const key = waiting && this.#understand('next identity key', () => privateKeyFromPem(waiting));
+    if (key && chain[0] && pairMatches(chain[0], key)) await this.#folder.remove(nextKeyFile);
   }
 
   #understand<T>(what: string, read: () => T): T | undefined {

@@ -59,6 +59,8 @@ const tokenPollMs = 5000;
 /** A refused token of a node that has never joined is tried again after this: the coordinator may know it by now. */
 const refusedAgainMs = 5 * 60_000;
 const joinCapMs = 60_000;
+/** Where identities live for seconds, nobody waits for a minute to get another. */
+const leastJoinCapMs = 1000;
 const callMs = 20_000;
 /** These say nothing about the node: a token would fare no better. */
 const transportErrors = new Set(['Unavailable', 'DeadlineExceeded', 'Overloaded', 'Cancelled']);
@@ -145,6 +147,12 @@ export class IdentitySupervisor {
     this.#orderedToken = token;
     if (token) this.#refused.clear();
     this.#waker.wake();
+  }
+
+  /** Until the identity in use ends, milliseconds; infinite without a usable one. */
+  timeLeftMs(): number {
+    const identity = this.usable();
+    return identity ? identity.notAfterMs - this.#options.clock.nowMs() : Number.POSITIVE_INFINITY;
   }
 
   snapshot(): IdentitySnapshot {
@@ -298,7 +306,7 @@ export class IdentitySupervisor {
     } else this.#set(error.retryable ? 'Joining' : 'JoinRefused', error, message);
     const hint = error.retryAfterMs === undefined ? {} : { hintMs: error.retryAfterMs };
     const delayMs =
-      error.retryable || pinned ? backoffMs({ attempt: this.#failures, draw: random(), capMs: joinCapMs, ...hint }) : tokenPollMs;
+      error.retryable || pinned ? backoffMs({ attempt: this.#failures, draw: random(), capMs: joinCapOf(expired), ...hint }) : tokenPollMs;
     await this.#waker.wait(delayMs, signal);
   }
 
@@ -350,6 +358,12 @@ export class IdentitySupervisor {
     const end = new Date(notAfterMs).toISOString();
     return `the identity of node ${nodeName} expired at ${end}; the agent keeps all files and asks for a new one by itself every few seconds: ${detail}`;
   }
+}
+
+/** The longest wait between two tries to join; after an expiry, an eighth of the life that has ended, as between two tries to renew. */
+function joinCapOf(expired: Identity | undefined): number {
+  const lifeMs = expired ? expired.notAfterMs - expired.issuedAtMs : Number.POSITIVE_INFINITY;
+  return Math.min(joinCapMs, Math.max(leastJoinCapMs, lifeMs / 8));
 }
 
 function dueMs({ issuedAtMs, notAfterMs, serial }: Identity): number {

@@ -11,8 +11,8 @@ export interface StateFolder {
   write(name: string, content: Buffer | string): Promise<void>;
   /** Durable; nothing there is no error. */
   remove(name: string): Promise<void>;
-  /** Names of what a sub-folder holds; empty when there is none. */
-  list(folder: string): Promise<string[]>;
+  /** Takes away what a process that was killed left half written, here and one folder further down. Returns the paths that went. Errors: FileSystem. */
+  sweep(): Promise<string[]>;
 }
 
 export function createStateFolder(stateDir: string): StateFolder {
@@ -33,9 +33,11 @@ export function createStateFolder(stateDir: string): StateFolder {
     async remove(name) {
       if (await removeIfThere(pathOf(name))) await syncDirectory(dirname(pathOf(name)));
     },
-    async list(folder) {
-      await sweepTemporaries(pathOf(folder));
-      return (await ifPresent(pathOf(folder), () => readdir(pathOf(folder)))) ?? [];
+    async sweep() {
+      const entries = (await ifPresent(stateDir, () => readdir(stateDir, { withFileTypes: true }))) ?? [];
+      const folders = entries.filter((entry) => entry.isDirectory()).map((entry) => pathOf(entry.name));
+      const swept = await Promise.all([stateDir, ...folders].map(sweepTemporaries));
+      return swept.flat();
     },
   };
 }

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { Clock } from '@evercert/shared/clock';
 import type { ErrorCode } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
@@ -81,6 +81,12 @@ export class EventRecorder {
     if (type === 'Warning') this.#logger.warn(message, fields);
     else this.#logger.info(message, fields);
   }
+}
+
+/** An id under which the same thing, told again and again by somebody outside, is one event a minute: nobody fills the store by being refused. */
+export function oncePerMinute(nowMs: number, ...what: string[]): string {
+  const minute = Math.floor(nowMs / 60_000) * 60_000;
+  return eventId(minute, createHash('sha256').update(what.join('\0')).digest('hex').slice(0, 16));
 }
 
 /** Sorts by time as text; good until the year 2286, when milliseconds get a fourteenth digit. */

@@ -24,7 +24,7 @@ export class Admission {
 
   /** Runs the work when its turn comes. Overloaded, with `retryAfterMs`: the queue is full. */
   async run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#queue.size >= this.#limit) {
+    if (this.#queue.pending >= this.#queue.concurrency && this.#queue.size >= this.#limit) {
       this.#shed += 1;
       throw new EvercertError('Overloaded', `${this.#queue.size} requests wait already`, { retryAfterMs: this.#retryAfterMs() });
     }

@@ -21,7 +21,7 @@ export interface NodeLink {
 /** Changes that come together lead to one new desired state. */
 const pushDelayMs = 20;
 /** What an agent may write into the event log. */
-const limits = { message: 1024, reason: /^[A-Z][A-Za-z]{0,63}$/, id: /^[A-Za-z0-9-]{1,64}$/ };
+const limits = { perMinute: 600, message: 1024, reason: /^[A-Z][A-Za-z]{0,63}$/, id: /^[A-Za-z0-9-]{1,64}$/ };
 
 export interface NodeHubOptions {
   model: Model;
@@ -38,6 +38,7 @@ export interface NodeHubOptions {
 export class NodeHub {
   readonly #links = new Map<string, NodeLink>();
   readonly #sentRevisions = new WeakMap<NodeLink, string>();
+  readonly #eventCounts = new WeakMap<NodeLink, { minute: number; count: number }>();
   readonly #due = new Set<string>();
   readonly #options: NodeHubOptions;
 
@@ -128,6 +129,7 @@ export class NodeHub {
     if (!limits.id.test(event.id) || !limits.reason.test(event.reason)) {
       throw new EvercertError('InvalidArgument', 'an event needs an id of letters, digits and "-", and a CamelCase reason');
     }
+    if (this.#tooMany(link)) return;
     const timeMs = Math.min(event.time?.getTime() ?? clock.nowMs(), clock.nowMs());
     events.record({
       cluster: link.cluster,
@@ -142,6 +144,21 @@ export class NodeHub {
       id: eventId(timeMs, `${link.node}-${event.id}`),
       ...(isErrorCode(event.errorCode) && { errorCode: event.errorCode }),
     });
+  }
+
+  /** An agent that tells more than anything on a node can cause is not heard until the next minute; the first one too many is logged. */
+  #tooMany(link: NodeLink): boolean {
+    const minute = Math.floor(this.#options.clock.monotonicMs() / 60_000);
+    const before = this.#eventCounts.get(link);
+    const count = before?.minute === minute ? before.count + 1 : 1;
+    this.#eventCounts.set(link, { minute, count });
+    if (count === limits.perMinute + 1) {
+      this.#options.logger.warn('an agent sends too many events; the rest of this minute is dropped', {
+        cluster: link.cluster,
+        node: link.node,
+      });
+    }
+    return count > limits.perMinute;
   }
 
   #markDue(cluster: string, node: string): void {

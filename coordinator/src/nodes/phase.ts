@@ -1,4 +1,5 @@
-import type { DesiredState, StatusReport } from '@evercert/proto';
+import type { CertificateStatus, DesiredState, StatusReport } from '@evercert/proto';
+import type { ErrorCode } from '@evercert/shared/errors';
 
 export type NodePhase = 'Registered' | 'Joining' | 'Ready' | 'NotReady' | 'Unreachable';
 
@@ -16,6 +17,9 @@ export interface PhaseQuestion {
 /** States in which an installed certificate is in order: a renewal under way changes nothing about the one in use. */
 const wellStates = new Set(['Ready', 'Issuing']);
 
+/** The certificate itself is good, but it is not where its component reads it. */
+const fileTroubles = new Set<string>(['FileConflict', 'PathNotAllowed', 'DiskFull', 'FileSystem'] satisfies ErrorCode[]);
+
 /** The node's phase, and for a person why it is not Ready. */
 export function nodePhase(question: PhaseQuestion): { phase: NodePhase; message: string } {
   const { joined, lastSeenAtMs, report, desired, nowMs, unreachableAfterMs } = question;
@@ -27,7 +31,10 @@ export function nodePhase(question: PhaseQuestion): { phase: NodePhase; message:
   if (!report || !desired) return { phase: 'Joining', message: 'the agent has not reported yet' };
   const lacking = [...question.problems, ...whatLacks(desired, report, nowMs)];
   if (lacking.length === 0) return { phase: 'Ready', message: '' };
-  const failing = question.problems.length > 0 || report.certificates.some(({ state }) => !wellStates.has(state) && state !== 'Pending');
+  const expired = report.certificates.some(({ serial, notAfter }) => serial !== '' && (notAfter?.getTime() ?? 0) <= nowMs);
+  const troubled = ({ state, lastErrorCode }: CertificateStatus): boolean =>
+    (!wellStates.has(state) && state !== 'Pending') || fileTroubles.has(lastErrorCode);
+  const failing = question.problems.length > 0 || expired || report.certificates.some(troubled);
   const everReady = report.certificates.some(({ issuedTotal }) => issuedTotal > 1);
   return { phase: failing || everReady ? 'NotReady' : 'Joining', message: lacking.slice(0, 5).join('; ') };
 }
@@ -43,6 +50,7 @@ function whatLacks(desired: DesiredState, report: StatusReport, nowMs: number): 
       if (!status || status.serial === '') return [`${name} has not been issued${status?.lastError ? `: ${status.lastError}` : ''}`];
       if (!status.notAfter || status.notAfter.getTime() <= nowMs)
         return [`${name} has expired${status.lastError ? `: ${status.lastError}` : ''}`];
+      if (fileTroubles.has(status.lastErrorCode)) return [`${name} is not in place: ${status.lastError}`];
       return wellStates.has(status.state) ? [] : [`${name} is ${status.state}: ${status.lastError}`];
     }),
     ...desired.bundles.flatMap(({ name, version }) => {
@@ -58,7 +66,7 @@ function whatLacks(desired: DesiredState, report: StatusReport, nowMs: number): 
     }),
     ...desired.keyPairs.flatMap(({ name }) => {
       const status = keyPairs.get(name);
-      return status?.state === 'Ready' ? [] : [`key pair ${name} is not in place: ${status?.lastError ?? ''}`];
+      return status?.state === 'Ready' && status.lastError === '' ? [] : [`key pair ${name} is not in place: ${status?.lastError ?? ''}`];
     }),
   ];
 }

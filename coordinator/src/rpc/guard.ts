@@ -40,6 +40,7 @@ export class Guard {
   readonly #logger: Logger;
   readonly #contexts = new WeakMap<object, CallContext>();
   readonly #failed = new WeakSet<object>();
+  readonly #peers = new WeakMap<object, { certificate: PeerCertificate | undefined }>();
 
   constructor(callers: Callers, logger: Logger) {
     this.#callers = callers;
@@ -122,8 +123,18 @@ export class Guard {
     };
   }
 
-  #admit(path: string, call: AnyCall, peer: string): CallContext {
+  /** A connection's client certificate does not change: it is asked for once, since each asking decodes it anew. What it is worth is judged on every call. */
+  #peerCertificate(call: AnyCall): PeerCertificate | undefined {
+    const session = sessionOf(call);
+    const known = session && this.#peers.get(session);
+    if (known) return known.certificate;
     const certificate = call.getAuthContext().sslPeerCertificate as PeerCertificate | undefined;
+    if (session) this.#peers.set(session, { certificate });
+    return certificate;
+  }
+
+  #admit(path: string, call: AnyCall, peer: string): CallContext {
+    const certificate = this.#peerCertificate(call);
     const recheck = (): Caller => {
       const caller = this.#callers.identify(certificate);
       authorize(path, caller);
@@ -146,6 +157,11 @@ export class Guard {
       },
     };
   }
+}
+
+/** The HTTP/2 session under a call. grpc-js has no public way to it: where its inside looks otherwise, undefined, and nothing is remembered. */
+function sessionOf(call: object): object | undefined {
+  return (call as { call?: { stream?: { session?: object } } }).call?.stream?.session;
 }
 
 /** The caller as a node; the authorization table lets none but nodes come here. */

@@ -17,7 +17,7 @@ import { roleFromProto, roleToProto } from '@evercert/shared/wire';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { KeyPairs } from '../clusters/key-pairs.ts';
 import { identityName, type NodeIdentities } from '../enrollment/identities.ts';
-import type { EventRecorder } from '../events/recorder.ts';
+import { type EventRecorder, oncePerMinute } from '../events/recorder.ts';
 import type { DeclaredCertificates } from '../issuance/declared.ts';
 import type { NodeHub, NodeLink } from '../nodes/hub.ts';
 import type { Revocations } from '../revocation/revocations.ts';
@@ -32,12 +32,13 @@ export interface NodeServicesOptions {
   events: EventRecorder;
   revocations: Revocations;
   controlAnchors: () => Buffer[];
+  nowMs: () => number;
 }
 
 /** Messages that wait for a slow agent; beyond, its stream is ended. */
 const maxWaiting = 64;
 
-export function enrollmentService({ guard, identities, events, controlAnchors }: NodeServicesOptions): EnrollmentServiceServer {
+export function enrollmentService({ guard, identities, events, controlAnchors, nowMs }: NodeServicesOptions): EnrollmentServiceServer {
   const enroll = async (request: EnrollRequest, context: CallContext): Promise<EnrollResponse> => {
     const role = roleFromProto(request.role);
     try {
@@ -59,7 +60,9 @@ export function enrollmentService({ guard, identities, events, controlAnchors }:
     } catch (error) {
       if (error instanceof EvercertError && error.code !== 'Overloaded') {
         const message = `refused to let node "${request.nodeName.slice(0, 63)}" join from ${context.peer}: ${error.message}`;
-        events.record({ actor: 'anonymous', reason: 'JoinRefused', warning: true, errorCode: error.code, message });
+        const address = context.peer.replace(/:\d+$/, '');
+        const id = oncePerMinute(nowMs(), 'JoinRefused', address, error.code);
+        events.record({ id, actor: 'anonymous', reason: 'JoinRefused', warning: true, errorCode: error.code, message });
       }
       throw error;
     }
@@ -76,6 +79,7 @@ export function nodeService({
   events,
   revocations,
   controlAnchors,
+  nowMs,
 }: NodeServicesOptions): NodeServiceServer {
   const issueCertificate = async (request: IssueCertificateRequest, context: CallContext): Promise<IssueCertificateResponse> => {
     const { cluster, name: node } = nodeOf(context);
@@ -88,6 +92,7 @@ export function nodeService({
         const certificate = request.name.slice(0, 63);
         const message = `refused to issue ${certificate}: ${error.message}`;
         events.record({
+          id: oncePerMinute(nowMs(), 'IssueRefused', cluster, node, certificate, error.code),
           cluster,
           node,
           actor: `node/${cluster}/${node}`,
@@ -107,6 +112,7 @@ export function nodeService({
     const record = await identities.renew(cluster, name, csr).catch((error: unknown) => {
       if (error instanceof EvercertError && error.code === 'Revoked') {
         events.record({
+          id: oncePerMinute(nowMs(), 'RenewalRefused', cluster, name, error.code),
           cluster,
           node: name,
           actor: `node/${cluster}/${name}`,

@@ -7,7 +7,7 @@ import { IdentityStore, IdentitySupervisor, readToken, type TokenReading } from 
 import { FakeClock } from '@evercert/shared/clock';
 import { type ErrorCode, EvercertError } from '@evercert/shared/errors';
 import { silentLogger } from '@evercert/shared/logging';
-import { parseCertificate, parseCsr } from '@evercert/shared/x509';
+import { createCsr, parseCertificate, parseCsr } from '@evercert/shared/x509';
 import { createTestCa, keyAndLeaf, type TestCa } from './pki.ts';
 import { EventLog, memoryFolder } from './support.ts';
 
@@ -362,6 +362,41 @@ describe('the identity supervisor', () => {
     const received = { chain: [leaf], trustAnchors: [ca.der], cluster: 'demo', role: 'worker' as const, issuedAtMs: clock.nowMs() };
     await assert.rejects(store.install(received), { code: 'PairMismatch' });
     assert.equal(store.identity, undefined);
+  });
+
+  it('is not undone by a look at the files that comes while a new one is installed', async () => {
+    const { folder, store, clock, supervisor, start } = setUp();
+    await start();
+    await until(() => supervisor.snapshot().state === 'Ready');
+    await stop?.();
+    const looks: Promise<string[]>[] = [];
+    const write = folder.write.bind(folder);
+    folder.write = async (name, content) => {
+      await write(name, content);
+      looks.push(store.restore());
+      await new Promise((resolve) => setImmediate(resolve));
+    };
+    const csr = await createCsr({ privateKey: await store.nextKey(), commonName: 'node-1' });
+    const chain = [await ca.sign(csr, { notBeforeMs: clock.nowMs(), notAfterMs: clock.nowMs() + lifeMs })];
+    await store.install({ chain, trustAnchors: [ca.der], cluster: 'demo', role: 'worker', issuedAtMs: clock.nowMs() });
+    assert.deepEqual((await Promise.all(looks)).flat(), []);
+    const again = setUp(folder, clock);
+    await again.store.load();
+    assert.equal(again.store.identity?.serial, store.identity?.serial);
+  });
+
+  it('is renewed with a new key although a crash left its own in the place of the next one', async () => {
+    const { folder, clock, supervisor, start } = setUp();
+    const remove = folder.remove.bind(folder);
+    folder.remove = async () => undefined;
+    await start();
+    await until(() => supervisor.snapshot().state === 'Ready');
+    await stop?.();
+    folder.remove = remove;
+    assert.ok(folder.files.has('identity/next-key.pem'));
+    const again = setUp(folder, clock);
+    await again.store.load();
+    assert.equal(folder.files.has('identity/next-key.pem'), false);
   });
 });
 

@@ -162,6 +162,23 @@ describe('the keeper of shared key pairs', () => {
     assert.deepEqual(events.reasons(), ['FileRestored', 'FileRestored']);
   });
 
+  it('tells of each folder in the way of a file, and by the next try that all is right again', async () => {
+    const { clock, files, events, create } = setUp();
+    const keeper = create();
+    await keeper.apply([pair('1')]);
+    for (const path of ['/pki/sa.key', '/pki/sa.pub']) {
+      files.written.delete(path);
+      files.error = new EvercertError('FileConflict', `a folder is in the place of the file ${path}`);
+      await keeper.scan();
+      assert.match(keeper.snapshots()[0]?.lastError ?? '', new RegExp(path));
+      files.error = undefined;
+      await clock.advance(5000);
+      assert.equal(keeper.snapshots()[0]?.lastError, '');
+    }
+    assert.deepEqual(events.reasons(), ['KeyPairFailed', 'FileRestored', 'KeyPairFailed', 'FileRestored']);
+    keeper.stop();
+  });
+
   it('keeps the old pair while the new one cannot be had, and tries again by itself', async () => {
     const { clock, files, api, create } = setUp();
     const keeper = create();
@@ -206,7 +223,10 @@ describe('the keeper of shared key pairs', () => {
     await keeper.apply([pair('1')]);
     await keeper.apply([]);
     assert.equal(files.written.size, 0);
-    assert.deepEqual(await folder.list('key-pairs'), []);
+    assert.deepEqual(
+      [...folder.files.keys()].filter((name) => name.startsWith('key-pairs/')),
+      [],
+    );
   });
 });
 

@@ -19,7 +19,7 @@ export function memoryFolder(): StateFolder & { files: Map<string, Buffer> } {
     read: async (name) => files.get(name),
     write: async (name, content) => void files.set(name, Buffer.from(content)),
     remove: async (name) => void files.delete(name),
-    list: async (folder) => [...files.keys()].filter((name) => name.startsWith(`${folder}/`)).map((name) => name.slice(folder.length + 1)),
+    sweep: async () => [],
   };
 }
 

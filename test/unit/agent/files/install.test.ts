@@ -210,6 +210,21 @@ describe('Installing a certificate', () => {
     assert.equal(statSync(disk.real(path)).uid, 77);
   });
 
+  it('makes shared folders for many certificates at once, and takes them away at once', async () => {
+    const files = disk.files();
+    const specs = Array.from({ length: 6 }, (_, i) => {
+      const [certificate, privateKey] = [fileSpec(`${pki}/new/${i}.crt`, 0o644), fileSpec(`${pki}/new/${i}.key`)];
+      return certificateSpec([{ type: 'pem', certificate, privateKey }], { name: `many-${i}` });
+    });
+    const pairs = await Promise.all(specs.map((spec) => installNew(files, ca, spec)));
+    assert.deepEqual(
+      specs.flatMap((spec) => serialsInUse(disk, spec)),
+      pairs.map((pair) => pair.serial),
+    );
+    await Promise.all(specs.map((spec) => files.remove(spec.name)));
+    assert.deepEqual(disk.list(pki), ['new']);
+  });
+
   it('refuses names that are tricks with paths', async () => {
     const files = disk.files();
     for (const name of ['..', '../x', 'a/b', '', 'A', '-a', 'a'.repeat(64)]) {

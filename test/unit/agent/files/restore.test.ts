@@ -225,7 +225,7 @@ describe('Restoring a certificate’s files', () => {
           assert.deepEqual(await files.inspect(spec, [ca.der]), []);
           assertAllRight(disk, spec, pair.serial);
         }),
-        { numRuns: 10 },
+        { numRuns: 6 },
       );
     }
   });

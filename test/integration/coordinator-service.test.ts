@@ -24,8 +24,8 @@ import {
   startTestCoordinator,
   type TestCoordinator,
   type TestNode,
-} from '../../support/coordinator.ts';
-import { AgentStream, desiredState, issue, Role, withCode } from '../../support/node-calls.ts';
+} from '../support/coordinator.ts';
+import { AgentStream, desiredState, issue, Role, withCode } from '../support/node-calls.ts';
 
 const cluster = 'demo';
 

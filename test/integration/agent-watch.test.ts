@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { type PathWatcher, watchPaths } from '@evercert/agent/files';
 import { systemClock } from '@evercert/shared/clock';
 import { silentLogger } from '@evercert/shared/logging';
-import { certificateSpec, createTestCa, installNew, outputs, pki, type TestCa, TestDisk } from '../../../support/pair.ts';
+import { certificateSpec, createTestCa, installNew, outputs, pki, type TestCa, TestDisk } from '../support/pair.ts';
 
 const certificate = outputs.pem.certificate.path;
 const key = outputs.pem.privateKey.path;
