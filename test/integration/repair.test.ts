@@ -143,6 +143,25 @@ describe('the repair of a local cluster', function () {
     await deleteRevocation('forever');
   });
 
+  it('brings back what was revoked by address on one node, and by DNS suffix on all', async () => {
+    const notBefore = new Date(systemClock.nowMs()).toISOString();
+    await apply(
+      revocation('names', [
+        `{ kind: IP, ip: "${cluster.node('cp-3').address}", notBefore: "${notBefore}" }`,
+        `{ kind: DNS, dns: ".svc.cluster.local", notBefore: "${notBefore}" }`,
+      ]),
+    );
+    await refusedThenExpired('cp-3', ['etcd-server', 'etcd-peer', 'apiserver']);
+    await refusedThenExpired('cp-1', ['apiserver']);
+    assert.equal((await certificate('cp-1', 'etcd-server')).lastErrorCode, '');
+    const { status, stdout } = await cli('repair', cluster.name);
+    assert.equal(status, 0, stdout);
+    for (const name of ['cp-1', 'cp-2', 'cp-3']) assert.match(stdout, new RegExp(`${name} +Repaired`));
+    await cluster.waitUntilReady(readyMs);
+    assert.equal(cluster.writerStatistics?.writesFailed, 0, cluster.writerStatistics?.lastError ?? 'no error is known');
+    await deleteRevocation('names');
+  });
+
   it('brings a dark cluster back within a minute, with the old data in etcd', async () => {
     await cluster.stopWriter();
     await putKey(member('cp-1'), 'from-before', 'the dark');
