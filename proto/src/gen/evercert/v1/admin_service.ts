@@ -111,6 +111,22 @@ export interface DeleteNodeRequest {
 export interface DeleteNodeResponse {
 }
 
+export interface SetNodeCordonRequest {
+  cluster: string;
+  name: string;
+  cordoned: boolean;
+  /** For people, 256 characters at most; only with cordoned. */
+  reason: string;
+}
+
+export interface SetNodeCordonResponse {
+  node:
+    | Node
+    | undefined;
+  /** False: it was so already. */
+  changed: boolean;
+}
+
 export interface ListCertificatesRequest {
   cluster: string;
   node: string;
@@ -341,6 +357,8 @@ export interface ListEventsRequest {
   /** Newest first; 1 to 1000, 100 by default. */
   pageSize: number;
   pageToken: string;
+  /** Only what belongs to a renewal log: issues, renewals, refusals, failures, and changes of a node's health. */
+  renewalLog: boolean;
 }
 
 export interface ListEventsResponse {
@@ -1051,6 +1069,164 @@ export const DeleteNodeResponse: MessageFns<DeleteNodeResponse> = {
   },
   fromPartial(_: DeepPartial<DeleteNodeResponse>): DeleteNodeResponse {
     const message = createBaseDeleteNodeResponse();
+    return message;
+  },
+};
+
+function createBaseSetNodeCordonRequest(): SetNodeCordonRequest {
+  return { cluster: "", name: "", cordoned: false, reason: "" };
+}
+
+export const SetNodeCordonRequest: MessageFns<SetNodeCordonRequest> = {
+  encode(message: SetNodeCordonRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== "") {
+      writer.uint32(10).string(message.cluster);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.cordoned !== false) {
+      writer.uint32(24).bool(message.cordoned);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetNodeCordonRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetNodeCordonRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.cordoned = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SetNodeCordonRequest>): SetNodeCordonRequest {
+    return SetNodeCordonRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SetNodeCordonRequest>): SetNodeCordonRequest {
+    const message = createBaseSetNodeCordonRequest();
+    message.cluster = object.cluster ?? "";
+    message.name = object.name ?? "";
+    message.cordoned = object.cordoned ?? false;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseSetNodeCordonResponse(): SetNodeCordonResponse {
+  return { node: undefined, changed: false };
+}
+
+export const SetNodeCordonResponse: MessageFns<SetNodeCordonResponse> = {
+  encode(message: SetNodeCordonResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== undefined) {
+      Node.encode(message.node, writer.uint32(10).fork()).join();
+    }
+    if (message.changed !== false) {
+      writer.uint32(16).bool(message.changed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetNodeCordonResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetNodeCordonResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = Node.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.changed = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SetNodeCordonResponse>): SetNodeCordonResponse {
+    return SetNodeCordonResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SetNodeCordonResponse>): SetNodeCordonResponse {
+    const message = createBaseSetNodeCordonResponse();
+    message.node = (object.node !== undefined && object.node !== null) ? Node.fromPartial(object.node) : undefined;
+    message.changed = object.changed ?? false;
     return message;
   },
 };
@@ -3582,7 +3758,7 @@ export const DeleteTokenResponse: MessageFns<DeleteTokenResponse> = {
 };
 
 function createBaseListEventsRequest(): ListEventsRequest {
-  return { cluster: "", node: "", certificate: "", reason: "", pageSize: 0, pageToken: "" };
+  return { cluster: "", node: "", certificate: "", reason: "", pageSize: 0, pageToken: "", renewalLog: false };
 }
 
 export const ListEventsRequest: MessageFns<ListEventsRequest> = {
@@ -3604,6 +3780,9 @@ export const ListEventsRequest: MessageFns<ListEventsRequest> = {
     }
     if (message.pageToken !== "") {
       writer.uint32(50).string(message.pageToken);
+    }
+    if (message.renewalLog !== false) {
+      writer.uint32(56).bool(message.renewalLog);
     }
     return writer;
   },
@@ -3669,6 +3848,14 @@ export const ListEventsRequest: MessageFns<ListEventsRequest> = {
             message.pageToken = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.renewalLog = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3692,6 +3879,7 @@ export const ListEventsRequest: MessageFns<ListEventsRequest> = {
     message.reason = object.reason ?? "";
     message.pageSize = object.pageSize ?? 0;
     message.pageToken = object.pageToken ?? "";
+    message.renewalLog = object.renewalLog ?? false;
     return message;
   },
 };
@@ -4206,6 +4394,17 @@ export const AdminServiceService = {
     responseSerialize: (value: DeleteNodeResponse): Buffer => Buffer.from(DeleteNodeResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteNodeResponse => DeleteNodeResponse.decode(value),
   },
+  /** Exempts a node from replacement, or ends the exemption. Idempotent. NOT_FOUND: no such node. */
+  setNodeCordon: {
+    path: "/evercert.v1.AdminService/SetNodeCordon" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SetNodeCordonRequest): Buffer => Buffer.from(SetNodeCordonRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SetNodeCordonRequest => SetNodeCordonRequest.decode(value),
+    responseSerialize: (value: SetNodeCordonResponse): Buffer =>
+      Buffer.from(SetNodeCordonResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SetNodeCordonResponse => SetNodeCordonResponse.decode(value),
+  },
   listCertificates: {
     path: "/evercert.v1.AdminService/ListCertificates" as const,
     requestStream: false as const,
@@ -4358,6 +4557,8 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
   listCertificateAuthorities: handleUnaryCall<ListCertificateAuthoritiesRequest, ListCertificateAuthoritiesResponse>;
   listNodes: handleUnaryCall<ListNodesRequest, ListNodesResponse>;
   deleteNode: handleUnaryCall<DeleteNodeRequest, DeleteNodeResponse>;
+  /** Exempts a node from replacement, or ends the exemption. Idempotent. NOT_FOUND: no such node. */
+  setNodeCordon: handleUnaryCall<SetNodeCordonRequest, SetNodeCordonResponse>;
   listCertificates: handleUnaryCall<ListCertificatesRequest, ListCertificatesResponse>;
   /** Asks a node to renew some or all of its certificates now. */
   renewCertificates: handleUnaryCall<RenewCertificatesRequest, RenewCertificatesResponse>;
@@ -4469,6 +4670,22 @@ export interface AdminServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteNodeResponse) => void,
+  ): ClientUnaryCall;
+  /** Exempts a node from replacement, or ends the exemption. Idempotent. NOT_FOUND: no such node. */
+  setNodeCordon(
+    request: SetNodeCordonRequest,
+    callback: (error: ServiceError | null, response: SetNodeCordonResponse) => void,
+  ): ClientUnaryCall;
+  setNodeCordon(
+    request: SetNodeCordonRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SetNodeCordonResponse) => void,
+  ): ClientUnaryCall;
+  setNodeCordon(
+    request: SetNodeCordonRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SetNodeCordonResponse) => void,
   ): ClientUnaryCall;
   listCertificates(
     request: ListCertificatesRequest,

@@ -85,7 +85,11 @@ export interface Node {
   addresses: string[];
   dnsNames: string[];
   createdAt: Date | undefined;
-  status: NodeStatus | undefined;
+  status:
+    | NodeStatus
+    | undefined;
+  /** Set while the node is exempt from replacement. */
+  cordon: NodeCordon | undefined;
 }
 
 export interface Node_LabelsEntry {
@@ -93,8 +97,18 @@ export interface Node_LabelsEntry {
   value: string;
 }
 
+/** Who exempted a node from replacement, when and why. */
+export interface NodeCordon {
+  at:
+    | Date
+    | undefined;
+  /** The actor, as events tell it. */
+  by: string;
+  reason: string;
+}
+
 export interface NodeStatus {
-  /** "Registered", "Joining", "Ready", "NotReady", "Unreachable". */
+  /** "Registered", "Joining", "Ready", "RenewalFailing", "Expiring", "Expired", "Unreachable", "Revoked", "Repairing", "Removed". Earlier releases also said "NotReady". */
   phase: string;
   /** Why the phase is not Ready, for a person. */
   message: string;
@@ -109,6 +123,22 @@ export interface NodeStatus {
   keyPairs: KeyPairStatus[];
   components: ComponentStatus[];
   revocationLists: RevocationListStatus[];
+  conditions: NodeCondition[];
+  /** When the phase last changed. */
+  phaseSince: Date | undefined;
+}
+
+/** One aspect of a node's health, in Kubernetes' form. */
+export interface NodeCondition {
+  /** "Ready", "Reachable", "CertificatesValid", "RenewalsSucceeding", "ComponentsServing", "TrustBundleCurrent". */
+  type: string;
+  /** "True", "False", "Unknown". */
+  status: string;
+  /** CamelCase. */
+  reason: string;
+  message: string;
+  /** When the status last changed; reason and message may have changed since. */
+  lastTransitionTime: Date | undefined;
 }
 
 /** What a node says of one of its certificates. */
@@ -298,6 +328,8 @@ export interface Event {
   message: string;
   /** Stable error code; empty for a success. */
   errorCode: string;
+  /** Of what belongs to a node's renewal log: "certificate-renewal-controller" (control-plane nodes) or "certificate-renewal-worker" (workers); empty otherwise. */
+  source: string;
 }
 
 function createBaseCluster(): Cluster {
@@ -764,6 +796,7 @@ function createBaseNode(): Node {
     dnsNames: [],
     createdAt: undefined,
     status: undefined,
+    cordon: undefined,
   };
 }
 
@@ -792,6 +825,9 @@ export const Node: MessageFns<Node> = {
     }
     if (message.status !== undefined) {
       NodeStatus.encode(message.status, writer.uint32(66).fork()).join();
+    }
+    if (message.cordon !== undefined) {
+      NodeCordon.encode(message.cordon, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -876,6 +912,14 @@ export const Node: MessageFns<Node> = {
             message.status = NodeStatus.decode(reader, reader.uint32());
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.cordon = NodeCordon.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -910,6 +954,9 @@ export const Node: MessageFns<Node> = {
     message.createdAt = object.createdAt ?? undefined;
     message.status = (object.status !== undefined && object.status !== null)
       ? NodeStatus.fromPartial(object.status)
+      : undefined;
+    message.cordon = (object.cordon !== undefined && object.cordon !== null)
+      ? NodeCordon.fromPartial(object.cordon)
       : undefined;
     return message;
   },
@@ -982,6 +1029,85 @@ export const Node_LabelsEntry: MessageFns<Node_LabelsEntry> = {
   },
 };
 
+function createBaseNodeCordon(): NodeCordon {
+  return { at: undefined, by: "", reason: "" };
+}
+
+export const NodeCordon: MessageFns<NodeCordon> = {
+  encode(message: NodeCordon, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.at !== undefined) {
+      Timestamp.encode(toTimestamp(message.at), writer.uint32(10).fork()).join();
+    }
+    if (message.by !== "") {
+      writer.uint32(18).string(message.by);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeCordon {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeCordon();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.at = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.by = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<NodeCordon>): NodeCordon {
+    return NodeCordon.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NodeCordon>): NodeCordon {
+    const message = createBaseNodeCordon();
+    message.at = object.at ?? undefined;
+    message.by = object.by ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
 function createBaseNodeStatus(): NodeStatus {
   return {
     phase: "",
@@ -996,6 +1122,8 @@ function createBaseNodeStatus(): NodeStatus {
     keyPairs: [],
     components: [],
     revocationLists: [],
+    conditions: [],
+    phaseSince: undefined,
   };
 }
 
@@ -1036,6 +1164,12 @@ export const NodeStatus: MessageFns<NodeStatus> = {
     }
     for (const v of message.revocationLists) {
       RevocationListStatus.encode(v!, writer.uint32(98).fork()).join();
+    }
+    for (const v of message.conditions) {
+      NodeCondition.encode(v!, writer.uint32(106).fork()).join();
+    }
+    if (message.phaseSince !== undefined) {
+      Timestamp.encode(toTimestamp(message.phaseSince), writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -1149,6 +1283,22 @@ export const NodeStatus: MessageFns<NodeStatus> = {
             message.revocationLists.push(RevocationListStatus.decode(reader, reader.uint32()));
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.conditions.push(NodeCondition.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.phaseSince = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1178,6 +1328,111 @@ export const NodeStatus: MessageFns<NodeStatus> = {
     message.keyPairs = object.keyPairs?.map((e) => KeyPairStatus.fromPartial(e)) || [];
     message.components = object.components?.map((e) => ComponentStatus.fromPartial(e)) || [];
     message.revocationLists = object.revocationLists?.map((e) => RevocationListStatus.fromPartial(e)) || [];
+    message.conditions = object.conditions?.map((e) => NodeCondition.fromPartial(e)) || [];
+    message.phaseSince = object.phaseSince ?? undefined;
+    return message;
+  },
+};
+
+function createBaseNodeCondition(): NodeCondition {
+  return { type: "", status: "", reason: "", message: "", lastTransitionTime: undefined };
+}
+
+export const NodeCondition: MessageFns<NodeCondition> = {
+  encode(message: NodeCondition, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.type !== "") {
+      writer.uint32(10).string(message.type);
+    }
+    if (message.status !== "") {
+      writer.uint32(18).string(message.status);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    if (message.message !== "") {
+      writer.uint32(34).string(message.message);
+    }
+    if (message.lastTransitionTime !== undefined) {
+      Timestamp.encode(toTimestamp(message.lastTransitionTime), writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeCondition {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeCondition();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.type = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.status = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.lastTransitionTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<NodeCondition>): NodeCondition {
+    return NodeCondition.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NodeCondition>): NodeCondition {
+    const message = createBaseNodeCondition();
+    message.type = object.type ?? "";
+    message.status = object.status ?? "";
+    message.reason = object.reason ?? "";
+    message.message = object.message ?? "";
+    message.lastTransitionTime = object.lastTransitionTime ?? undefined;
     return message;
   },
 };
@@ -2903,6 +3158,7 @@ function createBaseEvent(): Event {
     serial: "",
     message: "",
     errorCode: "",
+    source: "",
   };
 }
 
@@ -2940,6 +3196,9 @@ export const Event: MessageFns<Event> = {
     }
     if (message.errorCode !== "") {
       writer.uint32(90).string(message.errorCode);
+    }
+    if (message.source !== "") {
+      writer.uint32(98).string(message.source);
     }
     return writer;
   },
@@ -3045,6 +3304,14 @@ export const Event: MessageFns<Event> = {
             message.errorCode = reader.string();
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3073,6 +3340,7 @@ export const Event: MessageFns<Event> = {
     message.serial = object.serial ?? "";
     message.message = object.message ?? "";
     message.errorCode = object.errorCode ?? "";
+    message.source = object.source ?? "";
     return message;
   },
 };
