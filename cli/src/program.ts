@@ -5,11 +5,13 @@ import { addCertsCommand } from './commands/certs.ts';
 import { addClusterCommand } from './commands/cluster.ts';
 import { addCompletionCommand } from './commands/completion.ts';
 import { addConfigCommand } from './commands/config.ts';
+import { addCordonCommands } from './commands/cordon.ts';
 import { addDeleteCommand } from './commands/delete.ts';
 import { addDescribeCommand } from './commands/describe.ts';
 import { addDiffCommand } from './commands/diff.ts';
 import { addEventsCommand } from './commands/events.ts';
 import { addGetCommand } from './commands/get.ts';
+import { addLogsCommand } from './commands/logs.ts';
 import { addRenewCommand } from './commands/renew.ts';
 import { addRepairCommand } from './commands/repair.ts';
 import { addRevokeCommand } from './commands/revoke.ts';
@@ -52,6 +54,7 @@ export function createProgram(context: CommandContext): Command {
     addGetCommand,
     addDescribeCommand,
     addEventsCommand,
+    addLogsCommand,
     addApplyCommand,
     addDiffCommand,
     addDeleteCommand,
@@ -59,6 +62,7 @@ export function createProgram(context: CommandContext): Command {
     addTokenCommand,
     addRenewCommand,
     addRepairCommand,
+    addCordonCommands,
     addRevokeCommand,
     addValidateCommand,
     addCertsCommand,

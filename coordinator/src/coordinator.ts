@@ -22,6 +22,8 @@ import { Admission } from './issuance/admission.ts';
 import { DeclaredCertificates } from './issuance/declared.ts';
 import { CertificateIssuer } from './issuance/issuer.ts';
 import type { KeyProvider } from './keys/index.ts';
+import { NodeCordons } from './nodes/cordons.ts';
+import { NodeHealth } from './nodes/health/index.ts';
 import { NodeHub } from './nodes/hub.ts';
 import { NodeRegistry } from './nodes/registry.ts';
 import { NodeStatuses } from './nodes/statuses.ts';
@@ -125,7 +127,20 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
     clock,
     limits: { silentAfterMs: config.repair.silentAfter * 1000, nodeMs: config.repair.nodeTimeout * 1000 },
   });
-  const queries = new Queries({ store, model, desired, statuses, revocations, clock, unreachableAfterMs });
+  const health = new NodeHealth({
+    store,
+    model,
+    desired,
+    statuses,
+    revocations,
+    windows,
+    events,
+    clock,
+    logger,
+    unreachableAfterMs,
+  });
+  await health.start();
+  const queries = new Queries({ store, model, health, statuses, revocations });
 
   const own = {
     issuer: await authorities.issuer(controlCa),
@@ -150,8 +165,8 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
   guarded.addService(EnrollmentServiceService, { ...enrollmentService(nodeServices) });
   guarded.addService(NodeServiceService, { ...nodeService(nodeServices) });
   guarded.addService(RecoveryServiceService, { ...recoveryService({ guard, recovery, controlAnchors }) });
-  const health = new Health();
-  health.addTo(server, guard);
+  const serving = new Health();
+  serving.addTo(server, guard);
   if (config.reflection) addReflection(server, guard);
 
   const revocationChanges = new RevocationChanges({ store, model, desired, revocations, events, clock });
@@ -170,6 +185,8 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
       revocationChanges,
       tokens: new TokenAdmin({ store, model, events, clock }),
       registry,
+      cordons: new NodeCordons({ registry, events, nowMs }),
+      health,
       desired,
       hub,
       repairs,
@@ -198,17 +215,18 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
     eventsMs: config.retention.events * 1000,
   });
   retention.start();
-  health.set(true);
+  serving.set(true);
   logger.info('serving', { listen: formatHostPort(host, boundPort), address: address() });
 
   const stop = async (): Promise<void> => {
-    health.set(false);
+    serving.set(false);
     serverRenewal.stop();
     adminRenewal.stop();
     hub.sayGoodbye('the coordinator stops');
     await shutDown(server, clock, config.shutdownGrace * 1000);
     await status.stop();
     await retention.stop();
+    await health.stop();
     await statuses.stop();
     await windows.stop();
     await mark.stop();

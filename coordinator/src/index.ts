@@ -5,7 +5,21 @@ export { checkRedemption, checkSecret, hashSecret, newToken, parseToken } from '
 export { EventRecorder } from './events/recorder.ts';
 export { Admission } from './issuance/admission.ts';
 export { type AddressQuestion, decideAddresses } from './nodes/addresses.ts';
-export { nodePhase, type PhaseQuestion } from './nodes/phase.ts';
+export {
+  type CertificateFacts,
+  type ConditionType,
+  conditionTypes,
+  type HealthFacts,
+  type NodeHealthState,
+  type NodePhase,
+  nextDue,
+  nextState,
+  nodePhases,
+  type PartFacts,
+  type ReportedCertificate,
+  sameState,
+  transitionsOf,
+} from './nodes/health/index.ts';
 export { authorization, authorize } from './rpc/authorization.ts';
 export type { Caller } from './rpc/callers.ts';
 export type { TokenRecord } from './state/records.ts';

@@ -167,7 +167,7 @@ describe('an agent with a coordinator', () => {
       });
     }
     await within(3000, 'events at the coordinator', async () => {
-      const request = { cluster, node: 'worker-1', certificate: '', reason: '', pageSize: 200, pageToken: '' };
+      const request = { cluster, node: 'worker-1', certificate: '', reason: '', pageSize: 200, pageToken: '', renewalLog: false };
       const { events } = await unary(coordinator.admin.listEvents.bind(coordinator.admin), request, deadline);
       return events.filter(({ reason, message }) => reason.startsWith('File') && message.includes('ca.crt')).length >= 4 ? true : undefined;
     });

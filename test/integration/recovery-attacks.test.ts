@@ -86,7 +86,7 @@ describe('the recovery of identities', () => {
   }
 
   async function events(cluster: string, node: string): Promise<Event[]> {
-    const request = { cluster, node, certificate: '', reason: '', pageSize: 500, pageToken: '' };
+    const request = { cluster, node, certificate: '', reason: '', pageSize: 500, pageToken: '', renewalLog: false };
     return (await unary(coordinator.admin.listEvents.bind(coordinator.admin), request, deadline)).events;
   }
 

@@ -11,11 +11,16 @@ import type { Resource, Selection } from './types.ts';
 const defaultLimit = 100;
 const maxPageSize = 1000;
 
-async function list(api: AdminApi, { cluster, node, certificate, reason, limit }: Selection): Promise<Event[]> {
+/** The newest events of a selection, up to its limit. `renewalLog`: only what belongs to a renewal log. */
+export async function listEvents(
+  api: AdminApi,
+  { cluster, node, certificate, reason, limit }: Selection,
+  renewalLog = false,
+): Promise<Event[]> {
   const most = limit === 0 ? defaultLimit : limit;
   const pageSize = Math.min(most, maxPageSize);
   return allPages(async (pageToken) => {
-    const answer = await api.call('listEvents', { cluster, node, certificate, reason, pageSize, pageToken });
+    const answer = await api.call('listEvents', { cluster, node, certificate, reason, pageSize, pageToken, renewalLog });
     return { items: answer.events, nextPageToken: answer.nextPageToken };
   }, most);
 }
@@ -38,6 +43,7 @@ export const events: Resource<Event> = {
     { header: 'OBJECT', value: subject },
     { header: 'ACTOR', show: 'wide', value: (event) => orNone(event.actor) },
     { header: 'SERIAL', show: 'wide', value: (event) => orNone(event.serial) },
+    { header: 'SOURCE', show: 'wide', value: (event) => orNone(event.source) },
     { header: 'CODE', show: 'wide', value: (event) => orNone(event.errorCode) },
     { header: 'MESSAGE', value: (event) => event.message },
   ],
@@ -50,7 +56,7 @@ export const events: Resource<Event> = {
     (reason === '' || event.reason === reason),
   // The newest stands last, where a watch goes on.
   compare: (a, b) => (a.time?.getTime() ?? 0) - (b.time?.getTime() ?? 0),
-  list,
+  list: (api, selection) => listEvents(api, selection),
   watch: { resource: 'events', take: ({ object }) => (object?.$case === 'event' ? object.value : undefined) },
   object: (event) => ({
     apiVersion,
@@ -65,13 +71,14 @@ export const events: Resource<Event> = {
       certificate: event.certificate,
       serial: event.serial,
       errorCode: event.errorCode,
+      source: event.source,
     }),
   }),
 };
 
 /** The last events of a node or certificate, oldest first, for `describe`. */
 export async function lastEvents(api: AdminApi, selection: Selection, nowMs: number): Promise<DescribedTable> {
-  const found = (await list(api, { ...selection, limit: selection.limit || 20 })).sort((a, b) => events.compare!(a, b));
+  const found = (await listEvents(api, { ...selection, limit: selection.limit || 20 })).sort((a, b) => events.compare!(a, b));
   return {
     headers: ['TYPE', 'REASON', 'AGE', 'FROM', 'MESSAGE'],
     rows: found.map((event) => [event.type, event.reason, age(event.time, nowMs), orNone(event.actor), event.message]),

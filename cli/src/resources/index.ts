@@ -9,6 +9,7 @@ import { revocations } from './revocation.ts';
 import { tokens } from './token.ts';
 import type { Resource } from './types.ts';
 
+export { listEvents } from './event.ts';
 export { type LabelRequirement, matchLabels, parseSelector, requireAll, select, sorted } from './select.ts';
 export { type Column, type DescribeContext, everything, type Resource, type Selection } from './types.ts';
 export {

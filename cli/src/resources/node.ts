@@ -9,13 +9,18 @@ import { age, expiry, timeWithAge, timeWithExpiry } from '../output/time.ts';
 import { canonicalSpec } from './canonical.ts';
 import { lastEvents } from './event.ts';
 import { declaredFiles } from './manifest-files.ts';
-import { isRevoked, nodeConditions } from './node-conditions.ts';
+import { conditionTable, isRevoked } from './node-conditions.ts';
 import { type DescribeContext, everything, type Resource } from './types.ts';
 
 const roleOf = (node: Node): string => roleFromProto(node.role) ?? '<unknown>';
 const phaseOf = (node: Node): string => node.status?.phase || 'Registered';
 /** As kubectl shows cordoned nodes: what else is to be known stands after the phase. */
-const statusOf = (node: Node): string => `${phaseOf(node)}${statusesOf(node).some(isRevoked) ? ',Revoked' : ''}`;
+const statusOf = (node: Node): string =>
+  [
+    phaseOf(node),
+    ...(statusesOf(node).some(isRevoked) && phaseOf(node) !== 'Revoked' ? ['Revoked'] : []),
+    ...(node.cordon ? ['Cordoned'] : []),
+  ].join(',');
 const statusesOf = (node: Node): CertificateStatus[] => node.status?.certificates ?? [];
 
 /** The earliest or latest of the times that there are. */
@@ -49,6 +54,11 @@ function manifestOf(node: Node): NodeManifest {
   };
 }
 
+function cordonText({ cordon }: Node, nowMs: number): string {
+  if (!cordon) return 'no';
+  return `by ${cordon.by} at ${timeWithAge(cordon.at, nowMs)}${cordon.reason === '' ? '' : `: ${cordon.reason}`}`;
+}
+
 async function describe(node: Node, { api, nowMs }: DescribeContext): Promise<Description> {
   const { cluster, name, status } = node;
   const [{ manifests }, events] = await Promise.all([
@@ -63,19 +73,14 @@ async function describe(node: Node, { api, nowMs }: DescribeContext): Promise<De
     ['Addresses', node.addresses],
     ['DNS Names', node.dnsNames],
     ['Created', timeWithAge(node.createdAt, nowMs)],
-    ['Status', phaseOf(node)],
+    ['Status', `${phaseOf(node)}${status?.phaseSince ? `, since ${timeWithAge(status.phaseSince, nowMs)}` : ''}`],
     ['Message', status?.message ?? ''],
+    ['Cordoned', cordonText(node, nowMs)],
     ['Last Seen', timeWithAge(status?.lastSeenAt, nowMs)],
     ['Agent Version', status?.agentVersion ?? ''],
     ['Identity Serial', status?.identitySerial ?? ''],
     ['Identity Expires', timeWithExpiry(status?.identityNotAfter, nowMs)],
-    [
-      'Conditions',
-      {
-        headers: ['TYPE', 'STATUS', 'REASON', 'MESSAGE'],
-        rows: nodeConditions(node, nowMs).map((one) => [one.type, one.status, orNone(one.reason), orNone(one.message)]),
-      },
-    ],
+    ['Conditions', conditionTable(status, nowMs)],
     [
       'Certificates',
       {
@@ -192,7 +197,7 @@ export const nodes: Resource<Node> = {
     apiVersion,
     kind: 'Node',
     metadata: { name: node.name, ...compact({ cluster: node.cluster, creationTimestamp: node.createdAt, labels: node.labels }) },
-    spec: canonicalSpec(manifestOf(node)),
+    spec: { ...canonicalSpec(manifestOf(node)), ...(node.cordon && { cordon: compactMessage(node.cordon) }) },
     status: statusObject(node),
   }),
   describe,
@@ -203,12 +208,14 @@ function statusObject(node: Node): Record<string, unknown> {
   return {
     phase: phaseOf(node),
     ...compact({
+      phaseSince: status?.phaseSince,
       message: status?.message,
       lastSeenAt: status?.lastSeenAt,
       agentVersion: status?.agentVersion,
       identity: compact({ serial: status?.identitySerial, notAfter: status?.identityNotAfter }),
       appliedRevision: status?.appliedRevision,
     }),
+    conditions: (status?.conditions ?? []).map(compactMessage),
     certificates: statusesOf(node).map(compactMessage),
     bundles: (status?.bundles ?? []).map(compactMessage),
     keyPairs: (status?.keyPairs ?? []).map(compactMessage),

@@ -204,6 +204,7 @@ export class Applier {
       identitySerials: earlier?.record.identitySerials ?? [],
       identityNotAfterMs: earlier?.record.identityNotAfterMs ?? 0,
       renewIfIssuedBeforeMs: earlier?.record.renewIfIssuedBeforeMs ?? {},
+      ...(earlier?.record.cordon && { cordon: earlier.record.cordon }),
     };
     draft.nodes.set(name, after);
     const before = earlier ? toYaml(nodeDocument(earlier.record)) : '';

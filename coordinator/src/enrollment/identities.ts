@@ -215,6 +215,7 @@ export class NodeIdentities {
       identitySerials: existing?.identitySerials ?? [],
       identityNotAfterMs: existing?.identityNotAfterMs ?? 0,
       renewIfIssuedBeforeMs: existing?.renewIfIssuedBeforeMs ?? {},
+      ...(existing?.cordon && { cordon: existing.cordon }),
     };
     return { ...base, claimedAddresses: await this.#registry.admitClaims(base, order.addresses) };
   }
@@ -225,6 +226,7 @@ export class NodeIdentities {
     return {
       cluster: node.cluster,
       node: node.name,
+      role: node.role,
       name: identityName,
       issuerName: 'control-ca',
       issuer: await this.#authorities.issuer(this.#controlCa),

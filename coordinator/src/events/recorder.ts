@@ -5,6 +5,7 @@ import type { Logger } from '@evercert/shared/logging';
 import { layout } from '../state/layout.ts';
 import { type EventRecord, encodeRecord } from '../state/records.ts';
 import type { Operation, Store } from '../store/index.ts';
+import type { RenewalSource } from './renewal-log.ts';
 
 export interface NewEvent {
   /** Absent: what belongs to no cluster. */
@@ -19,6 +20,8 @@ export interface NewEvent {
   serial?: string;
   message: string;
   errorCode?: ErrorCode;
+  /** Set for what belongs to a node's renewal log. */
+  source?: RenewalSource;
   /** By the clock of where it happened; absent: now. */
   timeMs?: number;
   /** Makes recording idempotent: an event with the same id overwrites itself. */
@@ -65,16 +68,18 @@ export class EventRecorder {
       serial: event.serial ?? '',
       message: event.message,
       errorCode: event.errorCode ?? '',
+      ...(event.source && { source: event.source }),
     };
   }
 
-  #log({ type, message, cluster, node, actor, reason, certificate, serial, errorCode }: EventRecord): void {
+  #log({ type, message, cluster, node, actor, reason, certificate, serial, errorCode, source }: EventRecord): void {
     const fields = {
       ...(cluster && { cluster }),
       ...(node && { node }),
       ...(certificate && { certificate }),
       ...(serial && { serial }),
       ...(errorCode && { code: errorCode }),
+      ...(source && { source }),
       actor,
       reason,
     };

@@ -96,6 +96,7 @@ export class DeclaredCertificates {
       {
         cluster,
         node,
+        role: registered.record.role,
         name,
         issuerName: declared.issuer,
         issuer: await this.#authorities.issuer(authority),

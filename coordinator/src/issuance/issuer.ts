@@ -1,6 +1,7 @@
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { faultPoint } from '@evercert/shared/fault-points';
+import type { RoleName } from '@evercert/shared/manifest';
 import {
   issueLeaf,
   type KeyAlgorithm,
@@ -12,6 +13,7 @@ import {
   verifyCsr,
 } from '@evercert/shared/x509';
 import type { EventRecorder } from '../events/recorder.ts';
+import { renewalSource } from '../events/renewal-log.ts';
 import { layout } from '../state/layout.ts';
 import { type CertificateRecord, type CurrentRecord, decodeRecord, encodeRecord, type PublicKeyRecord } from '../state/records.ts';
 import type { Compare, Operation, Store } from '../store/index.ts';
@@ -21,6 +23,7 @@ import type { Admission } from './admission.ts';
 export interface IssueOrder {
   cluster: string;
   node: string;
+  role: RoleName;
   name: string;
   issuerName: string;
   issuer: PreparedIssuer;
@@ -159,6 +162,7 @@ export class CertificateIssuer {
           node,
           actor: order.actor,
           reason: 'CertificateIssued',
+          source: renewalSource(order.role),
           certificate: name,
           serial,
           message: `issued ${name} by ${order.issuerName} until ${new Date(notAfterMs).toISOString()} (${order.reason})`,

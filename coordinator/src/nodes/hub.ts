@@ -5,6 +5,7 @@ import type { Logger } from '@evercert/shared/logging';
 import { roleToProto } from '@evercert/shared/wire';
 import type { DesiredStates } from '../desired/desired-states.ts';
 import { type EventRecorder, eventId } from '../events/recorder.ts';
+import { isRenewalReason, renewalSource } from '../events/renewal-log.ts';
 import type { Model } from '../state/model.ts';
 import type { NodeRegistry } from './registry.ts';
 import type { NodeStatuses } from './statuses.ts';
@@ -125,12 +126,13 @@ export class NodeHub {
   }
 
   #event(link: NodeLink, event: AgentEvent): void {
-    const { clock, events } = this.#options;
+    const { model, clock, events } = this.#options;
     if (!limits.id.test(event.id) || !limits.reason.test(event.reason)) {
       throw new EvercertError('InvalidArgument', 'an event needs an id of letters, digits and "-", and a CamelCase reason');
     }
     if (this.#tooMany(link)) return;
     const timeMs = Math.min(event.time?.getTime() ?? clock.nowMs(), clock.nowMs());
+    const role = model.node(link.cluster, link.node)?.role;
     events.record({
       cluster: link.cluster,
       node: link.node,
@@ -143,6 +145,7 @@ export class NodeHub {
       timeMs,
       id: eventId(timeMs, `${link.node}-${event.id}`),
       ...(isErrorCode(event.errorCode) && { errorCode: event.errorCode }),
+      ...(role && isRenewalReason(event.reason) && { source: renewalSource(role) }),
     });
   }
 

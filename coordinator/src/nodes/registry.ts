@@ -1,5 +1,6 @@
 import { EvercertError } from '@evercert/shared/errors';
 import type { EventRecorder } from '../events/recorder.ts';
+import { renewalSource } from '../events/renewal-log.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import { decodeRecord, encodeRecord, type NodeRecord } from '../state/records.ts';
@@ -122,10 +123,18 @@ export class NodeRegistry {
       [
         { type: 'delete', key },
         { type: 'delete', key: layout.nodeStatus(cluster, name) },
+        { type: 'delete', key: layout.nodeHealth(cluster, name) },
         { type: 'delete', key: layout.repairWindow(cluster, name) },
         { type: 'deletePrefix', prefix: layout.currents(cluster, name) },
         ...addressesOf(earlier.record).map((address): Operation => ({ type: 'delete', key: layout.address(cluster, address) })),
-        this.#events.operation({ cluster, node: name, actor, reason: 'NodeDeleted', message: `deleted node ${name}` }),
+        this.#events.operation({
+          cluster,
+          node: name,
+          actor,
+          reason: 'NodeDeleted',
+          source: renewalSource(earlier.record.role),
+          message: `deleted node ${name}`,
+        }),
       ],
     );
     if (!succeeded) throw new EvercertError('Conflict', `node ${name} changed under this request: try again`);

@@ -6,7 +6,12 @@ import { decodeRecord, encodeRecord, type NodeStatusRecord } from '../state/reco
 import type { Operation, Store } from '../store/index.ts';
 
 export interface NodeStatusView {
+  /** By the wall clock, for people. */
   lastSeenAtMs: number;
+  /** By the monotonic clock, for decisions: it sees no clock steps. After a restart: the start. */
+  lastSeenMonotonicMs: number;
+  /** A report has come since this coordinator started; false: it is from before. */
+  fresh: boolean;
   agentVersion: string;
   report: StatusReport | undefined;
 }
@@ -24,6 +29,7 @@ export class NodeStatuses {
   readonly #statuses = new Map<string, NodeStatusView & { cluster: string; name: string }>();
   readonly #dirty = new Set<string>();
   readonly #listeners = new Set<(cluster: string, name: string) => void>();
+  readonly #startedMonotonicMs: number;
   #flushing = false;
   #stopped = false;
 
@@ -31,15 +37,17 @@ export class NodeStatuses {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#logger = options.logger;
+    this.#startedMonotonicMs = options.clock.monotonicMs();
   }
 
-  /** Reads what was known. The coordinator's own absence counts for no node: each is taken as seen now. */
+  /** Reads what was known. The coordinator's own absence counts for no node: each has its whole time to be heard again. */
   async start(): Promise<void> {
     const { entries } = await this.#store.range({ prefix: layout.nodeStatuses });
     for (const { key, value } of entries) {
-      const { cluster, name, agentVersion, report } = decodeRecord<NodeStatusRecord>(key, value);
+      const { cluster, name, agentVersion, lastSeenAtMs, report } = decodeRecord<NodeStatusRecord>(key, value);
       const decoded = StatusReport.decode(Buffer.from(report, 'base64'));
-      this.#statuses.set(key, { cluster, name, agentVersion, report: decoded, lastSeenAtMs: this.#clock.nowMs() });
+      const lastSeenMonotonicMs = this.#startedMonotonicMs;
+      this.#statuses.set(key, { cluster, name, agentVersion, report: decoded, lastSeenAtMs, lastSeenMonotonicMs, fresh: false });
     }
     this.#schedule();
   }
@@ -53,6 +61,18 @@ export class NodeStatuses {
     return this.#statuses.get(layout.nodeStatus(cluster, name));
   }
 
+  /** Since the last sign of life, by the monotonic clock; undefined: there was none. */
+  silentMs(cluster: string, name: string): number | undefined {
+    const status = this.get(cluster, name);
+    return status && this.#clock.monotonicMs() - status.lastSeenMonotonicMs;
+  }
+
+  /** For so long this coordinator itself heard nobody (it was stopped, or its machine asleep): that counts for no node. */
+  excuse(absentMs: number): void {
+    const nowMs = this.#clock.monotonicMs();
+    for (const status of this.#statuses.values()) status.lastSeenMonotonicMs = Math.min(nowMs, status.lastSeenMonotonicMs + absentMs);
+  }
+
   subscribe(listener: (cluster: string, name: string) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -63,7 +83,7 @@ export class NodeStatuses {
   }
 
   reported(cluster: string, name: string, report: StatusReport): void {
-    const key = this.#change(cluster, name, { report });
+    const key = this.#change(cluster, name, { report, fresh: true });
     this.#dirty.add(key);
     for (const listener of this.#listeners) listener(cluster, name);
   }
@@ -75,8 +95,13 @@ export class NodeStatuses {
 
   #change(cluster: string, name: string, change: Partial<NodeStatusView>): string {
     const key = layout.nodeStatus(cluster, name);
-    const before = this.#statuses.get(key) ?? { cluster, name, agentVersion: '', report: undefined, lastSeenAtMs: 0 };
-    this.#statuses.set(key, { ...before, ...change, lastSeenAtMs: this.#clock.nowMs() });
+    const before = this.#statuses.get(key) ?? { cluster, name, agentVersion: '', report: undefined, fresh: false };
+    this.#statuses.set(key, {
+      ...before,
+      ...change,
+      lastSeenAtMs: this.#clock.nowMs(),
+      lastSeenMonotonicMs: this.#clock.monotonicMs(),
+    });
     return key;
   }
 

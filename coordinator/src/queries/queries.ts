@@ -1,7 +1,5 @@
 import type { Certificate, Event, Node, Revocation } from '@evercert/proto';
-import type { Clock } from '@evercert/shared/clock';
-import type { DesiredStates } from '../desired/desired-states.ts';
-import { nodePhase } from '../nodes/phase.ts';
+import type { NodeHealth } from '../nodes/health/index.ts';
 import type { NodeStatuses } from '../nodes/statuses.ts';
 import type { RevocationMatch, Revocations } from '../revocation/index.ts';
 import { certificateToProto, eventToProto, nodeToProto, revocationToProto } from '../rpc/convert.ts';
@@ -30,6 +28,8 @@ export interface EventFilter {
   node: string;
   certificate: string;
   reason: string;
+  /** Only what belongs to a renewal log. */
+  renewalLog: boolean;
 }
 
 const maxPage = 1000;
@@ -42,11 +42,9 @@ const maxRevokedBy = 10;
 export interface QueriesOptions {
   store: Store;
   model: Model;
-  desired: DesiredStates;
+  health: NodeHealth;
   statuses: NodeStatuses;
   revocations: Revocations;
-  clock: Clock;
-  unreachableAfterMs: number;
 }
 
 /** What admins read. */
@@ -58,19 +56,8 @@ export class Queries {
   }
 
   node(record: NodeRecord): Node {
-    const { desired, statuses, clock, unreachableAfterMs } = this.#options;
-    const status = statuses.get(record.cluster, record.name);
-    const plan = desired.plan(record.cluster, record.name);
-    const phase = nodePhase({
-      joined: record.identitySerials.length > 0,
-      lastSeenAtMs: status?.lastSeenAtMs,
-      report: status?.report,
-      desired: plan?.desired,
-      problems: plan?.problems ?? [],
-      unreachableAfterMs,
-      nowMs: clock.nowMs(),
-    });
-    return nodeToProto(record, phase, status);
+    const { health, statuses } = this.#options;
+    return nodeToProto(record, health.of(record), statuses.get(record.cluster, record.name));
   }
 
   async certificates(filter: CertificateFilter, page: Page): Promise<{ items: Certificate[]; next: string }> {
@@ -117,7 +104,8 @@ export class Queries {
     const matches = (event: EventRecord): boolean =>
       (filter.node === '' || event.node === filter.node) &&
       (filter.certificate === '' || event.certificate === filter.certificate) &&
-      (filter.reason === '' || event.reason === filter.reason);
+      (filter.reason === '' || event.reason === filter.reason) &&
+      (!filter.renewalLog || event.source !== undefined);
     if (filter.cluster !== '') {
       const { items, next } = await this.#scan<EventRecord>(layout.eventsOf(filter.cluster), page, 100, true, matches);
       return { items: items.map(eventToProto), next };

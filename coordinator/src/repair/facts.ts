@@ -19,7 +19,7 @@ export interface FactsSources {
 
 /** What is known of a node now, from the coordinator's own records and from what the agent said last. */
 export function factsOf(sources: FactsSources, node: NodeRecord): RepairFacts {
-  const { model, desired, statuses, hub, revocations, nowMs, unreachableAfterMs } = sources;
+  const { model, desired, statuses, hub, revocations, unreachableAfterMs } = sources;
   const { cluster, name, role, identitySerials, identityNotAfterMs } = node;
   const policy = model.cluster(cluster)?.policy;
   const status = statuses.get(cluster, name);
@@ -31,7 +31,7 @@ export function factsOf(sources: FactsSources, node: NodeRecord): RepairFacts {
     role,
     joined: serial !== '',
     connected: hub.isConnected(cluster, name),
-    unreachable: nowMs() - (status?.lastSeenAtMs ?? 0) > unreachableAfterMs,
+    unreachable: (statuses.silentMs(cluster, name) ?? Number.POSITIVE_INFINITY) > unreachableAfterMs,
     identity: {
       serial,
       notAfterMs: identityNotAfterMs,

@@ -10,6 +10,8 @@ import type { DesiredStates } from '../desired/desired-states.ts';
 import { identityName } from '../enrollment/identities.ts';
 import type { TokenAdmin } from '../enrollment/token-admin.ts';
 import type { EventRecorder } from '../events/recorder.ts';
+import type { NodeCordons } from '../nodes/cordons.ts';
+import type { NodeHealth } from '../nodes/health/index.ts';
 import type { NodeHub } from '../nodes/hub.ts';
 import { type NodeRegistry, nodeNotFound } from '../nodes/registry.ts';
 import type { NodeStatuses } from '../nodes/statuses.ts';
@@ -38,6 +40,8 @@ export interface AdminServiceOptions {
   revocationChanges: RevocationChanges;
   tokens: TokenAdmin;
   registry: NodeRegistry;
+  cordons: NodeCordons;
+  health: NodeHealth;
   desired: DesiredStates;
   hub: NodeHub;
   repairs: Repairs;
@@ -50,7 +54,7 @@ export interface AdminServiceOptions {
 
 /** The admin API: each method converts, calls the part that does the work, and converts back. */
 export function adminService(options: AdminServiceOptions): AdminServiceServer {
-  const { guard, model, queries, clusters, applier, revocationChanges, tokens, registry, statuses } = options;
+  const { guard, model, queries, clusters, applier, revocationChanges, tokens, registry, cordons, statuses } = options;
   return {
     createCluster: guard.unary(async ({ name, spec }, context) => {
       const { cluster, authorities } = await clusters.create(name, policyFromProto(spec), actorOf(context.caller));
@@ -77,6 +81,10 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
       await registry.remove(cluster, name, actorOf(context.caller));
       statuses.forget(cluster, name);
       return {};
+    }),
+    setNodeCordon: guard.unary(async (request, context) => {
+      const { record, changed } = await cordons.set(request, actorOf(context.caller));
+      return { node: queries.node(record), changed };
     }),
     listCertificates: guard.unary(async ({ pageSize, pageToken, ...filter }) => {
       const { items, next } = await queries.certificates(filter, { size: pageSize, token: pageToken });

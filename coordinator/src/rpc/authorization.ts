@@ -26,6 +26,7 @@ export const authorization: Readonly<Record<string, readonly Who[]>> = {
   '/evercert.v1.AdminService/ListCertificateAuthorities': ['admin'],
   '/evercert.v1.AdminService/ListNodes': ['admin'],
   '/evercert.v1.AdminService/DeleteNode': ['admin'],
+  '/evercert.v1.AdminService/SetNodeCordon': ['admin'],
   '/evercert.v1.AdminService/ListCertificates': ['admin'],
   '/evercert.v1.AdminService/RenewCertificates': ['admin'],
   '/evercert.v1.AdminService/Apply': ['admin'],

@@ -4,7 +4,7 @@ import { EvercertError } from '@evercert/shared/errors';
 import { type ClusterPolicy, defaultClusterPolicy, layouts, recoveryPolicies, selects, toYaml } from '@evercert/shared/manifest';
 import { roleToProto } from '@evercert/shared/wire';
 import { certificatesToPem, keyAlgorithms, publicKeyPin } from '@evercert/shared/x509';
-import type { NodePhase } from '../nodes/phase.ts';
+import type { NodeHealthState } from '../nodes/health/index.ts';
 import type { NodeStatusView } from '../nodes/statuses.ts';
 import { type RevocationMatch, referenceOf } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
@@ -73,7 +73,7 @@ export function authorityToProto(authority: AuthorityRecord): CertificateAuthori
 
 export function nodeToProto(
   node: NodeRecord,
-  { phase, message }: { phase: NodePhase; message: string },
+  { phase, phaseSinceMs, message, conditions }: NodeHealthState,
   status: NodeStatusView | undefined,
 ): Node {
   const { addresses, dnsNames } = nodeFacts(node);
@@ -98,7 +98,10 @@ export function nodeToProto(
       keyPairs: status?.report?.keyPairs ?? [],
       components: status?.report?.components ?? [],
       revocationLists: status?.report?.revocationLists ?? [],
+      conditions: conditions.map(({ lastTransitionMs, ...rest }) => ({ ...rest, lastTransitionTime: new Date(lastTransitionMs) })),
+      phaseSince: new Date(phaseSinceMs),
     },
+    cordon: node.cordon && { at: new Date(node.cordon.atMs), by: node.cordon.by, reason: node.cordon.reason },
   };
 }
 
@@ -193,5 +196,6 @@ export function eventToProto(event: EventRecord): Event {
     serial: rest.serial,
     message: rest.message,
     errorCode: rest.errorCode,
+    source: rest.source ?? '',
   };
 }

@@ -18,6 +18,7 @@ import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { KeyPairs } from '../clusters/key-pairs.ts';
 import { identityName, type NodeIdentities } from '../enrollment/identities.ts';
 import { type EventRecorder, oncePerMinute } from '../events/recorder.ts';
+import { renewalSource } from '../events/renewal-log.ts';
 import type { DeclaredCertificates } from '../issuance/declared.ts';
 import type { NodeHub, NodeLink } from '../nodes/hub.ts';
 import type { Revocations } from '../revocation/revocations.ts';
@@ -82,7 +83,7 @@ export function nodeService({
   nowMs,
 }: NodeServicesOptions): NodeServiceServer {
   const issueCertificate = async (request: IssueCertificateRequest, context: CallContext): Promise<IssueCertificateResponse> => {
-    const { cluster, name: node } = nodeOf(context);
+    const { cluster, name: node, role } = nodeOf(context);
     try {
       const record = await declared.issue({ cluster, node, ...request });
       const chain = [Buffer.from(record.certificate, 'base64')];
@@ -97,6 +98,7 @@ export function nodeService({
           node,
           actor: `node/${cluster}/${node}`,
           reason: error.code === 'Revoked' ? 'RenewalRefused' : 'IssueRefused',
+          source: renewalSource(role),
           warning: true,
           certificate,
           message,
@@ -108,7 +110,7 @@ export function nodeService({
   };
 
   const renewIdentity = async ({ csr }: RenewIdentityRequest, context: CallContext): Promise<RenewIdentityResponse> => {
-    const { cluster, name } = nodeOf(context);
+    const { cluster, name, role } = nodeOf(context);
     const record = await identities.renew(cluster, name, csr).catch((error: unknown) => {
       if (error instanceof EvercertError && error.code === 'Revoked') {
         events.record({
@@ -117,6 +119,7 @@ export function nodeService({
           node: name,
           actor: `node/${cluster}/${name}`,
           reason: 'RenewalRefused',
+          source: renewalSource(role),
           warning: true,
           certificate: identityName,
           message: `refused to renew the identity: ${error.message}`,

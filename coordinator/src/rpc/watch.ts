@@ -1,7 +1,7 @@
 import { type Certificate, ChangeType, type WatchRequest, type WatchResponse } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import type { NodeStatuses } from '../nodes/statuses.ts';
+import type { NodeHealth } from '../nodes/health/index.ts';
 import type { Queries } from '../queries/queries.ts';
 import type { Revocations } from '../revocation/index.ts';
 import type { Change, Informer } from '../state/informer.ts';
@@ -23,7 +23,7 @@ const recentEvents = 100;
 export interface WatchSources {
   store: Store;
   model: Model;
-  statuses: NodeStatuses;
+  health: NodeHealth;
   queries: Queries;
   revocations: Revocations;
 }
@@ -96,7 +96,10 @@ export async function watch(
     if (wanted.has('events')) {
       const prefix = cluster ? layout.eventsOf(cluster) : layout.events;
       const from = await revisionOf(sources.store, prefix);
-      const { items } = await sources.queries.events({ cluster, node: '', certificate: '', reason: '' }, { size: recentEvents, token: '' });
+      const { items } = await sources.queries.events(
+        { cluster, node: '', certificate: '', reason: '', renewalLog: false },
+        { size: recentEvents, token: '' },
+      );
       const sent = new Set(items.map(({ id }) => id));
       for (const value of items.reverse()) send(ChangeType.ADDED, { $case: 'event', value });
       const put = ({ key, value }: KeyValue): void => {
@@ -141,11 +144,11 @@ function follow<T extends object>(
   });
 }
 
-/** A node changes with its record and with its reports. */
-function followNodes({ model, statuses, queries }: WatchSources, cluster: string, send: Send): (() => void)[] {
+/** A node changes with its record, with its reports, and by time alone. */
+function followNodes({ model, health, queries }: WatchSources, cluster: string, send: Send): (() => void)[] {
   return [
     follow(model.nodes, cluster, send, (node) => ({ $case: 'node', value: queries.node(node) })),
-    statuses.subscribe((ofCluster, name) => {
+    health.subscribe((ofCluster, name) => {
       const record = model.node(ofCluster, name);
       if (record && (cluster === '' || ofCluster === cluster)) send(ChangeType.MODIFIED, { $case: 'node', value: queries.node(record) });
     }),

@@ -18,6 +18,8 @@ export const layout = {
   node: (cluster: string, name: string) => `${root}/nodes/${cluster}/${name}`,
   nodeStatuses: `${root}/node-status/`,
   nodeStatus: (cluster: string, name: string) => `${root}/node-status/${cluster}/${name}`,
+  nodeHealths: `${root}/node-health/`,
+  nodeHealth: (cluster: string, name: string) => `${root}/node-health/${cluster}/${name}`,
   /** Who holds an address: one node of a cluster at most. */
   address: (cluster: string, address: string) => `${root}/addresses/${cluster}/${address}`,
   addresses: (cluster: string) => `${root}/addresses/${cluster}/`,

@@ -4,6 +4,8 @@ import { EvercertError } from '@evercert/shared/errors';
 import type { ClusterPolicy, Manifest, RevocationApiVersion, RevocationKind, RoleName } from '@evercert/shared/manifest';
 import type { RevocationReason } from '@evercert/shared/revocation';
 import type { KeyAlgorithm, Usage } from '@evercert/shared/x509';
+import type { RenewalSource } from '../events/renewal-log.ts';
+import type { NodeHealthState } from '../nodes/health/types.ts';
 
 export interface ClusterRecord {
   name: string;
@@ -60,6 +62,21 @@ export interface NodeRecord {
   identityNotAfterMs: number;
   /** Certificates issued before this time are to be renewed now; by name, `*` for all. */
   renewIfIssuedBeforeMs: Record<string, number>;
+  /** Exempt from replacement; absent: it is not. */
+  cordon?: CordonRecord;
+}
+
+export interface CordonRecord {
+  atMs: number;
+  /** The actor, as events tell it. */
+  by: string;
+  reason: string;
+}
+
+/** A node's health as it was last derived; written when it changes. */
+export interface NodeHealthRecord extends NodeHealthState {
+  cluster: string;
+  name: string;
 }
 
 /** What was last heard of a node; everything but `lastSeenAtMs` is written when it changes. */
@@ -186,6 +203,8 @@ export interface EventRecord {
   serial: string;
   message: string;
   errorCode: string;
+  /** Of what belongs to a node's renewal log. */
+  source?: RenewalSource;
 }
 
 /** The latest wall-clock time that the coordinator has seen. */

@@ -110,7 +110,8 @@ export class AdminApi {
     const events: Event[] = [];
     let pageToken = '';
     for (let page = 0; page < maxPages; page++) {
-      const answer = await this.call(this.client.listEvents, { cluster, node, certificate, reason, pageSize: 1000, pageToken });
+      const request = { cluster, node, certificate, reason, pageSize: 1000, pageToken, renewalLog: false };
+      const answer = await this.call(this.client.listEvents, request);
       events.push(...answer.events);
       pageToken = answer.nextPageToken;
       if (pageToken === '') break;

@@ -14,7 +14,7 @@ import { LocalNode, type NodeRole } from './node.ts';
 import { CertificateObserver } from './observer.ts';
 import type { LocalClusterOptions, Settings } from './options.ts';
 import { checkPrograms } from './programs.ts';
-import { StatusBook } from './status.ts';
+import { isBadPhase, StatusBook } from './status.ts';
 import { type Summary, summarize } from './summary.ts';
 
 const pollMs = 500;
@@ -146,8 +146,7 @@ export class LocalCluster {
   async refresh(): Promise<void> {
     const nodes = await (await this.admin()).listNodes(this.name);
     for (const { name, phase, message } of this.book.update(nodes)) {
-      // On the way to its first Ready a node is expected to lack this and that; afterwards it is news.
-      const bad = phase === 'NotReady' || phase === 'Unreachable';
+      const bad = isBadPhase(phase);
       this.#notify(bad ? 'warn' : 'info', bad && message ? `${name} is ${phase}: ${message}` : `${name} is ${phase}`);
     }
     const { ready, nodes: all } = this.book.totals();

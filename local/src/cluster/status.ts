@@ -18,10 +18,17 @@ export interface CertificateView {
 export interface NodeView {
   name: string;
   role: NodeRole;
-  /** As the coordinator says: Registered, Joining, Ready, NotReady, Unreachable. `Starting` before it knows the node. */
+  /** As the coordinator says; `Starting` before it knows the node. */
   phase: string;
   message: string;
   certificates: CertificateView[];
+}
+
+const badPhases = new Set(['RenewalFailing', 'Expiring', 'Expired', 'Unreachable', 'Revoked']);
+
+/** Something is wrong with the node; on its way to its first Ready it only lacks this and that. */
+export function isBadPhase(phase: string): boolean {
+  return badPhases.has(phase);
 }
 
 export interface StatusTotals {

@@ -1,4 +1,4 @@
-import type { CertificateView, NodeView } from '../cluster/status.ts';
+import { type CertificateView, isBadPhase, type NodeView } from '../cluster/status.ts';
 import { type Colour, clip, fit, type Paint } from './ansi.ts';
 import { lifeBar, lifeBlock } from './bar.ts';
 import { clockText, etcdText, statusText, timeOfDay, type ViewModel } from './model.ts';
@@ -41,11 +41,11 @@ function header(model: ViewModel, paint: Paint): string[] {
 function nodeLine(node: NodeView, paint: Paint): string {
   const sum = (of: (certificate: CertificateView) => number): number =>
     node.certificates.reduce((total, certificate) => total + of(certificate), 0);
-  const colour: Colour = node.phase === 'Ready' ? 'green' : node.phase === 'NotReady' || node.phase === 'Unreachable' ? 'red' : 'yellow';
+  const colour: Colour = node.phase === 'Ready' ? 'green' : isBadPhase(node.phase) ? 'red' : 'yellow';
   const failures = sum((certificate) => certificate.failures);
   const counts = `${sum((certificate) => certificate.renewals)} renewals, ${failures} failures`;
   const why = node.phase === 'Ready' ? '' : node.message;
-  return `${paint('bold', fit(node.name, 10))} ${fit(node.role, 13)} ${paint(colour, fit(node.phase, 11))} ${paint(failures > 0 ? 'yellow' : 'dim', counts)} ${why}`.trimEnd();
+  return `${paint('bold', fit(node.name, 10))} ${fit(node.role, 13)} ${paint(colour, fit(node.phase, 14))} ${paint(failures > 0 ? 'yellow' : 'dim', counts)} ${why}`.trimEnd();
 }
 
 const onePerLine: Layout = (node, model, { columns, paint }) => {

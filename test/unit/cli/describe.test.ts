@@ -33,9 +33,15 @@ const failing = {
 };
 const cp1 = node('cp-1', {
   role: Role.CONTROL_PLANE,
+  cordon: { at: at(-120), by: 'admin/eve', reason: 'disk' },
   status: {
-    phase: 'NotReady',
+    phase: 'RenewalFailing',
+    phaseSince: at(-30),
     message: 'apiserver: RenewalFailing',
+    conditions: [
+      { type: 'Ready', status: 'False', reason: 'RenewalFailing', message: 'apiserver: RenewalFailing', lastTransitionTime: at(-30) },
+      { type: 'Reachable', status: 'True', reason: 'HeartbeatsArrive', message: '', lastTransitionTime: at(-7200) },
+    ],
     lastSeenAt: at(-5),
     identityNotAfter: at(-1),
     certificates: [failing],
@@ -56,9 +62,10 @@ describe('evercert describe', () => {
     const { out, exitCode, err } = await run(['describe', 'node', 'cp-1'], { api });
     assert.deepEqual([exitCode, err], [0, '']);
     assert.match(out, /^Name: {14}cp-1\n/);
-    assert.match(out, /\n {2}Ready +False +NotReady +apiserver: RenewalFailing\n/);
-    assert.match(out, /\n {2}RenewalsSucceed +False +Unavailable +apiserver: Unavailable\n/);
-    assert.match(out, /\n {2}IdentityValid +False +Expired /);
+    assert.match(out, /\nStatus: +RenewalFailing, since 2026-06-01T11:59:30Z \(30s ago\)\n/);
+    assert.match(out, /\nCordoned: +by admin\/eve at 2026-06-01T11:58:00Z \(2m ago\): disk\n/);
+    assert.match(out, /\n {2}Ready +False +30s +RenewalFailing +apiserver: RenewalFailing\n/);
+    assert.match(out, /\n {2}Reachable +True +120m +HeartbeatsArrive +<none>\n/);
     assert.match(out, /\n {2}apiserver +RenewalFailing +aa +in 1m .* Unavailable: connection refused\n/);
     assert.match(out, /\n {2}\/etc\/kubernetes\/pki\/apiserver\.key +0600 +<none> +private key +apiserver\n/);
     assert.match(out, /\n {2}Warning +RenewalFailed +9s +node\/demo\/cp-1 +connection refused\n/);

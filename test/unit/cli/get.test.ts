@@ -10,7 +10,7 @@ const cp1 = node('cp-1', {
   role: Role.CONTROL_PLANE,
   labels: { zone: 'a' },
   addresses: ['10.0.0.1'],
-  status: { phase: 'NotReady', agentVersion: '0.1.0', certificates: [ready, pending] },
+  status: { phase: 'Expiring', agentVersion: '0.1.0', certificates: [ready, pending] },
 });
 const w1 = node('w-1', { labels: { zone: 'b' } });
 const nodesApi = () => fakeApi({ listNodes: ({ name }) => ({ nodes: [w1, cp1].filter((one) => name === '' || one.name === name) }) });
@@ -21,7 +21,7 @@ describe('evercert get', () => {
     assert.equal(
       out,
       'NAME   ROLE            STATUS       AGE   CERTIFICATES   SOONEST-EXPIRY   LAST-RENEWAL   FAILURES   VERSION\n' +
-        'cp-1   control-plane   NotReady     60m   1/2            in 1h            5m ago         1          0.1.0\n' +
+        'cp-1   control-plane   Expiring     60m   1/2            in 1h            5m ago         1          0.1.0\n' +
         'w-1    worker          Registered   60m   0/0            <none>           <none>         0          <none>\n',
     );
     assert.equal(exitCode, 0);
@@ -186,7 +186,7 @@ describe('evercert get --watch', () => {
       lines.map((text) => text.slice(0, 31).trimEnd()),
       [
         'NAME   ROLE            STATUS',
-        'cp-1   control-plane   NotReady',
+        'cp-1   control-plane   Expiring',
         'cp-1   control-plane   Ready',
         'cp-1   control-plane   Ready',
         '',

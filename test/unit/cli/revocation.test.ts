@@ -220,12 +220,13 @@ describe('revocations as a resource', () => {
       lastErrorCode: 'Revoked',
       lastError: 'revoked by entry 2 of RenewRevocation incident',
     };
-    const status = { phase: 'NotReady', certificates: [revoked] };
+    const refused = { type: 'RenewalsSucceeding', status: 'False', reason: 'Revoked', message: 'apiserver is refused by entry 2' };
+    const status = { phase: 'Expired', certificates: [revoked], conditions: [refused] };
     const listNodes = () => ({ nodes: [node('cp-1', { role: Role.CONTROL_PLANE, status })] });
-    assert.match((await run(['get', 'nodes'], { api: coordinator([], { listNodes }) })).out, /cp-1 +control-plane +NotReady,Revoked/);
+    assert.match((await run(['get', 'nodes'], { api: coordinator([], { listNodes }) })).out, /cp-1 +control-plane +Expired,Revoked/);
     const handlers = { listNodes, listManifests: () => ({ manifests: [] }), listEvents: () => ({ events: [], nextPageToken: '' }) };
     const described = await run(['describe', 'node', 'cp-1'], { api: coordinator([], handlers) });
-    assert.match(described.out, /Revoked +True +RenewalRefused +apiserver: revoked by entry 2 of RenewRevocation incident/);
+    assert.match(described.out, /RenewalsSucceeding +False +<unknown> +Revoked +apiserver is refused by entry 2\n/);
   });
 
   it('are validated without a coordinator', async () => {

@@ -85,9 +85,9 @@ describe('the live table', () => {
   it('says why a node is not Ready', () => {
     const [first, ...others] = nodeViews();
     assert.ok(first);
-    const nodes = [{ ...first, phase: 'NotReady', message: 'etcd-peer: Unavailable' }, ...others];
+    const nodes = [{ ...first, phase: 'RenewalFailing', message: 'etcd-peer: Unavailable' }, ...others];
     const lines = renderTable(viewModel({ nodes }), { columns: 100, rows: 60, paint: withoutColour });
-    assert.ok(lines.some((line) => /^cp-1 .*NotReady.*etcd-peer: Unavailable/.test(line)));
+    assert.ok(lines.some((line) => /^cp-1 .*RenewalFailing.*etcd-peer: Unavailable/.test(line)));
   });
 
   it('never leaves the screen, whatever its size', () => {

@@ -116,7 +116,15 @@ describe('revocations in a coordinator', () => {
       assert.match(error.message, /evercert repair demo/);
       return true;
     });
-    const events = { cluster, node: 'cp-1', certificate: 'apiserver', reason: 'RenewalRefused', pageSize: 10, pageToken: '' };
+    const events = {
+      cluster,
+      node: 'cp-1',
+      certificate: 'apiserver',
+      reason: 'RenewalRefused',
+      pageSize: 10,
+      pageToken: '',
+      renewalLog: false,
+    };
     assert.equal((await call(coordinator.admin.listEvents, events)).events[0]?.errorCode, 'Revoked');
     const shown = await listed(serial);
     assert.deepEqual(

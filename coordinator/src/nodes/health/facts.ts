@@ -1,0 +1,108 @@
+import type { StatusReport } from '@evercert/proto';
+import type { DesiredStates, NodePlan } from '../../desired/desired-states.ts';
+import type { RepairWindows } from '../../repair/windows.ts';
+import type { Revocations } from '../../revocation/index.ts';
+import { layout } from '../../state/layout.ts';
+import type { Model } from '../../state/model.ts';
+import type { NodeRecord } from '../../state/records.ts';
+import type { NodeStatuses } from '../statuses.ts';
+import type { Inventory } from './inventory.ts';
+import type { CertificateFacts, HealthFacts, PartFacts } from './types.ts';
+
+export interface FactsSources {
+  model: Model;
+  desired: DesiredStates;
+  statuses: NodeStatuses;
+  revocations: Revocations;
+  windows: Pick<RepairWindows, 'isOpen'>;
+  inventory: Pick<Inventory, 'originOf'>;
+  nowMs: () => number;
+  unreachableAfterMs: number;
+}
+
+/** What is known of a node now: from the coordinator's own records, and from what its agent said last. */
+export function factsOf(sources: FactsSources, node: NodeRecord): HealthFacts {
+  const { model, desired, statuses, revocations, windows, nowMs, unreachableAfterMs } = sources;
+  const { cluster, name, role, identitySerials, identityNotAfterMs } = node;
+  const status = statuses.get(cluster, name);
+  const removed = model.node(cluster, name) === undefined;
+  const plan = removed ? undefined : desired.plan(cluster, name);
+  const [serial = ''] = identitySerials;
+  const issuedAtMs = model.currents.get(layout.current(cluster, name, 'identity'))?.record.issuedAtMs ?? 0;
+  const match = serial ? revocations.matchSerial(cluster, serial, issuedAtMs) : undefined;
+  return {
+    role,
+    removed,
+    joined: serial !== '',
+    silentMs: statuses.silentMs(cluster, name),
+    unreachableAfterMs,
+    lastSeenAtMs: status?.lastSeenAtMs,
+    reported: status?.report !== undefined && plan !== undefined,
+    identity: { serial, notAfterMs: identityNotAfterMs, revokedBy: match && `entry ${match.entry + 1} of ${match.object}` },
+    certificates: plan ? certificatesOf(sources, node, plan, status?.report) : [],
+    parts: plan ? partsOf(plan, status?.report) : [],
+    components: status?.report?.components.map(({ name: component, state, message }) => ({ name: component, state, message })) ?? [],
+    problems: plan?.problems ?? [],
+    repairing: windows.isOpen(cluster, name),
+    nowMs: nowMs(),
+  };
+}
+
+function certificatesOf(
+  { model, inventory }: FactsSources,
+  { cluster, name: node }: NodeRecord,
+  plan: NodePlan,
+  report: StatusReport | undefined,
+): CertificateFacts[] {
+  const reports = new Map(report?.certificates.map((status) => [status.name, status]));
+  const refused = new Map(plan.desired.certificates.map(({ name, revoked }) => [name, revoked]));
+  return plan.resolved.certificates.map(({ name, renewAt }): CertificateFacts => {
+    const issued = model.currents.get(layout.current(cluster, node, name))?.record;
+    const status = reports.get(name);
+    const revoked = refused.get(name);
+    return {
+      name,
+      renewAt,
+      issued: issued && { serial: issued.serial, issuedAtMs: issued.issuedAtMs, notAfterMs: issued.notAfterMs },
+      reported: status && {
+        serial: status.serial,
+        notAfterMs: status.notAfter?.getTime() ?? 0,
+        nextRenewalAtMs: status.nextRenewalAt?.getTime(),
+        state: status.state,
+        error: status.lastError,
+        errorCode: status.lastErrorCode,
+        served: status.served,
+        origin: status.serial === issued?.serial ? 'current' : inventory.originOf(cluster, node, name, status.serial),
+      },
+      revokedBy: revoked && `entry ${revoked.entry + 1} (${revoked.kind} ${revoked.value}) of ${revoked.object}`,
+    };
+  });
+}
+
+function partsOf({ desired }: NodePlan, report: StatusReport | undefined): PartFacts[] {
+  const byName = <T extends { name: string }>(list: readonly T[] | undefined): Map<string, T> =>
+    new Map(list?.map((one) => [one.name, one]));
+  const bundles = byName(report?.bundles);
+  const lists = byName(report?.revocationLists);
+  const pairs = byName(report?.keyPairs);
+  return [
+    ...desired.bundles.map(({ name, version }): PartFacts => {
+      const status = bundles.get(name);
+      return {
+        kind: 'trust bundle',
+        name,
+        inPlace: status?.state === 'Ready' && status.version === version,
+        error: status?.lastError ?? '',
+      };
+    }),
+    // Its number is not compared: an earlier list is good until its next update, and a new one is on its way twice a day.
+    ...desired.revocationLists.map(({ name }): PartFacts => {
+      const status = lists.get(name);
+      return { kind: 'revocation list', name, inPlace: status?.state === 'Ready', error: status?.lastError ?? '' };
+    }),
+    ...desired.keyPairs.map(({ name }): PartFacts => {
+      const status = pairs.get(name);
+      return { kind: 'key pair', name, inPlace: status?.state === 'Ready' && status.lastError === '', error: status?.lastError ?? '' };
+    }),
+  ];
+}

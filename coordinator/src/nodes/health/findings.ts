@@ -1,0 +1,158 @@
+import { failureOf, isUnreachable, scheduleOf, troubleOf } from './certificates.ts';
+import type { Finding, Findings, HealthFacts } from './types.ts';
+
+/** Messages of one condition that are told; the others are counted. */
+const maxTold = 5;
+
+/** The worst reason names the condition. */
+const validityOrder = ['Expired', 'UnknownCertificate', 'StaleCertificate', 'NotInPlace', 'NotIssued'];
+const renewalOrder = [
+  'IdentityRevoked',
+  'Revoked',
+  'RenewalFailing',
+  'IssueFailing',
+  'ManifestUnresolved',
+  'IdentityExpired',
+  'RenewalOverdue',
+];
+
+interface Complaint {
+  reason: string;
+  message: string;
+}
+
+/** Every condition as it is now: a function of the facts alone. */
+export function findingsOf(facts: HealthFacts): Findings {
+  const reachable = reachability(facts);
+  const aspects = {
+    CertificatesValid: certificatesValid(facts),
+    RenewalsSucceeding: renewalsSucceeding(facts),
+    ComponentsServing: componentsServing(facts),
+    TrustBundleCurrent: trustBundleCurrent(facts),
+  };
+  return { Ready: readiness(facts, reachable, Object.values(aspects)), Reachable: reachable, ...aspects };
+}
+
+function reachability(facts: HealthFacts): Finding {
+  if (facts.removed) return unknown('NodeRemoved', 'the node was deleted');
+  if (!facts.joined) return unknown('NotJoined', 'the node has not joined yet');
+  if (facts.silentMs === undefined) return unknown('NeverSeen', 'the agent has not reported yet');
+  if (!isUnreachable(facts)) return { status: 'True', reason: 'HeartbeatsArrive', message: 'its agent sends heartbeats' };
+  const since = facts.lastSeenAtMs === undefined ? '' : ` since ${new Date(facts.lastSeenAtMs).toISOString()}`;
+  return { status: 'False', reason: 'HeartbeatsMissing', message: `no heartbeat${since}` };
+}
+
+/** Why a node's reports say nothing of now; undefined: they do. */
+function silence(facts: HealthFacts): Finding | undefined {
+  if (facts.removed) return unknown('NodeRemoved', 'the node was deleted');
+  if (!facts.joined) return unknown('NotJoined', 'the node has not joined yet');
+  if (isUnreachable(facts)) return unknown('NodeUnreachable', 'nothing is heard of the node');
+  if (!facts.reported) return unknown('NotReported', 'the agent has not reported yet');
+  return undefined;
+}
+
+function certificatesValid(facts: HealthFacts): Finding {
+  const unreachable = isUnreachable(facts);
+  const troubles = facts.joined && !facts.removed ? facts.certificates.flatMap((one) => troubleOf(one, facts, unreachable) ?? []) : [];
+  const complaints = [
+    ...troubles.map(({ trouble, message }) => ({ reason: trouble as string, message })),
+    ...partsMissing(facts, 'key pair').map((message) => ({ reason: 'NotInPlace', message })),
+  ];
+  // That one has ended needs no word of the node.
+  const expired = complaints.filter(({ reason }) => reason === 'Expired');
+  const silent = silence(facts);
+  if (silent) return expired.length > 0 ? worst(expired, validityOrder) : silent;
+  return complaints.length > 0
+    ? worst(complaints, validityOrder)
+    : well('AllValid', `${facts.certificates.length} certificates are in place`);
+}
+
+function renewalsSucceeding(facts: HealthFacts): Finding {
+  const silent = silence(facts);
+  const { identity, certificates, nowMs } = facts;
+  const complaints: Complaint[] = [];
+  if (facts.joined && !facts.removed) {
+    if (identity.revokedBy !== undefined)
+      complaints.push({ reason: 'IdentityRevoked', message: `its identity ${identity.serial} is refused by ${identity.revokedBy}` });
+    complaints.push(...certificates.flatMap((one) => (one.revokedBy === undefined ? [] : (failureOf(one) ?? []))));
+  }
+  // What the coordinator itself refuses is known without a word of the node.
+  if (silent) return complaints.length > 0 ? worst(complaints, renewalOrder) : silent;
+  if (identity.notAfterMs > 0 && identity.notAfterMs <= nowMs)
+    complaints.push({ reason: 'IdentityExpired', message: `its identity ${identity.serial} has expired` });
+  complaints.push(...certificates.flatMap((one) => (one.revokedBy === undefined ? (failureOf(one) ?? []) : [])));
+  complaints.push(...facts.problems.map((message) => ({ reason: 'ManifestUnresolved', message })));
+  const overdue = certificates.filter((one) => (scheduleOf(one, false)?.overdueMs ?? Number.POSITIVE_INFINITY) <= nowMs);
+  if (complaints.length === 0)
+    complaints.push(...overdue.map(({ name }) => ({ reason: 'RenewalOverdue', message: `${name} was to be renewed and has not been` })));
+  return complaints.length > 0 ? worst(complaints, renewalOrder) : well('NothingFails', 'no renewal fails');
+}
+
+function componentsServing(facts: HealthFacts): Finding {
+  const silent = silence(facts);
+  if (silent) return silent;
+  const served = facts.certificates.filter(({ reported }) => reported?.served);
+  const complaints = [
+    ...served.flatMap(({ name, reported }): Complaint[] => {
+      if (reported?.served === 'NotServed')
+        return [{ reason: 'OtherCertificateServed', message: `${name}: its component serves another certificate` }];
+      return reported?.served === 'Unreachable'
+        ? [{ reason: 'ComponentUnreachable', message: `${name}: its component does not answer` }]
+        : [];
+    }),
+    ...facts.components
+      .filter(({ state }) => state !== 'Healthy')
+      .map(({ name, state, message }) => ({
+        reason: 'ComponentUnhealthy',
+        message: `${name} is ${state}${message ? `: ${message}` : ''}`,
+      })),
+  ];
+  if (complaints.length > 0) return worst(complaints, ['OtherCertificateServed', 'ComponentUnhealthy', 'ComponentUnreachable']);
+  const looked = served.length + facts.components.length;
+  return looked > 0 ? well('AllServing', 'components serve what is in place') : well('NothingToSee', 'no component has been looked at');
+}
+
+function trustBundleCurrent(facts: HealthFacts): Finding {
+  const silent = silence(facts);
+  if (silent) return silent;
+  const complaints = [
+    ...partsMissing(facts, 'trust bundle').map((message) => ({ reason: 'BundleNotInPlace', message })),
+    ...partsMissing(facts, 'revocation list').map((message) => ({ reason: 'RevocationListNotInPlace', message })),
+  ];
+  return complaints.length > 0
+    ? worst(complaints, ['BundleNotInPlace', 'RevocationListNotInPlace'])
+    : well('AllCurrent', 'trust bundles and revocation lists are in place');
+}
+
+/** Whether it holds all that it should, and nothing fails. What components do with it is told by a condition of its own. */
+function readiness(facts: HealthFacts, reachable: Finding, aspects: readonly Finding[]): Finding {
+  const [certificates, renewals, , trust] = aspects;
+  const bad = [certificates, renewals, trust].filter((one) => one?.status === 'False') as Finding[];
+  const message = [...new Set(bad.map((one) => one.message))].join('; ');
+  if (bad.length > 0) return { status: 'False', reason: bad[0]?.reason ?? '', message };
+  if (reachable.status === 'True' && facts.reported) return well('AllInPlace', '');
+  if (reachable.status === 'False') return unknown('NodeUnreachable', reachable.message);
+  return silence(facts) ?? unknown('NotReported', 'the agent has not reported yet');
+}
+
+function partsMissing({ parts }: HealthFacts, kind: string): string[] {
+  return parts
+    .filter((part) => part.kind === kind && !part.inPlace)
+    .map(({ name, error }) => `${kind} ${name} is not in place${error ? `: ${error}` : ''}`);
+}
+
+function worst(complaints: readonly Complaint[], order: readonly string[]): Finding {
+  const rank = ({ reason }: Complaint): number => (order.includes(reason) ? order.indexOf(reason) : order.length);
+  const sorted = complaints.toSorted((a, b) => rank(a) - rank(b));
+  const told = sorted.slice(0, maxTold).map(({ message }) => message);
+  const more = sorted.length > maxTold ? `; and ${sorted.length - maxTold} more` : '';
+  return { status: 'False', reason: sorted[0]?.reason ?? '', message: told.join('; ') + more };
+}
+
+function well(reason: string, message: string): Finding {
+  return { status: 'True', reason, message };
+}
+
+function unknown(reason: string, message: string): Finding {
+  return { status: 'Unknown', reason, message };
+}
