@@ -246,6 +246,7 @@ describe('evercert events', () => {
       reason: 'CertificateIssued',
       pageSize: 2,
       pageToken: '',
+      renewalLog: false,
     });
   });
 

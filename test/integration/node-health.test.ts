@@ -1,0 +1,353 @@
+import assert from 'node:assert/strict';
+import {
+  type CertificateStatus,
+  ClusterSpec,
+  type DeepPartial,
+  type DesiredState,
+  type Event,
+  type Node,
+  StatusReport,
+  type WatchResponse,
+} from '@evercert/proto';
+import { unary } from '@evercert/shared/grpc';
+import { generateKeyPair, parseCertificate } from '@evercert/shared/x509';
+import {
+  createToken,
+  deadline,
+  enroll,
+  nodeClient,
+  startTestCoordinator,
+  type TestCoordinator,
+  type TestNode,
+} from '../support/coordinator.ts';
+import { AgentStream, issue, Role, withCode } from '../support/node-calls.ts';
+import { ShiftedClock } from '../support/shifted-clock.ts';
+
+const cluster = 'demo';
+const unreachableMs = 2000;
+const hour = 3600_000;
+
+interface Held {
+  serial: string;
+  notBefore: Date;
+  notAfter: Date;
+}
+
+/** A node whose agent is the test: it holds what it was issued, and reports what it is told to. */
+class TestAgent {
+  readonly node: TestNode;
+  readonly held = new Map<string, Held>();
+  #stream: AgentStream | undefined;
+  #desired: DesiredState | undefined;
+
+  constructor(node: TestNode) {
+    this.node = node;
+  }
+
+  async connect(): Promise<void> {
+    this.#stream = new AgentStream(this.node.client);
+    this.#stream.hello();
+    this.#desired = await this.#stream.desired();
+  }
+
+  get desired(): DesiredState {
+    assert.ok(this.#desired, 'the agent is connected');
+    return this.#desired;
+  }
+
+  get stream(): AgentStream {
+    assert.ok(this.#stream, 'the agent is connected');
+    return this.#stream;
+  }
+
+  disconnect(): void {
+    this.#stream?.close();
+  }
+
+  async obtain(name: string): Promise<Held> {
+    const specHash = this.desired.certificates.find((one) => one.name === name)?.specHash ?? '';
+    const { privateKey } = await generateKeyPair('ecdsa-p384');
+    const [leaf] = await issue(this.node.client, name, specHash, privateKey);
+    const { serial, notBefore, notAfter } = parseCertificate(leaf as Buffer);
+    return { serial, notBefore, notAfter };
+  }
+
+  async obtainAll(): Promise<void> {
+    for (const { name } of this.desired.certificates) this.held.set(name, await this.obtain(name));
+  }
+
+  /** Reports everything in place, but for the changes by certificate. */
+  report(changes: Record<string, DeepPartial<CertificateStatus>> = {}): void {
+    const inPlace = { state: 'Ready', lastError: '' };
+    const value = StatusReport.fromPartial({
+      certificates: this.desired.certificates.map(({ name }) => ({
+        name,
+        state: 'Ready',
+        issuedTotal: 1,
+        ...this.held.get(name),
+        ...changes[name],
+      })),
+      bundles: this.desired.bundles.map(({ name, issuer, version }) => ({ name, issuer, version, ...inPlace })),
+      revocationLists: this.desired.revocationLists.map(({ name, issuer, number }) => ({ name, issuer, number, ...inPlace })),
+      keyPairs: this.desired.keyPairs.map(({ name }) => ({ name, ...inPlace })),
+      appliedRevision: this.desired.revision,
+    });
+    this.stream.send({ $case: 'report', value });
+  }
+
+  heartbeat(): void {
+    this.stream.send({ $case: 'heartbeat', value: { time: new Date() } });
+  }
+
+  event(id: string, reason: string, certificate: string): void {
+    const value = {
+      id,
+      reason,
+      certificate,
+      time: undefined,
+      type: 'Warning',
+      serial: '',
+      message: 'no answer (try 1)',
+      errorCode: 'Unavailable',
+    };
+    this.stream.send({ $case: 'event', value });
+  }
+}
+
+describe("a node's health in a coordinator", function () {
+  this.timeout(30_000);
+  const clock = new ShiftedClock();
+  let coordinator: TestCoordinator;
+  let agent: TestAgent;
+  let beats: NodeJS.Timeout | undefined;
+
+  const call = <Request, Response>(method: Parameters<typeof unary<Request, Response>>[0], request: Request): Promise<Response> =>
+    unary(method.bind(coordinator.admin) as typeof method, request, deadline);
+  const nodeNow = async (name = 'worker-1'): Promise<Node> => {
+    const [found] = (await call(coordinator.admin.listNodes, { cluster, name })).nodes;
+    assert.ok(found);
+    return found;
+  };
+  const phase = async (): Promise<string> => (await nodeNow()).status?.phase ?? '';
+  const condition = async (type: string) => (await nodeNow()).status?.conditions.find((one) => one.type === type);
+  const events = async (filter: { reason?: string; renewalLog?: boolean; node?: string } = {}): Promise<Event[]> => {
+    const request = { cluster, node: 'worker-1', certificate: '', reason: '', pageSize: 1000, pageToken: '', renewalLog: false, ...filter };
+    return (await call(coordinator.admin.listEvents, request)).events;
+  };
+  /** Asks until the answer is the wanted one. */
+  const until = async <T>(ask: () => Promise<T>, wanted: T): Promise<void> => {
+    for (let last = await ask(); last !== wanted; last = await ask()) {
+      assert.ok(clock.monotonicMs() < timeLimit, `waited for ${String(wanted)}, it is ${String(last)}`);
+      await clock.sleep(50);
+    }
+  };
+  let timeLimit = 0;
+  const wellAgain = async (): Promise<void> => {
+    agent.report();
+    await until(phase, 'Ready');
+  };
+
+  before(async () => {
+    coordinator = await startTestCoordinator({ clock, config: { unreachableAfter: '2s', backdate: '6h' } });
+    await call(coordinator.admin.createCluster, {
+      name: cluster,
+      spec: ClusterSpec.fromPartial({ controlPlaneEndpoint: 'api.example.com' }),
+    });
+    const token = await createToken(coordinator, cluster, { role: Role.WORKER });
+    agent = new TestAgent(await enroll(coordinator, { token, name: 'worker-1', addresses: [] }));
+  });
+
+  beforeEach(() => {
+    timeLimit = clock.monotonicMs() + 12_000;
+    beats = setInterval(() => agent.heartbeat(), 500);
+  });
+
+  afterEach(() => clearInterval(beats));
+
+  after(async () => {
+    clearInterval(beats);
+    agent.disconnect();
+    agent.node.client.close();
+    await coordinator.dispose();
+  });
+
+  it('is Joining until everything declared is in place, then Ready, and each is an event', async () => {
+    clearInterval(beats);
+    assert.equal(await phase(), 'Joining');
+    assert.equal((await condition('Reachable'))?.reason, 'NeverSeen');
+    await agent.connect();
+    agent.report();
+    await until(async () => (await condition('CertificatesValid'))?.reason, 'NotIssued');
+    await agent.obtainAll();
+    await wellAgain();
+    const status = (await nodeNow()).status;
+    assert.deepEqual(
+      status?.conditions.map(({ type, status: truth }) => `${type} ${truth}`),
+      [
+        'Ready True',
+        'Reachable True',
+        'CertificatesValid True',
+        'RenewalsSucceeding True',
+        'ComponentsServing True',
+        'TrustBundleCurrent True',
+      ],
+    );
+    assert.ok((status?.phaseSince?.getTime() ?? 0) > Date.now() - 10_000);
+    await until(async () => (await events({ reason: 'NodeReady' })).length, 1);
+    const [joining] = await events({ reason: 'NodeJoining' });
+    assert.deepEqual([joining?.type, joining?.actor, joining?.source], ['Normal', 'coordinator', 'certificate-renewal-worker']);
+  });
+
+  it('is Unreachable by time alone, which a watch shows, and Ready with the next heartbeat', async () => {
+    clearInterval(beats);
+    const seen: string[] = [];
+    const watch = coordinator.admin.watch({ cluster, resources: ['nodes'] });
+    watch.on('error', () => undefined);
+    watch.on('data', ({ object }: WatchResponse) => {
+      if (object?.$case === 'node') seen.push(object.value.status?.phase ?? '');
+    });
+    await until(async () => seen.at(-1), 'Unreachable');
+    const reachable = await condition('Reachable');
+    assert.deepEqual([reachable?.status, reachable?.reason], ['False', 'HeartbeatsMissing']);
+    assert.equal((await condition('RenewalsSucceeding'))?.status, 'Unknown');
+    agent.heartbeat();
+    await until(phase, 'Ready');
+    watch.cancel();
+    assert.deepEqual([...new Set(seen)], ['Ready', 'Unreachable']);
+    await until(async () => (await events({ reason: 'NodeUnreachable' })).length, 1);
+    await until(async () => (await events({ reason: 'NodeReady' })).length, 2);
+  });
+
+  it('does not mind steps of the wall clock, nor that the coordinator itself was asleep', async () => {
+    const before = (await nodeNow()).status;
+    for (const step of [3 * hour, -6 * hour, 3 * hour]) {
+      clock.wallMs += step;
+      await clock.sleep(1200);
+      assert.equal(await phase(), 'Ready', `after a step of ${step / hour} h`);
+    }
+    // Both clocks go on while nothing of this process does.
+    clock.wallMs += hour;
+    clock.monotonicShiftMs += hour;
+    timeLimit += hour;
+    await clock.sleep(1200);
+    assert.equal(await phase(), 'Ready');
+    const since = (status: Node['status']) => status?.conditions.map((one) => one.lastTransitionTime?.getTime());
+    assert.deepEqual(since((await nodeNow()).status), since(before));
+    assert.equal((await events({ reason: 'NodeUnreachable' })).length, 1);
+  });
+
+  it('is RenewalFailing, Expiring and Expired while renewals fail, with the log of the worker', async () => {
+    const failing = { state: 'RenewalFailing', failures: 1, lastError: 'no answer', lastErrorCode: 'Unavailable' };
+    agent.event('e1', 'RenewalFailed', 'kubelet-client');
+    agent.report({ 'kubelet-client': failing });
+    await until(phase, 'RenewalFailing');
+    const { notBefore } = agent.held.get('kubelet-client') as Held;
+    const nextRenewalAt = new Date(notBefore.getTime() + 10);
+    const ends = (inMs: number) => ({ 'kubelet-client': { ...failing, nextRenewalAt, notAfter: new Date(clock.nowMs() + inMs) } });
+    agent.report(ends(3000));
+    await until(phase, 'Expiring');
+    await until(phase, 'Expired');
+    assert.equal((await condition('CertificatesValid'))?.reason, 'Expired');
+    await until(async () => (await events({ reason: 'NodeExpired' })).length, 1);
+    const [failed] = await events({ reason: 'RenewalFailed' });
+    assert.deepEqual([failed?.source, failed?.type, failed?.errorCode], ['certificate-renewal-worker', 'Warning', 'Unavailable']);
+    await wellAgain();
+  });
+
+  it('shows a certificate in use that was never issued, and an old one that was left behind', async () => {
+    agent.report({ 'kubelet-client': { serial: 'ab'.repeat(16) } });
+    await until(async () => (await condition('CertificatesValid'))?.reason, 'UnknownCertificate');
+    assert.match((await nodeNow()).status?.message ?? '', /never issued to it here: serial abab/);
+    await wellAgain();
+
+    const renewed = await agent.obtain('kubelet-client');
+    agent.report();
+    await clock.sleep(200);
+    assert.equal(await phase(), 'Ready', 'a renewal has its time to get into place');
+    clock.wallMs += 6 * 60_000;
+    await until(async () => (await condition('CertificatesValid'))?.reason, 'StaleCertificate');
+    agent.held.set('kubelet-client', renewed);
+    await wellAgain();
+  });
+
+  it('is Revoked while its renewal is refused, and tells the refusal in its log', async () => {
+    const yaml =
+      'apiVersion: evercert.io/v1\nkind: RenewRevocation\nmetadata: { name: incident }\nspec:\n  revocations:\n  - { kind: group, group: "system:nodes" }\n';
+    await call(coordinator.admin.apply, { cluster, documents: [{ source: 'r.yaml', yaml }], dryRun: false });
+    await until(phase, 'Revoked');
+    await assert.rejects(agent.obtain('kubelet-client'), withCode('Revoked'));
+    await until(async () => (await events({ reason: 'RenewalRefused', renewalLog: true }))[0]?.source, 'certificate-renewal-worker');
+    await call(coordinator.admin.deleteRevocation, { cluster, name: 'incident', dryRun: false });
+    await until(phase, 'Ready');
+  });
+
+  it('is cordoned and uncordoned, by whom, when and why', async () => {
+    const set = (cordoned: boolean, reason = '') => call(coordinator.admin.setNodeCordon, { cluster, name: 'worker-1', cordoned, reason });
+    const first = await set(true, 'disk');
+    assert.deepEqual([first.changed, first.node?.cordon?.by, first.node?.cordon?.reason], [true, 'admin/admin', 'disk']);
+    const again = await set(true, 'other');
+    assert.deepEqual([again.changed, again.node?.cordon?.reason], [false, 'disk']);
+    const node = 'apiVersion: evercert.io/v1\nkind: Node\nmetadata: { name: worker-1, labels: { rack: a } }\nspec: { role: worker }\n';
+    await call(coordinator.admin.apply, { cluster, documents: [{ source: 'n.yaml', yaml: node }], dryRun: false });
+    assert.deepEqual([(await nodeNow()).labels['rack'], (await nodeNow()).cordon?.reason], ['a', 'disk']);
+    assert.equal(await phase(), 'Ready');
+    assert.equal((await set(false)).node?.cordon, undefined);
+    const none = { cluster, name: 'nobody', cordoned: true, reason: '' };
+    await assert.rejects(call(coordinator.admin.setNodeCordon, none), withCode('NotFound'));
+    await assert.rejects(set(true, 'x'.repeat(257)), withCode('InvalidArgument'));
+    await until(async () => (await events({ reason: 'NodeUncordoned' })).length, 1);
+  });
+
+  it('is as it was after a restart, with its times, until the node had its time to be heard', async () => {
+    clearInterval(beats);
+    const before = (await nodeNow()).status;
+    const count = async (): Promise<number> => (await events({ renewalLog: true })).filter(({ actor }) => actor === 'coordinator').length;
+    await clock.sleep(1200);
+    const told = await count();
+    agent.disconnect();
+    agent.node.client.close();
+    // Away for an hour: every node was silent for longer than allowed.
+    clock.wallMs += hour;
+    coordinator = await coordinator.restart();
+    const after = (await nodeNow()).status;
+    assert.equal(after?.phase, 'Ready');
+    assert.deepEqual(after.conditions, before?.conditions);
+    assert.deepEqual(after.phaseSince, before?.phaseSince);
+    agent.node.client = nodeClient(coordinator, agent.node.chain, agent.node.privateKey);
+    await agent.connect();
+    agent.report();
+    beats = setInterval(() => agent.heartbeat(), 500);
+    await clock.sleep(unreachableMs + 1500);
+    assert.equal(await phase(), 'Ready');
+    assert.equal(await count(), told, 'nothing is told of what has not happened');
+
+    clearInterval(beats);
+    agent.disconnect();
+    agent.node.client.close();
+    coordinator = await coordinator.restart();
+    assert.equal(await phase(), 'Ready');
+    await until(phase, 'Unreachable');
+    coordinator = await coordinator.restart();
+    assert.equal(await phase(), 'Unreachable', 'nor is anybody well for a restart');
+    agent.node.client = nodeClient(coordinator, agent.node.chain, agent.node.privateKey);
+    await agent.connect();
+    await wellAgain();
+  });
+
+  it('leaves its log when it is deleted', async () => {
+    clearInterval(beats);
+    await call(coordinator.admin.deleteNode, { cluster, name: 'worker-1' });
+    await assert.rejects(nodeNow(), withCode('NotFound'));
+    await clock.sleep(1200);
+    const log = await events({ renewalLog: true });
+    const reasons = log.map(({ reason }) => reason);
+    assert.equal(reasons[0], 'NodeDeleted');
+    for (const reason of ['CertificateIssued', 'RenewalFailed', 'RenewalRefused', 'NodeExpired', 'NodeReady', 'NodeCordoned'])
+      assert.ok(reasons.includes(reason), reason);
+    assert.ok(log.every(({ source }) => source === 'certificate-renewal-worker'));
+    const token = await createToken(coordinator, cluster, { role: Role.WORKER });
+    const again = await enroll(coordinator, { token, name: 'worker-1', addresses: [] });
+    again.client.close();
+    assert.equal(await phase(), 'Joining', 'a new node of the name begins anew');
+  });
+});
