@@ -10,6 +10,8 @@ export {
   type ConditionType,
   conditionTypes,
   type HealthFacts,
+  NodeHealth,
+  type NodeHealthOptions,
   type NodeHealthState,
   type NodePhase,
   nextDue,

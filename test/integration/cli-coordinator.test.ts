@@ -77,6 +77,19 @@ describe('the evercert command with a coordinator', function () {
     assert.equal((await cli(['diff', ...args], cluster)).status, 0);
   });
 
+  it("exempts a node from replacement, shows it beside the phase, and has it in the node's log", async () => {
+    const args = ['-c', 'demo'];
+    assert.equal((await cli(['cordon', 'cp-1', '--reason', 'disk', ...args])).stdout, 'node/cp-1 cordoned\n');
+    assert.match((await cli(['get', 'nodes', ...args])).stdout, /cp-1 +control-plane +Registered,Cordoned /);
+    assert.match(
+      (await cli(['describe', 'node', 'cp-1', ...args])).stdout,
+      /\nCordoned: +by admin\/admin at .*: disk\n[\s\S]*\n {2}Reachable +Unknown +\d+s +NotJoined /,
+    );
+    assert.equal((await cli(['uncordon', 'node/cp-1', ...args])).stdout, 'node/cp-1 uncordoned\n');
+    const log = (await cli(['logs', 'node/cp-1', ...args])).stdout;
+    assert.match(log, /^\S+Z {2}certificate-renewal-controller {2}I {2}NodeCordoned: .*disk\n\S+ {2}\S+ {2}I {2}NodeUncordoned: /);
+  });
+
   it('prints a token with which an agent can join, and lists it without the secret half', async () => {
     const created = await cli(['token', 'create', '-c', 'demo', '--role', 'worker', '--node-name', 'w-1', '--print-agent-config']);
     assert.equal(created.status, 0, created.stderr);

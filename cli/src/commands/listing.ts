@@ -49,11 +49,21 @@ export async function watchListing<T>({ environment }: CommandContext, session: 
   const { api } = session;
   const keep = select(resource, selection, labels);
   const printer = new Printer(resource, print);
+  const shown = new Map<string, string>();
+  const isNews = (item: T): boolean => {
+    if (!resource.shown || !['table', 'wide'].includes(print.format) || print.watchEvents) return true;
+    const key = `${resource.cluster(item)}/${resource.name(item)}`;
+    const before = shown.get(key);
+    const after = resource.shown(item);
+    shown.set(key, after);
+    return before !== after;
+  };
   let initial: T[] | undefined = [];
   for await (const response of api.watch({ cluster: selection.cluster, resources: [resource.watch.resource] })) {
     const nowMs = environment.clock.nowMs();
     if (response.type === ChangeType.SYNCED && initial) {
       const found = sorted(resource, initial);
+      for (const item of found) isNews(item);
       requireAll(resource, found, selection.names, api.server);
       environment.out(printer.start(selection.limit > 0 ? found.slice(-selection.limit) : found, nowMs));
       initial = undefined;
@@ -63,7 +73,7 @@ export async function watchListing<T>({ environment }: CommandContext, session: 
     const what = changeNames[response.type];
     if (item === undefined || what === undefined || !keep(item)) continue;
     if (initial) initial.push(item);
-    else environment.out(printer.one(item, nowMs, what));
+    else if (isNews(item) || what === 'DELETED') environment.out(printer.one(item, nowMs, what));
   }
   throw new EvercertError('Unavailable', 'the server ended the watch: start it again', { metadata: { server: api.server } });
 }

@@ -193,11 +193,25 @@ export const nodes: Resource<Node> = {
     return (await api.call('listNodes', { cluster, name })).nodes;
   },
   watch: { resource: 'nodes', take: ({ object }) => (object?.$case === 'node' ? object.value : undefined) },
+  // A node that is well reports twice a minute: a watch has a line when there is something to see.
+  shown: (node) =>
+    JSON.stringify([
+      statusOf(node),
+      node.status?.message,
+      readyCount(node),
+      soonest(node),
+      lastRenewal(node),
+      total(node, 'failures'),
+      total(node, 'lapses'),
+      node.status?.agentVersion,
+      node.addresses,
+      node.labels,
+    ]),
   object: (node) => ({
     apiVersion,
     kind: 'Node',
     metadata: { name: node.name, ...compact({ cluster: node.cluster, creationTimestamp: node.createdAt, labels: node.labels }) },
-    spec: { ...canonicalSpec(manifestOf(node)), ...(node.cordon && { cordon: compactMessage(node.cordon) }) },
+    spec: canonicalSpec(manifestOf(node)),
     status: statusObject(node),
   }),
   describe,
@@ -210,6 +224,7 @@ function statusObject(node: Node): Record<string, unknown> {
     ...compact({
       phaseSince: status?.phaseSince,
       message: status?.message,
+      cordon: node.cordon && compactMessage(node.cordon),
       lastSeenAt: status?.lastSeenAt,
       agentVersion: status?.agentVersion,
       identity: compact({ serial: status?.identitySerial, notAfter: status?.identityNotAfter }),

@@ -48,6 +48,8 @@ export interface Resource<T> {
   list(api: AdminApi, selection: Selection): Promise<T[]>;
   /** Absent: the coordinator's Watch does not send it. */
   watch?: { resource: string; take(response: WatchResponse): T | undefined };
+  /** What a table shows of it, but for what time alone changes: a watch has no line for an item in which nothing of this has changed. Absent: each change has one. */
+  shown?(item: T): string;
   object(item: T): KubernetesObject;
   describe?(item: T, context: DescribeContext): Promise<Description>;
 }

@@ -198,6 +198,19 @@ describe('evercert get --watch', () => {
     assert.deepEqual([exitCode, err.split(':')[0]], [7, 'Unable to connect to the server coordinator.test']);
   });
 
+  it('has no line for a report that tells nothing new, but all of them where a program reads', async () => {
+    const seen = node('cp-1', { ...cp1, status: { ...cp1.status, lastSeenAt: at(-1) } });
+    const chatty = [
+      change(ChangeType.ADDED),
+      synced,
+      change(ChangeType.MODIFIED, seen),
+      change(ChangeType.MODIFIED, renewed),
+      change(ChangeType.MODIFIED, renewed),
+    ];
+    assert.equal((await run(['get', 'nodes', '-w'], { api: fakeApi({}, chatty) })).out.split('\n').length, 4);
+    assert.equal((await run(['get', 'nodes', '-w', '-o', 'name'], { api: fakeApi({}, chatty) })).out.split('\n').length, 5);
+  });
+
   it('says what happened when it is asked to, and streams objects', async () => {
     const { out } = await run(['get', 'nodes', '-w', '--output-watch-events'], { api: fakeApi({}, messages) });
     assert.deepEqual(
