@@ -58,6 +58,7 @@ export function facts(change: Partial<HealthFacts> = {}): HealthFacts {
     unreachableAfterMs: 40_000,
     lastSeenAtMs: now,
     reported: true,
+    fresh: true,
     identity: { serial: 'id', notAfterMs: now + 10 * hour, revokedBy: undefined },
     certificates: [certificate('a'), certificate('b')],
     parts: [part('trust bundle'), part('revocation list'), part('key pair')],

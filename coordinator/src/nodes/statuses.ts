@@ -23,13 +23,14 @@ const flushBatch = 100;
 
 /** What was last heard of each node. Heartbeats stay in memory; reports are written behind, so that a restart knows them. */
 export class NodeStatuses {
+  /** From then on nodes have their time to be heard. */
+  readonly startedMonotonicMs: number;
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #statuses = new Map<string, NodeStatusView & { cluster: string; name: string }>();
   readonly #dirty = new Set<string>();
   readonly #listeners = new Set<(cluster: string, name: string) => void>();
-  readonly #startedMonotonicMs: number;
   #flushing = false;
   #stopped = false;
 
@@ -37,7 +38,7 @@ export class NodeStatuses {
     this.#store = options.store;
     this.#clock = options.clock;
     this.#logger = options.logger;
-    this.#startedMonotonicMs = options.clock.monotonicMs();
+    this.startedMonotonicMs = options.clock.monotonicMs();
   }
 
   /** Reads what was known. The coordinator's own absence counts for no node: each has its whole time to be heard again. */
@@ -46,7 +47,7 @@ export class NodeStatuses {
     for (const { key, value } of entries) {
       const { cluster, name, agentVersion, lastSeenAtMs, report } = decodeRecord<NodeStatusRecord>(key, value);
       const decoded = StatusReport.decode(Buffer.from(report, 'base64'));
-      const lastSeenMonotonicMs = this.#startedMonotonicMs;
+      const lastSeenMonotonicMs = this.startedMonotonicMs;
       this.#statuses.set(key, { cluster, name, agentVersion, report: decoded, lastSeenAtMs, lastSeenMonotonicMs, fresh: false });
     }
     this.#schedule();

@@ -33,17 +33,22 @@ export function isUnreachable({ silentMs, unreachableAfterMs }: HealthFacts): bo
   return silentMs !== undefined && silentMs > unreachableAfterMs;
 }
 
+/** What the node said last may not be how it is now. */
+export function isOutdated(facts: HealthFacts): boolean {
+  return !facts.fresh || isUnreachable(facts);
+}
+
 /**
- * When the certificate in place ends. What a node that is heard says of it counts; of one that is not heard the newest that was issued may be in place, although it has not said so.
+ * When the certificate in place ends. What the node says of it counts; where that is outdated, the newest that was issued may be in place, although it has not said so.
  */
-export function endOf({ issued, reported }: CertificateFacts, unreachable: boolean): number | undefined {
+export function endOf({ issued, reported }: CertificateFacts, outdated: boolean): number | undefined {
   const said = reported && reported.serial !== '' ? reported.notAfterMs : undefined;
-  if (!unreachable) return said;
+  if (!outdated) return said;
   return said === undefined && !issued ? undefined : Math.max(said ?? 0, issued?.notAfterMs ?? 0);
 }
 
-export function scheduleOf(certificate: CertificateFacts, unreachable: boolean): Schedule | undefined {
-  const endMs = endOf(certificate, unreachable);
+export function scheduleOf(certificate: CertificateFacts, outdated: boolean): Schedule | undefined {
+  const endMs = endOf(certificate, outdated);
   if (endMs === undefined) return undefined;
   const { issued, reported, renewAt } = certificate;
   const reportedDue = reported && reported.notAfterMs === endMs ? reported.nextRenewalAtMs : undefined;
@@ -69,11 +74,11 @@ export function staleAtMs({ issued, reported }: CertificateFacts): number | unde
 export function troubleOf(
   certificate: CertificateFacts,
   { nowMs }: HealthFacts,
-  unreachable: boolean,
+  outdated: boolean,
 ): { trouble: CertificateTrouble; message: string } | undefined {
   const { name, reported } = certificate;
   const because = reported?.error ? `: ${reported.error}` : '';
-  const endMs = endOf(certificate, unreachable);
+  const endMs = endOf(certificate, outdated);
   if (endMs !== undefined && endMs <= nowMs) return { trouble: 'Expired', message: `${name} has expired${because}` };
   if (!reported || reported.serial === '') return { trouble: 'NotIssued', message: `${name} has not been issued${because}` };
   if (reported.origin === 'unknown') {

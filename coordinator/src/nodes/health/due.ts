@@ -1,4 +1,4 @@
-import { isUnreachable, scheduleOf, staleAtMs } from './certificates.ts';
+import { isOutdated, isUnreachable, scheduleOf, staleAtMs } from './certificates.ts';
 import type { HealthFacts } from './types.ts';
 
 /** When a node's health may change by time alone. */
@@ -14,7 +14,7 @@ export function nextDue(facts: HealthFacts): Due {
   const unreachable = isUnreachable(facts);
   const { nowMs, silentMs, unreachableAfterMs, identity } = facts;
   const moments = facts.certificates.flatMap((one) => {
-    const schedule = scheduleOf(one, unreachable);
+    const schedule = scheduleOf(one, isOutdated(facts));
     return [...(schedule ? [schedule.overdueMs, schedule.expiringMs, schedule.endMs] : []), staleAtMs(one) ?? 0];
   });
   const ahead = [...moments, identity.notAfterMs].filter((momentMs) => momentMs > nowMs);

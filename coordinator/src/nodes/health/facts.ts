@@ -38,6 +38,7 @@ export function factsOf(sources: FactsSources, node: NodeRecord): HealthFacts {
     unreachableAfterMs,
     lastSeenAtMs: status?.lastSeenAtMs,
     reported: status?.report !== undefined && plan !== undefined,
+    fresh: status?.fresh ?? true,
     identity: { serial, notAfterMs: identityNotAfterMs, revokedBy: match && `entry ${match.entry + 1} of ${match.object}` },
     certificates: plan ? certificatesOf(sources, node, plan, status?.report) : [],
     parts: plan ? partsOf(plan, status?.report) : [],

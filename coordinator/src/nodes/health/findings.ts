@@ -1,4 +1,4 @@
-import { failureOf, isUnreachable, scheduleOf, troubleOf } from './certificates.ts';
+import { failureOf, isOutdated, isUnreachable, scheduleOf, troubleOf } from './certificates.ts';
 import type { Finding, Findings, HealthFacts } from './types.ts';
 
 /** Messages of one condition that are told; the others are counted. */
@@ -52,8 +52,8 @@ function silence(facts: HealthFacts): Finding | undefined {
 }
 
 function certificatesValid(facts: HealthFacts): Finding {
-  const unreachable = isUnreachable(facts);
-  const troubles = facts.joined && !facts.removed ? facts.certificates.flatMap((one) => troubleOf(one, facts, unreachable) ?? []) : [];
+  const outdated = isOutdated(facts);
+  const troubles = facts.joined && !facts.removed ? facts.certificates.flatMap((one) => troubleOf(one, facts, outdated) ?? []) : [];
   const complaints = [
     ...troubles.map(({ trouble, message }) => ({ reason: trouble as string, message })),
     ...partsMissing(facts, 'key pair').map((message) => ({ reason: 'NotInPlace', message })),
@@ -82,7 +82,7 @@ function renewalsSucceeding(facts: HealthFacts): Finding {
     complaints.push({ reason: 'IdentityExpired', message: `its identity ${identity.serial} has expired` });
   complaints.push(...certificates.flatMap((one) => (one.revokedBy === undefined ? (failureOf(one) ?? []) : [])));
   complaints.push(...facts.problems.map((message) => ({ reason: 'ManifestUnresolved', message })));
-  const overdue = certificates.filter((one) => (scheduleOf(one, false)?.overdueMs ?? Number.POSITIVE_INFINITY) <= nowMs);
+  const overdue = certificates.filter((one) => (scheduleOf(one, isOutdated(facts))?.overdueMs ?? Number.POSITIVE_INFINITY) <= nowMs);
   if (complaints.length === 0)
     complaints.push(...overdue.map(({ name }) => ({ reason: 'RenewalOverdue', message: `${name} was to be renewed and has not been` })));
   return complaints.length > 0 ? worst(complaints, renewalOrder) : well('NothingFails', 'no renewal fails');

@@ -9,7 +9,7 @@ import { type Due, nextDue } from './due.ts';
 import { type FactsSources, factsOf } from './facts.ts';
 import { Inventory } from './inventory.ts';
 import { nextState, sameState, type Transition, transitionsOf } from './transition.ts';
-import type { NodeHealthState } from './types.ts';
+import type { NodeHealthState, NodePhase } from './types.ts';
 
 /** How often it is looked whose next possible change is due, and changes are written. */
 const sweepEveryMs = 1000;
@@ -29,6 +29,9 @@ export interface NodeHealthOptions extends Omit<FactsSources, 'inventory' | 'now
   logger: Logger;
 }
 
+/** What the coordinator knows of a node by itself. */
+const certain = new Set<NodePhase>(['Expired', 'Revoked', 'Repairing']);
+
 interface Waiting {
   cluster: string;
   name: string;
@@ -44,7 +47,6 @@ export class NodeHealth {
   readonly #dirty = new Map<string, Waiting>();
   readonly #listeners = new Set<(cluster: string, name: string) => void>();
   readonly #stops: (() => void)[] = [];
-  #startedMonotonicMs = 0;
   #sweptMonotonicMs = 0;
   #sweptWallMs = 0;
   #timer: Timer | undefined;
@@ -61,7 +63,7 @@ export class NodeHealth {
   /** Reads what was known, and begins to look. Nobody is judged by what happened while no coordinator ran until it had time to be heard. */
   async start(): Promise<void> {
     const { store, clock, model, statuses, desired } = this.#options;
-    this.#startedMonotonicMs = this.#sweptMonotonicMs = clock.monotonicMs();
+    this.#sweptMonotonicMs = clock.monotonicMs();
     this.#sweptWallMs = clock.nowMs();
     const { entries } = await store.range({ prefix: layout.nodeHealths });
     for (const { key, value } of entries) {
@@ -115,21 +117,23 @@ export class NodeHealth {
     const key = layout.nodeHealth(cluster, name);
     if (!model.node(cluster, name)) return undefined;
     const before = this.#states.get(key);
-    if (before && this.#isAwaited(cluster, name)) return before;
+    const awaited = before !== undefined && this.#isAwaited(cluster, name);
     const facts = factsOf(this.#sources, node);
-    const after = nextState(facts, before);
+    const wasSilent = awaited && before.conditions.some(({ type, status }) => type === 'Reachable' && status === 'False');
+    const after = nextState(wasSilent ? { ...facts, silentMs: Number.POSITIVE_INFINITY } : facts, before);
     this.#setDue(key, nextDue(facts));
+    if (awaited && !certain.has(after.phase)) return before;
     if (before && sameState(before, after)) return before;
     this.#states.set(key, after);
     this.#remember(key, cluster, name, transitionsOf(name, before, after), clock.nowMs());
     return after;
   }
 
-  /** After a start each node has its time to be heard: what was known of it stands until it has reported, or the time is over. */
+  /** After a start each node has its time to be heard: what was known of it stands until it has reported, or the time is over; but for what is certain without a word of it. */
   #isAwaited(cluster: string, name: string): boolean {
     const { clock, statuses, unreachableAfterMs } = this.#options;
     const status = statuses.get(cluster, name);
-    return status !== undefined && !status.fresh && clock.monotonicMs() - this.#startedMonotonicMs <= unreachableAfterMs;
+    return status !== undefined && !status.fresh && clock.monotonicMs() - statuses.startedMonotonicMs <= unreachableAfterMs;
   }
 
   #look(cluster: string, name: string): void {
@@ -188,9 +192,7 @@ export class NodeHealth {
       if (!node) continue;
       looked += 1;
       const before = this.#states.get(key);
-      if (this.#isAwaited(cluster, name) && before)
-        this.#due.set(key, { wallMs: Number.POSITIVE_INFINITY, monotonicMs: monotonicMs + sweepEveryMs });
-      else if (this.#derive(node) !== before) this.#notify(cluster, name);
+      if (this.#derive(node) !== before) this.#notify(cluster, name);
     }
     return looked;
   }

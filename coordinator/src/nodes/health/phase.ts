@@ -1,4 +1,4 @@
-import { isUnreachable, scheduleOf } from './certificates.ts';
+import { isOutdated, isUnreachable, scheduleOf } from './certificates.ts';
 import { findingsOf } from './findings.ts';
 import type { Findings, HealthFacts, NodePhase } from './types.ts';
 
@@ -30,9 +30,9 @@ export function messageOf(phase: NodePhase, { Ready }: Findings): string {
 }
 
 function isExpiring(facts: HealthFacts): boolean {
-  const unreachable = isUnreachable(facts);
+  const outdated = isOutdated(facts);
   return facts.certificates.some((one) => {
-    const schedule = scheduleOf(one, unreachable);
+    const schedule = scheduleOf(one, outdated);
     return schedule !== undefined && schedule.expiringMs <= facts.nowMs && schedule.dueMs < schedule.endMs;
   });
 }

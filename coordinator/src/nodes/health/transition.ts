@@ -20,6 +20,8 @@ export interface Transition {
 
 const bad = new Set<NodePhase>(['RenewalFailing', 'Expiring', 'Expired', 'Unreachable', 'Revoked']);
 
+const onTheWay = new Set<NodePhase>(['Registered', 'Joining']);
+
 /** Reasons of events for a condition that turns False, and for one that is True again. `Ready` is told by the phase. */
 const told: Record<Exclude<ConditionType, 'Ready'>, { False: string; True: string }> = {
   Reachable: { False: 'NodeUnreachable', True: 'NodeReachable' },
@@ -72,12 +74,12 @@ export function transitionsOf(name: string, before: NodeHealthState | undefined,
       message: `node ${name} is ${after.phase}${from}${why}`,
     });
   }
+  // On the way to its first Ready, that this or that is not there yet, or is now, is no news.
+  if (!before || onTheWay.has(before.phase)) return transitions;
   for (const { type, status, reason, message } of after.conditions) {
     if (type === 'Ready' || status === 'Unknown') continue;
     const was = before?.conditions.find((condition) => condition.type === type)?.status;
     if (!isTold(was, status)) continue;
-    // What is not there yet while a node joins is no news.
-    if (after.phase === 'Joining' && status === 'False' && was !== 'True') continue;
     const event = told[type][status];
     if (transitions.some((transition) => transition.reason === event)) continue;
     transitions.push({

@@ -105,6 +105,8 @@ export interface HealthFacts {
   lastSeenAtMs: number | undefined;
   /** A report of it is known. */
   reported: boolean;
+  /** One has come since this coordinator started; false: what is known is from before, and the node may have got on since. */
+  fresh: boolean;
   identity: { serial: string; notAfterMs: number; revokedBy: string | undefined };
   certificates: CertificateFacts[];
   parts: PartFacts[];

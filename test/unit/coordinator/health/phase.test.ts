@@ -93,6 +93,16 @@ const cases: [
   ],
   ['the wall clock stepped a day back', { nowMs: now - 24 * hour, lastSeenAtMs: now + 5 }, 'Ready', 'TTTTTT', /^$/],
 
+  // From before a restart of the coordinator.
+  [
+    'a report from before a restart, a newer one issued since than it told of',
+    withB({ ...aged('a', 96), issued: newest }, { fresh: false }),
+    'Ready',
+    'TTTTTT',
+    /^$/,
+  ],
+  ['a report from before a restart, the newest issued ended', withB(aged('a', 96), { fresh: false }), 'Expired', 'FTFFTT', /a has expired/],
+
   // On its way.
   [
     'no certificate at first',

@@ -64,7 +64,7 @@ describe("the way of a node's health", () => {
     const none = certificate('a', { serial: '', state: 'Pending' }, { issued: undefined });
     const joining = nextState(facts({ certificates: [none], parts: [part('trust bundle', false)] }), registered);
     assert.deepEqual(reasons(registered, joining), ['NodeJoining']);
-    assert.deepEqual(reasons(joining, nextState(facts(), joining)), ['NodeReady', 'NodeCertificatesValid', 'NodeTrustBundleCurrent']);
+    assert.deepEqual(reasons(joining, nextState(facts(), joining)), ['NodeReady']);
   });
 
   it('keeps the time of a condition whose reason alone changes', () => {
@@ -119,6 +119,7 @@ describe('whatever is known of a node', () => {
     unreachableAfterMs: fc.constant(40_000),
     lastSeenAtMs: maybe(ms),
     reported: fc.boolean(),
+    fresh: fc.boolean(),
     identity: fc.record({ serial, notAfterMs: ms, revokedBy: maybe(fc.constant('x')) }),
     certificates: fc.array(arbitraryCertificate, { maxLength: 3 }),
     parts: fc.array(fc.constantFrom(part('trust bundle'), part('trust bundle', false), part('key pair', false, 'x')), { maxLength: 3 }),
