@@ -30,7 +30,7 @@ export function findingsOf(facts: HealthFacts): Findings {
     ComponentsServing: componentsServing(facts),
     TrustBundleCurrent: trustBundleCurrent(facts),
   };
-  return { Ready: readiness(facts, reachable, Object.values(aspects)), Reachable: reachable, ...aspects };
+  return { Ready: readiness(facts, { Reachable: reachable, ...aspects }), Reachable: reachable, ...aspects };
 }
 
 function reachability(facts: HealthFacts): Finding {
@@ -69,23 +69,38 @@ function certificatesValid(facts: HealthFacts): Finding {
 
 function renewalsSucceeding(facts: HealthFacts): Finding {
   const silent = silence(facts);
-  const { identity, certificates, nowMs } = facts;
-  const complaints: Complaint[] = [];
-  if (facts.joined && !facts.removed) {
-    if (identity.revokedBy !== undefined)
-      complaints.push({ reason: 'IdentityRevoked', message: `its identity ${identity.serial} is refused by ${identity.revokedBy}` });
-    complaints.push(...certificates.flatMap((one) => (one.revokedBy === undefined ? [] : (failureOf(one) ?? []))));
-  }
   // What the coordinator itself refuses is known without a word of the node.
-  if (silent) return complaints.length > 0 ? worst(complaints, renewalOrder) : silent;
-  if (identity.notAfterMs > 0 && identity.notAfterMs <= nowMs)
-    complaints.push({ reason: 'IdentityExpired', message: `its identity ${identity.serial} has expired` });
-  complaints.push(...certificates.flatMap((one) => (one.revokedBy === undefined ? (failureOf(one) ?? []) : [])));
-  complaints.push(...facts.problems.map((message) => ({ reason: 'ManifestUnresolved', message })));
-  const overdue = certificates.filter((one) => (scheduleOf(one, isOutdated(facts))?.overdueMs ?? Number.POSITIVE_INFINITY) <= nowMs);
-  if (complaints.length === 0)
-    complaints.push(...overdue.map(({ name }) => ({ reason: 'RenewalOverdue', message: `${name} was to be renewed and has not been` })));
-  return complaints.length > 0 ? worst(complaints, renewalOrder) : well('NothingFails', 'no renewal fails');
+  const refused = refusals(facts);
+  if (silent) return refused.length > 0 ? worst(refused, renewalOrder) : silent;
+  const complaints = [...refused, ...failures(facts)];
+  if (complaints.length > 0) return worst(complaints, renewalOrder);
+  const late = overdue(facts);
+  return late.length > 0 ? worst(late, renewalOrder) : well('NothingFails', 'no renewal fails');
+}
+
+function refusals({ joined, removed, identity, certificates }: HealthFacts): Complaint[] {
+  if (!joined || removed) return [];
+  const ofIdentity =
+    identity.revokedBy === undefined
+      ? []
+      : [{ reason: 'IdentityRevoked', message: `its identity ${identity.serial} is refused by ${identity.revokedBy}` }];
+  return [...ofIdentity, ...certificates.flatMap((one) => (one.revokedBy === undefined ? [] : (failureOf(one) ?? [])))];
+}
+
+function failures({ identity, certificates, problems, nowMs }: HealthFacts): Complaint[] {
+  const expired = identity.notAfterMs > 0 && identity.notAfterMs <= nowMs;
+  return [
+    ...(expired ? [{ reason: 'IdentityExpired', message: `its identity ${identity.serial} has expired` }] : []),
+    ...certificates.flatMap((one) => (one.revokedBy === undefined ? (failureOf(one) ?? []) : [])),
+    ...problems.map((message) => ({ reason: 'ManifestUnresolved', message })),
+  ];
+}
+
+function overdue(facts: HealthFacts): Complaint[] {
+  const outdated = isOutdated(facts);
+  return facts.certificates
+    .filter((one) => (scheduleOf(one, outdated)?.overdueMs ?? Number.POSITIVE_INFINITY) <= facts.nowMs)
+    .map(({ name }) => ({ reason: 'RenewalOverdue', message: `${name} was to be renewed and has not been` }));
 }
 
 function componentsServing(facts: HealthFacts): Finding {
@@ -125,13 +140,15 @@ function trustBundleCurrent(facts: HealthFacts): Finding {
 }
 
 /** Whether it holds all that it should, and nothing fails. What components do with it is told by a condition of its own. */
-function readiness(facts: HealthFacts, reachable: Finding, aspects: readonly Finding[]): Finding {
-  const [certificates, renewals, , trust] = aspects;
-  const bad = [certificates, renewals, trust].filter((one) => one?.status === 'False') as Finding[];
+function readiness(
+  facts: HealthFacts,
+  { Reachable, CertificatesValid, RenewalsSucceeding, TrustBundleCurrent }: Omit<Findings, 'Ready'>,
+): Finding {
+  const bad = [CertificatesValid, RenewalsSucceeding, TrustBundleCurrent].filter(({ status }) => status === 'False');
   const message = [...new Set(bad.map((one) => one.message))].join('; ');
   if (bad.length > 0) return { status: 'False', reason: bad[0]?.reason ?? '', message };
-  if (reachable.status === 'True' && facts.reported) return well('AllInPlace', '');
-  if (reachable.status === 'False') return unknown('NodeUnreachable', reachable.message);
+  if (Reachable.status === 'True' && facts.reported) return well('AllInPlace', '');
+  if (Reachable.status === 'False') return unknown('NodeUnreachable', Reachable.message);
   return silence(facts) ?? unknown('NotReported', 'the agent has not reported yet');
 }
 

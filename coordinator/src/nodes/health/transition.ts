@@ -31,10 +31,6 @@ const told: Record<Exclude<ConditionType, 'Ready'>, { False: string; True: strin
   TrustBundleCurrent: { False: 'NodeTrustBundleOutdated', True: 'NodeTrustBundleCurrent' },
 };
 
-export function isBad(phase: NodePhase): boolean {
-  return bad.has(phase);
-}
-
 /** The state after the earlier one, by the facts as they are now. A time moves only when its status, or the phase, changes. */
 export function nextState(facts: HealthFacts, earlier: NodeHealthState | undefined): NodeHealthState {
   const findings = findingsOf(facts);
