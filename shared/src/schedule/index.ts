@@ -3,6 +3,7 @@
  * epoch, and chance comes in as `draw`, a number in [0, 1).
  */
 import { createHash } from 'node:crypto';
+import { backoffMs } from '../retry/index.ts';
 
 /** First delay after a failure, before jitter. */
 export const retryBaseMs = 1000;
@@ -57,10 +58,7 @@ export function retryLimitMs(timeLeftMs: number): number {
  * Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
 export function retryDelayMs({ attempt, timeLeftMs, hintMs, draw }: RetryInput): number {
-  const limit = retryLimitMs(timeLeftMs);
-  const exponential = retryBaseMs * 2 ** Math.min(Math.max(attempt - 1, 0), 30);
-  const jittered = Math.min(limit, exponential) * draw;
-  return Math.ceil(Math.min(Math.max(0, hintMs ?? 0), maximumHintMs) + jittered);
+  return backoffMs({ attempt, draw, baseMs: retryBaseMs, capMs: retryLimitMs(timeLeftMs), hintMs: Math.min(hintMs ?? 0, maximumHintMs) });
 }
 
 /** After a refusal by a revocation nothing is asked for at least this long: the coordinator tells when it is lifted. */
