@@ -97,6 +97,7 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
     events,
     clock,
     logger,
+    random: Math.random,
     heartbeatIntervalSeconds: config.heartbeatInterval,
   });
   const refusals = new Refusals({ clock, logger, events });
@@ -212,7 +213,6 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
     await statuses.stop();
     await windows.stop();
     await mark.stop();
-    await revocations.stop();
     await revocations.stop();
     await model.stop();
     await store.close();
