@@ -1,8 +1,8 @@
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { errnoOf } from '@evercert/shared/files';
-import { type Contents, readContents } from './contents.ts';
-import { checkLimits, type Inventory, type PairReference, type PathProblem, type WalkedFile } from './types.ts';
+import { readContents } from './contents.ts';
+import { type Contents, checkLimits, type Inventory, type PairReference, type PathProblem, type WalkedFile } from './types.ts';
 import { walkFolder } from './walk.ts';
 
 /** Walks a folder and reads all that it holds, with the files that its kubeconfigs refer to; their absolute paths begin at `rootDir`. */
