@@ -9,7 +9,15 @@ import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import { decodeRecord, type EventRecord } from '../state/records.ts';
 import type { KeyValue, Store, WatchOptions } from '../store/index.ts';
-import { clusterToProto, eventToProto, manifestToProto, revocationToProto, tokenToProto } from './convert.ts';
+import {
+  certificateToProto,
+  clusterToProto,
+  eventToProto,
+  manifestToProto,
+  nodeToProto,
+  revocationToProto,
+  tokenToProto,
+} from './convert.ts';
 import type { CallContext } from './guard.ts';
 
 type WatchObject = NonNullable<WatchResponse['object']>;
@@ -88,7 +96,7 @@ export async function watch(
         send(ChangeType.ADDED, { $case: 'certificate', value });
       }
       const put = (entry: KeyValue): void => {
-        const value = sources.queries.certificateOf(entry);
+        const value = certificateToProto(sources.queries.certificateOf(entry));
         if (!sent.delete(value.serial)) send(ChangeType.ADDED, { $case: 'certificate', value });
       };
       follows.push(followStore(sources.store, { prefix, fromRevision: from + 1, signal: done.signal }, put));
@@ -98,7 +106,7 @@ export async function watch(
       const from = await revisionOf(sources.store, prefix);
       const { items } = await sources.queries.events({ cluster, node: '', certificate: '', reason: '' }, { size: recentEvents, token: '' });
       const sent = new Set(items.map(({ id }) => id));
-      for (const value of items.reverse()) send(ChangeType.ADDED, { $case: 'event', value });
+      for (const event of items.reverse()) send(ChangeType.ADDED, { $case: 'event', value: eventToProto(event) });
       const put = ({ key, value }: KeyValue): void => {
         const event = eventToProto(decodeRecord<EventRecord>(key, value));
         if (!sent.delete(event.id)) send(ChangeType.ADDED, { $case: 'event', value: event });
@@ -144,10 +152,11 @@ function follow<T extends object>(
 /** A node changes with its record and with its reports. */
 function followNodes({ model, statuses, queries }: WatchSources, cluster: string, send: Send): (() => void)[] {
   return [
-    follow(model.nodes, cluster, send, (node) => ({ $case: 'node', value: queries.node(node) })),
+    follow(model.nodes, cluster, send, (node) => ({ $case: 'node', value: nodeToProto(queries.node(node)) })),
     statuses.subscribe((ofCluster, name) => {
       const record = model.node(ofCluster, name);
-      if (record && (cluster === '' || ofCluster === cluster)) send(ChangeType.MODIFIED, { $case: 'node', value: queries.node(record) });
+      if (record && (cluster === '' || ofCluster === cluster))
+        send(ChangeType.MODIFIED, { $case: 'node', value: nodeToProto(queries.node(record)) });
     }),
   ];
 }
@@ -166,15 +175,17 @@ async function followRevocations(
     const { cluster: of, name } = change.type === 'put' ? change.record : change.previous;
     if (cluster !== '' && of !== cluster) return;
     const tell = async (): Promise<void> => {
-      if (change.type === 'delete') send(ChangeType.DELETED, { $case: 'revocation', value: revocationToProto(change.previous, () => 0) });
+      if (change.type === 'delete')
+        send(ChangeType.DELETED, { $case: 'revocation', value: revocationToProto({ record: change.previous, matches: [] }) });
       else {
         const type = change.previous ? ChangeType.MODIFIED : ChangeType.ADDED;
-        for (const value of await queries.revocations(of, name)) send(type, { $case: 'revocation', value });
+        for (const view of await queries.revocations(of, name)) send(type, { $case: 'revocation', value: revocationToProto(view) });
       }
     };
     last = last.then(tell).catch(failure.reject);
   });
-  for (const value of await queries.revocations(cluster, '')) send(ChangeType.ADDED, { $case: 'revocation', value });
+  for (const view of await queries.revocations(cluster, ''))
+    send(ChangeType.ADDED, { $case: 'revocation', value: revocationToProto(view) });
   return { stop, failed: failure.promise };
 }
 
@@ -187,7 +198,7 @@ async function* allCertificates(queries: Queries, cluster: string): AsyncIterabl
   for (let token = ''; ; ) {
     const filter = { cluster, node: '', name: '', serial: '', includeSuperseded: false };
     const { items, next } = await queries.certificates(filter, { size: 1000, token });
-    yield* items;
+    yield* items.map(certificateToProto);
     if (next === '') return;
     token = next;
   }
