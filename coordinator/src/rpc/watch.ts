@@ -87,32 +87,8 @@ export async function watch(
       stops.push(stop);
       failures.push(failed);
     }
-    if (wanted.has('certificates')) {
-      const prefix = cluster ? layout.certificatesOf(cluster) : layout.certificates;
-      const from = await revisionOf(sources.store, prefix);
-      const sent = new Set<string>();
-      for await (const value of allCertificates(sources.queries, cluster)) {
-        sent.add(value.serial);
-        send(ChangeType.ADDED, { $case: 'certificate', value });
-      }
-      const put = (entry: KeyValue): void => {
-        const value = certificateToProto(sources.queries.certificateOf(entry));
-        if (!sent.delete(value.serial)) send(ChangeType.ADDED, { $case: 'certificate', value });
-      };
-      follows.push(followStore(sources.store, { prefix, fromRevision: from + 1, signal: done.signal }, put));
-    }
-    if (wanted.has('events')) {
-      const prefix = cluster ? layout.eventsOf(cluster) : layout.events;
-      const from = await revisionOf(sources.store, prefix);
-      const { items } = await sources.queries.events({ cluster, node: '', certificate: '', reason: '' }, { size: recentEvents, token: '' });
-      const sent = new Set(items.map(({ id }) => id));
-      for (const event of items.reverse()) send(ChangeType.ADDED, { $case: 'event', value: eventToProto(event) });
-      const put = ({ key, value }: KeyValue): void => {
-        const event = eventToProto(decodeRecord<EventRecord>(key, value));
-        if (!sent.delete(event.id)) send(ChangeType.ADDED, { $case: 'event', value: event });
-      };
-      follows.push(followStore(sources.store, { prefix, fromRevision: from + 1, signal: done.signal }, put));
-    }
+    if (wanted.has('certificates')) follows.push((await followCertificates(sources, cluster, send, done.signal)).over);
+    if (wanted.has('events')) follows.push((await followEvents(sources, cluster, send, done.signal)).over);
     send(ChangeType.SYNCED);
     const over = new Promise((resolve) => done.signal.addEventListener('abort', resolve, { once: true }));
     await Promise.race([Promise.all([...follows, over]), ...failures]);
@@ -189,6 +165,32 @@ async function followRevocations(
   return { stop, failed: failure.promise };
 }
 
+async function followCertificates({ store, queries }: WatchSources, cluster: string, send: Send, signal: AbortSignal): Promise<Following> {
+  const prefix = cluster ? layout.certificatesOf(cluster) : layout.certificates;
+  const from = await revisionOf(store, prefix);
+  const sent = new Set<string>();
+  for await (const value of allCertificates(queries, cluster)) {
+    sent.add(value.serial);
+    send(ChangeType.ADDED, { $case: 'certificate', value });
+  }
+  return followStore(store, { prefix, fromRevision: from + 1, signal }, (entry) => {
+    const value = certificateToProto(queries.certificateOf(entry));
+    if (!sent.delete(value.serial)) send(ChangeType.ADDED, { $case: 'certificate', value });
+  });
+}
+
+async function followEvents({ store, queries }: WatchSources, cluster: string, send: Send, signal: AbortSignal): Promise<Following> {
+  const prefix = cluster ? layout.eventsOf(cluster) : layout.events;
+  const from = await revisionOf(store, prefix);
+  const { items } = await queries.events({ cluster, node: '', certificate: '', reason: '' }, { size: recentEvents, token: '' });
+  const sent = new Set(items.map(({ id }) => id));
+  for (const event of items.reverse()) send(ChangeType.ADDED, { $case: 'event', value: eventToProto(event) });
+  return followStore(store, { prefix, fromRevision: from + 1, signal }, ({ key, value }) => {
+    const event = decodeRecord<EventRecord>(key, value);
+    if (!sent.delete(event.id)) send(ChangeType.ADDED, { $case: 'event', value: eventToProto(event) });
+  });
+}
+
 /** Where a watch begins that must miss nothing of what is listed after this; what both tell is told once. */
 async function revisionOf(store: Store, prefix: string): Promise<number> {
   return (await store.range({ prefix, limit: 1 })).revision;
@@ -204,8 +206,19 @@ async function* allCertificates(queries: Queries, cluster: string): AsyncIterabl
   }
 }
 
-async function followStore(store: Store, options: WatchOptions, put: (entry: KeyValue) => void): Promise<void> {
-  for await (const batch of store.watch(options)) {
-    for (const { entry } of batch) if (entry) put(entry);
-  }
+/** Something followed in the store; `over` resolves with the signal and fails with the store. */
+interface Following {
+  over: Promise<void>;
+}
+
+function followStore(store: Store, options: WatchOptions, put: (entry: KeyValue) => void): Following {
+  const follow = async (): Promise<void> => {
+    for await (const batch of store.watch(options)) {
+      for (const { entry } of batch) if (entry) put(entry);
+    }
+  };
+  const over = follow();
+  // The watch waits for it once everything is followed; a failure before that must not end the process.
+  over.catch(() => {});
+  return { over };
 }
