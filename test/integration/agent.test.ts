@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Agent } from '@evercert/agent/agent';
 import { agentConfigSchema } from '@evercert/agent/config';
 import { type AgentStatus, allReady, fetchStatus } from '@evercert/agent/status';
-import { Role } from '@evercert/proto';
+import { ClusterSpec, Role } from '@evercert/proto';
 import { systemClock } from '@evercert/shared/clock';
 import { unary } from '@evercert/shared/grpc';
 import { type Logger, silentLogger } from '@evercert/shared/logging';
@@ -64,20 +64,7 @@ describe('an agent with a coordinator', () => {
   const root = (path: string): string => join(folder, 'root', path);
 
   async function newCluster(name: string, leafLifetimeSeconds: number, identityLifetimeSeconds: number): Promise<void> {
-    const spec = {
-      keyAlgorithm: '',
-      layout: '',
-      dnsDomain: '',
-      serviceCidr: '',
-      controlPlaneEndpoint: '',
-      nodeAddressRanges: ['127.0.0.0/8'],
-      allowedPaths: [],
-      leafLifetimeSeconds,
-      identityLifetimeSeconds,
-      apiServerExtraSans: [],
-      controlPlaneRecovery: '',
-      workerRecovery: '',
-    };
+    const spec = ClusterSpec.fromPartial({ nodeAddressRanges: ['127.0.0.0/8'], leafLifetimeSeconds, identityLifetimeSeconds });
     await unary(coordinator.admin.createCluster.bind(coordinator.admin), { name, spec }, deadline);
   }
 

@@ -4,7 +4,7 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type LocalCluster, prepareLocalCluster } from '@evercert/local';
-import { type Certificate, Role } from '@evercert/proto';
+import { type Certificate, ClusterSpec, Role } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import { unary } from '@evercert/shared/grpc';
 import { certificatesFromPem, createCsr, generateKeyPair, spkiDer } from '@evercert/shared/x509';
@@ -42,20 +42,13 @@ async function assertKilled({ coordinator }: LocalCluster, what: string): Promis
   assert.equal((await coordinator.process.waitForExit(exitMs))?.signal, 'SIGKILL', what);
 }
 
-const clusterSpec = {
+const clusterSpec = ClusterSpec.fromPartial({
   keyAlgorithm: 'ecdsa-p384',
   layout: 'founding',
-  dnsDomain: '',
-  serviceCidr: '',
-  controlPlaneEndpoint: '',
   nodeAddressRanges: ['127.0.0.0/8'],
-  allowedPaths: [],
   leafLifetimeSeconds: 3600,
   identityLifetimeSeconds: 3600,
-  apiServerExtraSans: [],
-  controlPlaneRecovery: '',
-  workerRecovery: '',
-};
+});
 
 describe('a coordinator killed between commit and reply', function () {
   this.timeout(240_000);

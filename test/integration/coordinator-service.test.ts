@@ -7,6 +7,7 @@ import {
   AdminServiceClient,
   AdminServiceService,
   ChangeType,
+  ClusterSpec,
   EnrollmentServiceService,
   NodeServiceClient,
   NodeServiceService,
@@ -42,20 +43,7 @@ describe('the coordinator', () => {
   before(async () => {
     coordinator = await startTestCoordinator();
     const { admin } = coordinator;
-    const spec = {
-      keyAlgorithm: '',
-      layout: '',
-      dnsDomain: '',
-      serviceCidr: '',
-      controlPlaneEndpoint: '',
-      nodeAddressRanges: ['10.1.0.0/16'],
-      allowedPaths: [],
-      leafLifetimeSeconds: 0,
-      identityLifetimeSeconds: 0,
-      apiServerExtraSans: [],
-      controlPlaneRecovery: '',
-      workerRecovery: '',
-    };
+    const spec = ClusterSpec.fromPartial({ nodeAddressRanges: ['10.1.0.0/16'] });
     await call(admin.createCluster, { name: cluster, spec });
     const token = await createToken(coordinator, cluster, { addresses: ['192.0.2.1'], nodeName: 'cp-1' });
     cp1 = await enroll(coordinator, { token, name: 'cp-1' });
