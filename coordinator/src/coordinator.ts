@@ -147,7 +147,7 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
   });
   const guard = new Guard(new Callers({ model, clock, revocations, backdateMs }), logger);
   const guarded = guard.on(server);
-  const nodeServices = { guard, hub, identities, declared, keyPairs, events, revocations, controlAnchors, nowMs };
+  const nodeServices = { guard, hub, identities, declared, keyPairs, events, revocations, controlAnchors };
   guarded.addService(EnrollmentServiceService, { ...enrollmentService(nodeServices) });
   guarded.addService(NodeServiceService, { ...nodeService(nodeServices) });
   guarded.addService(RecoveryServiceService, { ...recoveryService({ guard, recovery, controlAnchors }) });

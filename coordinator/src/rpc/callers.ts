@@ -63,15 +63,19 @@ export class Callers {
 
   #node(cluster: string, name: string, { serial, notBefore, notAfter }: CertificateInfo): Caller {
     const record = this.#model.node(cluster, name);
-    if (!record?.identitySerials.includes(serial)) {
+    const place = record?.identitySerials.indexOf(serial) ?? -1;
+    if (!record || place < 0) {
       throw new EvercertError(
         'Unauthenticated',
         `identity ${serial} of node ${name} is not accepted (any more): the node was deleted or joined again; let it join with a new token`,
         { metadata: { node: name, serial } },
       );
     }
-    const match = this.#revocations.matchSerial(cluster, serial, notBefore.getTime() + this.#backdateMs);
-    if (match) throw identityRefusal(cluster, name, serial, match);
+    // The newest first. Who revokes an identity means the node: an earlier one, that a thief may hold a copy of, is not accepted in its place.
+    for (const revocable of record.identitySerials.slice(0, place + 1)) {
+      const match = this.#revocations.matchSerial(cluster, revocable, notBefore.getTime() + this.#backdateMs);
+      if (match) throw identityRefusal(cluster, name, revocable, match);
+    }
     return { kind: 'node', cluster, name, role: record.role, serial, notAfterMs: notAfter.getTime() };
   }
 
