@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { canonicalAddress, describeValue, dnsNameFault, durationSeconds, fileMode, ipRange, parseHostPort } from '../config/index.ts';
 import { keyAlgorithms, usages } from '../x509/types.ts';
 import { renewRevocationSpec } from './revocation-schema.ts';
-import { crlFormats, issuers, layouts, recoveryPolicies, roles } from './types.ts';
+import { crlFormats, issuers, layouts, recoveryPolicies, reloadSignals, roles } from './types.ts';
 
 /** Bounds on one document. */
 export const documentLimits = { listItems: 200, labels: 64, textLength: 1024, argvItems: 64 } as const;
@@ -106,7 +106,7 @@ const systemd = z.strictObject({
 });
 const signal = z.strictObject({
   pidFile: text,
-  signal: z.enum(['SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGWINCH']).default('SIGHUP'),
+  signal: z.enum(reloadSignals).default('SIGHUP'),
 });
 const command = z.preprocess(
   (value) => (Array.isArray(value) ? { argv: value } : value),
