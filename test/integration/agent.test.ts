@@ -185,10 +185,10 @@ describe('an agent with a coordinator', () => {
   });
 
   it('says so when its identity has expired, keeps its files, and re-joins by a new token alone', async () => {
-    await newCluster('brief', 3600, 5);
+    await newCluster('brief', 3600, 10);
     await joinCluster('worker-4', Role.WORKER, 'brief');
     await stop();
-    await systemClock.sleep(5500);
+    await systemClock.sleep(10_500);
     start('worker-4');
     const expired = await when('expired', 5000, (seen) => seen.identity.state === 'IdentityExpired' && seen.identity.code !== '');
     assert.match(expired.identity.message, /evercert repair brief --node worker-4.*make a token for this node/);

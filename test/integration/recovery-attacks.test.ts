@@ -19,8 +19,8 @@ import { ShiftedClock } from '../support/shifted-clock.ts';
 import { createTestCa } from '../unit/agent/pki.ts';
 
 /** Identities live this long; the coordinator's clock is then moved on. A backdating of an hour keeps new ones valid for real. */
-const lifeSeconds = 2;
-const afterLifeMs = 5000;
+const lifeSeconds = 10;
+const afterLifeMs = 13_000;
 
 describe('the recovery of identities', () => {
   const clock = new ShiftedClock();
