@@ -52,7 +52,7 @@ export class StatusWorld implements RevocationSource {
   }
 
   async service(config: Record<string, unknown> = {}, store = this.store): Promise<StatusService> {
-    const parsed = configSchema.parse({ serverNames: ['localhost'], web: { enabled: false }, ...config });
+    const parsed = configSchema.parse({ serverNames: ['localhost'], web: { enabled: false }, crl: { lifetime: '24h' }, ...config });
     const { clock } = this;
     const authorities = {
       get: (key: string) => [...this.cas.values()].find(({ record }) => authorityKey(record.name) === key),
