@@ -8,4 +8,5 @@ export { type AddressQuestion, decideAddresses } from './nodes/addresses.ts';
 export { nodePhase, type PhaseQuestion } from './nodes/phase.ts';
 export { authorization, authorize } from './rpc/authorization.ts';
 export type { Caller } from './rpc/callers.ts';
+export { networkOf, Strangers } from './rpc/strangers.ts';
 export type { TokenRecord } from './state/records.ts';

@@ -1,9 +1,13 @@
 /** What strangers and nodes that have gone bad could try with a whole coordinator over gRPC. */
 import assert from 'node:assert/strict';
 import type { KeyObject } from 'node:crypto';
+import { once } from 'node:events';
+import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2';
 import { ClusterSpec, type Event } from '@evercert/proto';
-import { unary } from '@evercert/shared/grpc';
+import { systemClock } from '@evercert/shared/clock';
+import { fromServiceError, unary } from '@evercert/shared/grpc';
 import { createCsr, generateKeyPair, issueLeaf, parseCertificate, spkiDer } from '@evercert/shared/x509';
+import { status } from '@grpc/grpc-js';
 import {
   createToken,
   deadline,
@@ -119,7 +123,7 @@ describe('the coordinator under attack', () => {
   });
 
   it('looks at no more claimed addresses than a node can have, and its events end some day', async () => {
-    const claimed = Array.from({ length: 20_000 }, (_, i) => `198.51.${i >> 8}.${i & 255}`);
+    const claimed = Array.from({ length: 5000 }, (_, i) => `198.51.${i >> 8}.${i & 255}`);
     const node = await join('claimer', claimed);
     node.client.close();
     const found = await events('AddressNotAllowed', 'claimer');
@@ -147,4 +151,80 @@ describe('the coordinator under attack', () => {
     await assert.rejects(unary(node.client.renewIdentity.bind(node.client), { csr }, deadline), withCode('KeyInUse'));
     node.client.close();
   });
+
+  it('reads no body of a call that is refused, and none that is larger than a stranger or a node needs', async () => {
+    const session = connect(`https://${coordinator.address}`, { rejectUnauthorized: false });
+    const statusOf = async (path: string, bytes: number): Promise<unknown> => {
+      const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' });
+      const head = Buffer.alloc(5);
+      head.writeUInt32BE(bytes, 1);
+      // The body itself never comes: an answer to it must not wait for it.
+      stream.write(head);
+      const [headers] = (await once(stream, 'response', { signal: AbortSignal.timeout(5000) })) as [Record<string, unknown>];
+      stream.on('error', () => {}).close();
+      return headers['grpc-status'];
+    };
+    assert.equal(await statusOf('/evercert.v1.AdminService/Apply', 1000), String(status.UNAUTHENTICATED));
+    assert.equal(await statusOf('/evercert.v1.NodeService/IssueCertificate', 1000), String(status.UNAUTHENTICATED));
+    assert.equal(await statusOf('/evercert.v1.EnrollmentService/Enroll', 129 * 1024), String(status.RESOURCE_EXHAUSTED));
+    session.destroy();
+    const request = { name: 'x', csr: Buffer.alloc(257 * 1024), specHash: '', reason: '' };
+    await assert.rejects(unary(holder.client.issueCertificate.bind(holder.client), request, deadline), withCode('Overloaded'));
+  });
+
+  it('lets no stranger take the place of all others by calls that never end', async () => {
+    const sessions = [1, 2].map(() => connect(`https://${coordinator.address}`, { rejectUnauthorized: false }));
+    const begin = (session: ClientHttp2Session): ClientHttp2Stream => {
+      const path = '/evercert.v1.RecoveryService/BeginRecovery';
+      const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' });
+      stream.on('error', () => {}).write(Buffer.alloc(3));
+      return stream;
+    };
+    // Which of them is one too many depends on which connection is read first.
+    const calls = Array.from({ length: 257 }, (_, i) => begin(sessions[i % 2] as ClientHttp2Session));
+    const signal = AbortSignal.timeout(5000);
+    const [headers] = (await Promise.race(calls.map((call) => once(call, 'response', { signal })))) as [Record<string, unknown>];
+    assert.equal(headers['grpc-status'], String(status.RESOURCE_EXHAUSTED));
+    // Who has an identity is not concerned.
+    await desiredState(holder.client);
+    for (const session of sessions) session.destroy();
+    await until(async () => {
+      try {
+        (await join('late')).client.close();
+        return true;
+      } catch (error) {
+        return !withCode('Overloaded')(error);
+      }
+    });
+  });
+
+  it('lives on after an error text that was cut inside a character', async () => {
+    const token = await createToken(coordinator, cluster, { role: Role.WORKER });
+    await assert.rejects(enroll(coordinator, { token, name: `${'a'.repeat(79)}\u{1f600}` }), withCode('InvalidArgument'));
+    await assert.rejects(issue(holder.client, 'x'.repeat(60_000), '', holder.privateKey), withCode('NotFound'));
+    await desiredState(holder.client);
+  });
 });
+
+describe('a stream of an admin', () => {
+  it('ends when the certificate that opened it does', async () => {
+    const coordinator = await startTestCoordinator({ config: { adminCertificateLifetime: '3s' } });
+    try {
+      const call = coordinator.admin.watch({ cluster: '', resources: ['clusters'] });
+      const ended = once(call, 'error', { signal: AbortSignal.timeout(10_000) });
+      call.resume();
+      const [error] = (await ended) as [Error];
+      withCode('IdentityExpired')(fromServiceError(error));
+    } finally {
+      await coordinator.dispose();
+    }
+  });
+});
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  const giveUpAt = systemClock.monotonicMs() + 10_000;
+  while (!(await condition())) {
+    assert.ok(systemClock.monotonicMs() < giveUpAt, 'waited for 10 s in vain');
+    await systemClock.sleep(20);
+  }
+}
