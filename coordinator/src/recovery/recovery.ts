@@ -4,7 +4,7 @@ import type { RecoveryPolicy } from '@evercert/shared/manifest';
 import { verifyRecovery } from '@evercert/shared/wire';
 import { type CertificateInfo, openCsr, parseCertificate, verifyChain } from '@evercert/shared/x509';
 import type { NodeIdentities } from '../enrollment/identities.ts';
-import { type NodeName, nodeOfIdentity } from '../nodes/names.ts';
+import { type NodeName, nodeOfIdentity } from '../identity-uris.ts';
 import type { RepairWindows } from '../repair/windows.ts';
 import type { Model } from '../state/model.ts';
 import type { CertificateRecord, NodeRecord } from '../state/records.ts';

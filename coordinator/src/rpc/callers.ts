@@ -2,7 +2,7 @@ import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import type { RoleName } from '@evercert/shared/manifest';
 import { type CertificateInfo, parseCertificate } from '@evercert/shared/x509';
-import { nodeOfIdentity } from '../nodes/names.ts';
+import { adminOfIdentity, nodeOfIdentity } from '../identity-uris.ts';
 import { identityRefusal } from '../revocation/refusal.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import type { Model } from '../state/model.ts';
@@ -16,12 +16,6 @@ export type Caller =
 export function actorOf(caller: Caller): string {
   if (caller.kind === 'anonymous') return 'anonymous';
   return caller.kind === 'admin' ? `admin/${caller.name}` : `node/${caller.cluster}/${caller.name}`;
-}
-
-const adminUri = /^spiffe:\/\/evercert\/admin\/([a-z0-9.-]+)$/;
-
-export function adminUriOf(name: string): string {
-  return `spiffe://evercert/admin/${name}`;
 }
 
 /** Parsed certificates of connected peers; a call should not parse the same certificate again. */
@@ -53,8 +47,7 @@ export class Callers {
     if (notAfterMs <= this.#clock.nowMs()) {
       throw new EvercertError('IdentityExpired', `the client certificate ${info.serial} expired at ${info.notAfter.toISOString()}`);
     }
-    const uri = info.uris.length === 1 ? (info.uris[0] ?? '') : '';
-    const [, admin] = adminUri.exec(uri) ?? [];
+    const admin = adminOfIdentity(info.uris);
     if (admin !== undefined) return { kind: 'admin', name: admin, serial: info.serial, notAfterMs };
     const node = nodeOfIdentity(info.uris);
     if (node) return this.#node(node.cluster, node.name, info);

@@ -10,7 +10,7 @@ import {
   verifyChain,
 } from '@evercert/shared/x509';
 import { stringify } from 'yaml';
-import { adminUriOf } from '../rpc/callers.ts';
+import { adminUriOf } from '../identity-uris.ts';
 import type { OwnCertificate } from './own-identity.ts';
 
 /** The identity of a human or program that may call the admin API. */
