@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import type { KeyObject } from 'node:crypto';
 import { once } from 'node:events';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2';
-import { ClusterSpec, type Event } from '@evercert/proto';
+import { ClusterSpec, type Event, StatusReport } from '@evercert/proto';
 import { systemClock } from '@evercert/shared/clock';
 import { fromServiceError, unary } from '@evercert/shared/grpc';
 import { createCsr, generateKeyPair, issueLeaf, parseCertificate, spkiDer } from '@evercert/shared/x509';
@@ -203,6 +203,34 @@ describe('the coordinator under attack', () => {
     await assert.rejects(enroll(coordinator, { token, name: `${'a'.repeat(79)}\u{1f600}` }), withCode('InvalidArgument'));
     await assert.rejects(issue(holder.client, 'x'.repeat(60_000), '', holder.privateKey), withCode('NotFound'));
     await desiredState(holder.client);
+  });
+});
+
+describe('reports of nodes', () => {
+  it('are kept over a restart, however much some of them tell', async () => {
+    let coordinator = await startTestCoordinator();
+    try {
+      await unary(coordinator.admin.createCluster.bind(coordinator.admin), { name: cluster, spec: ClusterSpec.fromPartial({}) }, deadline);
+      const token = await createToken(coordinator, cluster, { role: Role.WORKER, maxUses: 10 });
+      const reported = async (): Promise<number> => {
+        const { nodes } = await unary(coordinator.admin.listNodes.bind(coordinator.admin), { cluster, name: '' }, deadline);
+        return nodes.filter(({ status: of }) => of?.appliedRevision === 'r').length;
+      };
+      const joined: TestNode[] = [];
+      for (let i = 0; i < 8; i++) joined.push(await enroll(coordinator, { token, name: `teller-${i}` }));
+      for (const { client } of joined) {
+        const stream = new AgentStream(client);
+        stream.hello();
+        const bundles = [{ name: 'x', issuer: '', version: 0, state: '', lastError: 'x'.repeat(200_000) }];
+        stream.send({ $case: 'report', value: StatusReport.fromPartial({ appliedRevision: 'r', bundles }) });
+      }
+      await until(async () => (await reported()) === 8);
+      coordinator = await coordinator.restart();
+      assert.equal(await reported(), 8);
+      for (const { client } of joined) client.close();
+    } finally {
+      await coordinator.dispose();
+    }
   });
 });
 
