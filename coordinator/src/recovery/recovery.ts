@@ -55,9 +55,9 @@ export class Recovery {
     this.#options = options;
   }
 
-  /** A nonce that is good for one `recover` within a minute. Overloaded: too many are asked for. */
-  begin(peer: string): Buffer {
-    return this.#options.nonces.give(peer.slice(0, Math.max(0, peer.lastIndexOf(':'))));
+  /** A nonce that is good for one `recover` within a minute. `source`: who counts as one among those who ask. Overloaded: too many are asked for. */
+  begin(source: string): Buffer {
+    return this.#options.nonces.give(source);
   }
 
   /**
