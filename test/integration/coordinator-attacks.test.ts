@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import type { KeyObject } from 'node:crypto';
 import { once } from 'node:events';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2';
-import { ClusterSpec, type Event, StatusReport } from '@evercert/proto';
+import { ClusterSpec, CreateTokenRequest, type Event, StatusReport } from '@evercert/proto';
 import { systemClock } from '@evercert/shared/clock';
 import { fromServiceError, unary } from '@evercert/shared/grpc';
 import { createCsr, generateKeyPair, issueLeaf, parseCertificate, spkiDer } from '@evercert/shared/x509';
@@ -203,6 +203,62 @@ describe('the coordinator under attack', () => {
     await assert.rejects(enroll(coordinator, { token, name: `${'a'.repeat(79)}\u{1f600}` }), withCode('InvalidArgument'));
     await assert.rejects(issue(holder.client, 'x'.repeat(60_000), '', holder.privateKey), withCode('NotFound'));
     await desiredState(holder.client);
+  });
+});
+
+describe('a certificate whose manifest is deleted', () => {
+  it('is not issued any more, not even to a request that waited in the queue when that was done', async () => {
+    const coordinator = await startTestCoordinator({ config: { admission: { concurrency: 1, queue: 1000 } } });
+    const { admin } = coordinator;
+    try {
+      await unary(admin.createCluster.bind(admin), { name: cluster, spec: ClusterSpec.fromPartial({}) }, deadline);
+      const node = await enroll(coordinator, { token: await createToken(coordinator, cluster, { role: Role.WORKER }), name: 'worker' });
+      const declared = (await desiredState(node.client)).certificates.find(({ name }) => name === 'kubelet-serving');
+      assert.ok(declared);
+      const keys = await Promise.all(Array.from({ length: 150 }, () => generateKeyPair('ecdsa-p384')));
+      const waiting = keys.map(({ privateKey }) => issue(node.client, declared.name, declared.specHash, privateKey));
+      const outcomes = Promise.allSettled(waiting);
+      await Promise.race(waiting);
+      const manifest = { cluster, kind: 'CertificateManifest', name: declared.name, dryRun: false };
+      await unary(admin.deleteManifest.bind(admin), manifest, deadline);
+      const deletedAtMs = Date.now();
+      const refused = (await outcomes).flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []));
+      assert.ok(refused.length > 0, 'nothing waited in the queue');
+      for (const error of refused) assert.ok(withCode('NotFound')(error));
+      const filter = { cluster, node: 'worker', name: declared.name, serial: '', includeSuperseded: true, pageSize: 1000, pageToken: '' };
+      const { certificates } = await unary(admin.listCertificates.bind(admin), filter, deadline);
+      assert.deepEqual(
+        certificates.filter(({ issuedAt }) => (issuedAt?.getTime() ?? 0) > deletedAtMs).map(({ serial }) => serial),
+        [],
+      );
+      node.client.close();
+    } finally {
+      await coordinator.dispose();
+    }
+  });
+});
+
+describe('a token', () => {
+  it('gives no node labels or names that no node can have', async () => {
+    const coordinator = await startTestCoordinator();
+    const { admin } = coordinator;
+    try {
+      await unary(admin.createCluster.bind(admin), { name: cluster, spec: ClusterSpec.fromPartial({}) }, deadline);
+      const order = CreateTokenRequest.fromPartial({ cluster, role: Role.WORKER, nodeName: 'w', maxUses: 1 });
+      const create = (change: Partial<CreateTokenRequest>): Promise<unknown> =>
+        unary(admin.createToken.bind(admin), { ...order, ...change }, deadline);
+      await create({ labels: { zone: 'a' }, dnsNames: ['w.example.com'] });
+      for (const change of [
+        { dnsNames: ['a b'] },
+        { dnsNames: ['*'] },
+        { dnsNames: ['192.0.2.1'] },
+        { labels: { 'a b': '' } },
+        { labels: { a: '\u001b' } },
+      ])
+        await assert.rejects(create(change), withCode('InvalidArgument'));
+    } finally {
+      await coordinator.dispose();
+    }
   });
 });
 
