@@ -6,7 +6,7 @@ import { errnoOf, syncDirectory, toFileError } from '@evercert/shared/files';
 import { madeMeanwhile, makeFolder } from './paths.ts';
 
 /** Larger files are none of ours. */
-export const maxFileBytes = 1024 * 1024;
+const maxFileBytes = 1024 * 1024;
 
 /** What `lstat` says, or undefined when nothing is there. */
 export async function lookAt(path: string): Promise<Stats | undefined> {

@@ -25,7 +25,7 @@ export async function readContents(file: WalkedFile): Promise<Contents> {
 }
 
 /** Sorts a file's bytes; pure. */
-export function classify(file: WalkedFile, bytes: Buffer): Contents {
+function classify(file: WalkedFile, bytes: Buffer): Contents {
   const text = bytes.toString('latin1');
   if (isKubeconfig(text)) return readKubeconfig(file, bytes.toString('utf8'));
   if (text.includes('-----BEGIN ')) return readPem(file, file.path, text);

@@ -75,7 +75,7 @@ function missing(path: string, message: string): PathProblem {
 const datedName = /^(.+)-\d{4}-\d{2}-\d{2}-\d{2}-\d{2}-\d{2}\.pem$/;
 
 /** kubelet's way: NAME-current.pem is a symlink to the newest NAME-YYYY-MM-DD-HH-MM-SS.pem; the older ones stay behind and expire, as they should. */
-export function supersededAmong(files: readonly WalkedFile[]): Map<string, string> {
+function supersededAmong(files: readonly WalkedFile[]): Map<string, string> {
   const paths = new Set(files.map((file) => file.path));
   const found = new Map<string, string>();
   for (const { path } of files) {

@@ -217,7 +217,9 @@ export class NodeIdentities {
       identityNotAfterMs: existing?.identityNotAfterMs ?? 0,
       renewIfIssuedBeforeMs: existing?.renewIfIssuedBeforeMs ?? {},
     };
-    return { ...base, claimedAddresses: await this.#registry.admitClaims(base, order.addresses) };
+    // What is refused is told when the node connects: as yet, anybody may be using its name.
+    const { accepted } = await this.#registry.decideClaims(base, order.addresses);
+    return { ...base, claimedAddresses: accepted };
   }
 
   async #order(node: NodeRecord): Promise<Omit<IssueOrder, 'reason' | 'actor'>> {
@@ -237,7 +239,7 @@ export class NodeIdentities {
   }
 }
 
-export function nodeIdentityProfile(cluster: string, node: string): LeafProfile {
+function nodeIdentityProfile(cluster: string, node: string): LeafProfile {
   return {
     commonName: node,
     organizations: [],

@@ -10,7 +10,7 @@ export interface NonceOptions {
 }
 
 /** How long a nonce is good for. */
-export const nonceLifeMs = 60_000;
+const nonceLifeMs = 60_000;
 const nonceBytes = 32;
 /** Of one source address: so many at once, then so many a second. An address may stand for a whole cluster behind a NAT. */
 const burst = 200;

@@ -61,5 +61,16 @@ function wrap(root: winston.Logger, base: LogFields): Logger {
   };
 }
 
+/** A logger whose lines also carry what these fields are at that moment. */
+export function withFields(logger: Logger, fields: () => LogFields): Logger {
+  return {
+    debug: (message, more) => logger.debug(message, { ...fields(), ...more }),
+    info: (message, more) => logger.info(message, { ...fields(), ...more }),
+    warn: (message, more) => logger.warn(message, { ...fields(), ...more }),
+    error: (message, more) => logger.error(message, { ...fields(), ...more }),
+    child: (more) => withFields(logger.child(more), fields),
+  };
+}
+
 /** Discards everything; for tests and for library use. */
 export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => silentLogger };

@@ -16,7 +16,7 @@ const textOrNumber = z.preprocess((value) => (typeof value === 'number' ? String
 const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** RFC 1123 label, as Kubernetes names its objects. */
-export const objectName = z.string().refine((name) => label.test(name), {
+const objectName = z.string().refine((name) => label.test(name), {
   error: 'expected a name of lower-case letters, digits and hyphens, 1 to 63 characters, beginning and ending with a letter or digit',
 });
 
