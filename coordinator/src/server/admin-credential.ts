@@ -1,6 +1,7 @@
 import { mkdir, readFile, readlink, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { replaceSymlinkDurable, syncDirectory, writeFileDurable } from '@evercert/shared/files';
+import { toEvercertError } from '@evercert/shared/errors';
+import { errnoOf, replaceSymlinkDurable, syncDirectory, writeFileDurable } from '@evercert/shared/files';
 import {
   certificatesFromPem,
   certificatesToPem,
@@ -67,7 +68,10 @@ export class AdminCredential {
     await writeFileDurable(join(folder, 'admin.key'), privateKeyToPem(privateKey), { mode: 0o600 });
     await writeFileDurable(join(folder, 'config.yaml'), this.#config(), { mode: 0o600 });
     await syncDirectory(dirname(folder));
-    const before = await readlink(this.folder).catch(() => undefined);
+    const before = await readlink(this.folder).catch((error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw toEvercertError(error, 'FileSystem', `cannot read the link ${this.folder}`);
+    });
     await replaceSymlinkDurable(this.folder, version);
     if (before && before !== version) await rm(join(this.#dataDir, before), { recursive: true, force: true });
   }
