@@ -5,7 +5,6 @@ import type { DesiredState, RenewNow } from '@evercert/proto';
 import type { Clock } from '@evercert/shared/clock';
 import { toEvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
-import type { ReloadSpec } from '@evercert/shared/manifest';
 import { version } from '@evercert/shared/version';
 import { Activator } from './activation/activator.ts';
 import { createVerifier } from './activation/verify.ts';
@@ -26,10 +25,7 @@ import { createProbe, HealthChecker } from './health/index.ts';
 import { IdentityStore } from './identity/store.ts';
 import { IdentitySupervisor } from './identity/supervisor.ts';
 import { readToken, writeToken } from './identity/token.ts';
-import { BundleKeeper } from './plain/bundles.ts';
-import { KeyPairKeeper } from './plain/key-pairs.ts';
-import { FileLedger } from './plain/ledger.ts';
-import { RevocationListKeeper } from './plain/revocation-lists.ts';
+import { PlainKeepers } from './plain/keepers.ts';
 import { createReloader } from './reload/reloader.ts';
 import { shareReloads } from './reload/shared.ts';
 import { Scanner } from './scan.ts';
@@ -69,9 +65,7 @@ export class Agent {
   readonly #files;
   readonly #certificates: CertificateManager;
   readonly #activator: Activator;
-  readonly #bundles: BundleKeeper;
-  readonly #revocationLists: RevocationListKeeper;
-  readonly #keyPairs: KeyPairKeeper;
+  readonly #plain: PlainKeepers;
   readonly #health: HealthChecker;
   readonly #applier: DesiredApplier;
   readonly #scanner: Scanner;
@@ -159,23 +153,8 @@ export class Agent {
       deactivate: (name) => this.#activator.forget(name),
       onChange,
     });
-    const reloadNow = (name: string, spec: ReloadSpec): void => void this.#reloadFor(name, () => reload(spec));
-    const ledger = (fileName: string): FileLedger => new FileLedger({ folder, fileName, files: plainFiles, logger });
-    const kept = { files: plainFiles, events, logger, reload: reloadNow, onChange };
-    this.#bundles = new BundleKeeper({ ...kept, ledger: ledger('bundles.json') });
-    this.#revocationLists = new RevocationListKeeper({ ...kept, ledger: ledger('revocation-lists.json') });
-    this.#keyPairs = new KeyPairKeeper({
-      api,
-      files: plainFiles,
-      folder,
-      ledger: ledger('key-pairs.json'),
-      events,
-      logger,
-      clock,
-      random,
-      reload: reloadNow,
-      onChange,
-    });
+    this.#plain = new PlainKeepers({ api, files: plainFiles, folder, events, logger, clock, random, reload, onChange });
+    const { bundles, revocationLists, keyPairs } = this.#plain;
     this.#health = new HealthChecker({
       probe: createProbe({ clock }),
       pairOf: (name) => this.#certificates.installed().find(({ pair }) => pair.name === name)?.pair,
@@ -184,9 +163,9 @@ export class Agent {
       onChange,
     });
     this.#applier = new DesiredApplier({
-      bundles: this.#bundles,
-      revocationLists: this.#revocationLists,
-      keyPairs: this.#keyPairs,
+      bundles,
+      revocationLists,
+      keyPairs,
       certificates: this.#certificates,
       healthChecks: this.#health,
       saveTrustAnchors: (anchors) => this.#store.saveTrustAnchors(anchors),
@@ -200,14 +179,7 @@ export class Agent {
       events,
       onRestored: (certificate, pair) => this.#activator.recheck(certificate, pair),
     });
-    const targets = [
-      inspection,
-      this.#bundles,
-      this.#revocationLists,
-      this.#keyPairs,
-      { scan: () => this.#scanIdentity() },
-      { scan: () => this.#glance() },
-    ];
+    const targets = [inspection, bundles, revocationLists, keyPairs, { scan: () => this.#scanIdentity() }, { scan: () => this.#glance() }];
     this.#scanner = new Scanner({ targets, intervalMs: config.scanInterval, clock, logger });
   }
 
@@ -272,7 +244,7 @@ export class Agent {
     await this.#scanner.stop();
     await this.#health.stop();
     this.#reporter.detach();
-    this.#keyPairs.stop();
+    this.#plain.keyPairs.stop();
     await Promise.all([this.#certificates.stop(), this.#activator.stop()]);
     await this.#counters.flush();
   }
@@ -307,23 +279,7 @@ export class Agent {
   #connected(): void {
     this.#supervisor.wake();
     this.#certificates.connected();
-    void this.#keyPairs.connected();
-  }
-
-  /** For what is no certificate: one try; the next change or restart comes again. */
-  async #reloadFor(name: string, reload: () => Promise<void>): Promise<void> {
-    try {
-      await reload();
-    } catch (caught) {
-      const error = toEvercertError(caught);
-      this.#events.record({
-        reason: 'ReloadFailed',
-        type: 'Warning',
-        certificate: name,
-        errorCode: error.code,
-        message: `the reload after a change of ${name} failed: ${error.message}`,
-      });
-    }
+    void this.#plain.keyPairs.connected();
   }
 
   async #scanIdentity(): Promise<void> {
@@ -348,16 +304,13 @@ export class Agent {
 
   #watchedPaths(): string[] {
     const certificates = this.#certificates.declared().flatMap(({ spec }) => spec.outputs.flatMap(outputPaths));
-    const paths = [...certificates, ...this.#bundles.paths(), ...this.#revocationLists.paths(), ...this.#keyPairs.paths()];
-    return paths.map((path) => underRoot(this.#options.config.rootDir, path));
+    return [...certificates, ...this.#plain.paths()].map((path) => underRoot(this.#options.config.rootDir, path));
   }
 
   #report(): Report {
     return {
       certificates: this.#certificates.snapshots(),
-      bundles: this.#bundles.snapshots(),
-      revocationLists: this.#revocationLists.snapshots(),
-      keyPairs: this.#keyPairs.snapshots(),
+      ...this.#plain.snapshots(),
       components: this.#health.snapshots(),
       appliedRevision: this.#applier.appliedRevision,
     };

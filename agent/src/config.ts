@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { isAbsolute, resolve } from 'node:path';
-import { durationMs, hostPort, readConfigFile } from '@evercert/shared/config';
+import { describeValue, durationMs, hostPort, readConfigFile } from '@evercert/shared/config';
 import { roles } from '@evercert/shared/manifest';
 import * as z from 'zod';
 
@@ -8,7 +8,9 @@ const absolutePath = z.string().refine(isAbsolute, 'expected an absolute path');
 const pin = z
   .string()
   .regex(/^sha256:[0-9a-fA-F]{64}$/, 'expected a pin as "sha256:" and 64 hexadecimal digits, as `evercert token create` prints it');
-const address = z.union([z.ipv4(), z.ipv6()]);
+const address = z.union([z.ipv4(), z.ipv6()], {
+  error: ({ input }) => `expected an IPv4 or IPv6 address, found ${describeValue(input)}`,
+});
 
 /** Domain names as the coordinator takes them for nodes: RFC 1123. */
 const nodeName = z

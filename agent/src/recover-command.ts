@@ -1,6 +1,7 @@
 /** `evercert-agent recover`: what an administrator runs on a node that does not come back by itself. */
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError, toEvercertError } from '@evercert/shared/errors';
+import { visibleLine } from '@evercert/shared/text';
 import type { AgentConfig } from './config.ts';
 import { isToken, writeToken } from './identity/token.ts';
 import { askToRecover, fetchStatus } from './status/client.ts';
@@ -61,6 +62,6 @@ async function watchOutcome({ config, clock, write }: Omit<RecoverOptions, 'toke
     write(`Node ${identity.nodeName} has an identity that is good until ${identity.notAfter ?? 'its end'}; nothing had to be done.\n`);
     return 0;
   }
-  write(`The node is not back yet (${identity.state}${identity.code ? `, ${identity.code}` : ''}): ${identity.message}\n`);
+  write(`The node is not back yet (${identity.state}${identity.code ? `, ${identity.code}` : ''}): ${visibleLine(identity.message)}\n`);
   return 1;
 }

@@ -10,7 +10,6 @@ import { EvercertError } from '@evercert/shared/errors';
 import { createClientCredentials, fromServiceError, type UnaryMethod, unary } from '@evercert/shared/grpc';
 import type { ClientReadableStream } from '@grpc/grpc-js';
 import type { ContextMaterial } from './contexts/index.ts';
-import type { ConnectOptions } from './environment.ts';
 
 type Service = typeof AdminServiceService;
 type UnaryName = Exclude<keyof Service, 'watch' | 'repair'>;
@@ -28,6 +27,11 @@ export interface AdminApi {
   /** Ends when the repair does. Leaving the loop breaks the repair off. */
   repair(request: RepairRequest): AsyncIterable<RepairResponse>;
   close(): void;
+}
+
+export interface ConnectOptions {
+  /** For each single call, in milliseconds. */
+  requestTimeoutMs: number;
 }
 
 /** Longest answer that is taken, in bytes: a page of 1,000 certificates with room to spare. */

@@ -1,5 +1,5 @@
 import type { Clock } from '@evercert/shared/clock';
-import type { AdminApi } from './client.ts';
+import type { AdminApi, ConnectOptions } from './client.ts';
 import type { ResolvedContext } from './contexts/index.ts';
 
 /** All that a command sees of the world. `main` hands in the process, tests hand in their own. */
@@ -16,11 +16,6 @@ export interface Environment {
   /** Reads standard input to its end; InvalidArgument beyond `maxBytes`. */
   readStdin(maxBytes: number): Promise<string>;
   connect(context: ResolvedContext, options: ConnectOptions): Promise<AdminApi>;
-}
-
-export interface ConnectOptions {
-  /** For each single call, in milliseconds. */
-  requestTimeoutMs: number;
 }
 
 /** A command's outcome: its exit code. Errors are thrown. */

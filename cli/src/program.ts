@@ -1,3 +1,4 @@
+import { visible } from '@evercert/shared/text';
 import { version } from '@evercert/shared/version';
 import { Command, CommanderError } from 'commander';
 import { addApplyCommand } from './commands/apply.ts';
@@ -74,8 +75,14 @@ export function createProgram(context: CommandContext): Command {
   return program;
 }
 
+/** Whatever comes from afar, errors and YAML included, cannot steer the terminal: this program itself writes no control characters. */
+function tamed(environment: Environment): Environment {
+  return { ...environment, out: (text) => environment.out(visible(text)), err: (text) => environment.err(visible(text)) };
+}
+
 /** Runs one command line (without node and script) and answers with its exit code; prints the error, if any. Never rejects. */
-export async function runProgram(args: readonly string[], environment: Environment): Promise<ExitCode> {
+export async function runProgram(args: readonly string[], given: Environment): Promise<ExitCode> {
+  const environment = tamed(given);
   let exitCode: ExitCode = 0;
   const program = createProgram({
     environment,

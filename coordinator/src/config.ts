@@ -57,7 +57,7 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
   /** From a CRL's making to its next update; another is made at half of it, and at once when revocations change. */
-  crl: z.strictObject({ lifetime: durationSeconds({ min: '4s', max: '720h' }).default(24 * 3600) }).prefault({}),
+  crl: z.strictObject({ lifetime: durationSeconds({ min: '4s', max: '720h' }).default(192 * 3600) }).prefault({}),
   /** The same for an OCSP answer, and the life of the certificates that sign them. */
   ocsp: z
     .strictObject({

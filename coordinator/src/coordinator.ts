@@ -99,6 +99,7 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
     events,
     clock,
     logger,
+    random: Math.random,
     heartbeatIntervalSeconds: config.heartbeatInterval,
   });
   const refusals = new Refusals({ clock, logger, events });
@@ -153,15 +154,16 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
   const first = await makeServer();
   const credentials = createHotSwapServerCredentials(serverIdentity(first, controlDer));
 
+  const guard = new Guard(new Callers({ model, clock, revocations, backdateMs }), logger, clock);
   const server = new Server({
+    interceptors: [guard.interceptor],
     'grpc.max_receive_message_length': 4 * 1024 * 1024,
     'grpc.max_concurrent_streams': 256,
     'grpc.keepalive_time_ms': 60_000,
     'grpc.keepalive_timeout_ms': 20_000,
   });
-  const guard = new Guard(new Callers({ model, clock, revocations, backdateMs }), logger);
   const guarded = guard.on(server);
-  const nodeServices = { guard, hub, identities, declared, keyPairs, events, revocations, controlAnchors, nowMs };
+  const nodeServices = { guard, hub, identities, declared, keyPairs, events, revocations, controlAnchors };
   guarded.addService(EnrollmentServiceService, { ...enrollmentService(nodeServices) });
   guarded.addService(NodeServiceService, { ...nodeService(nodeServices) });
   guarded.addService(RecoveryServiceService, { ...recoveryService({ guard, recovery, controlAnchors }) });
@@ -230,7 +232,6 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
     await statuses.stop();
     await windows.stop();
     await mark.stop();
-    await revocations.stop();
     await revocations.stop();
     await model.stop();
     await store.close();

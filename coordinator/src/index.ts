@@ -24,4 +24,5 @@ export {
 } from './nodes/health/index.ts';
 export { authorization, authorize } from './rpc/authorization.ts';
 export type { Caller } from './rpc/callers.ts';
+export { networkOf, Strangers } from './rpc/strangers.ts';
 export type { TokenRecord } from './state/records.ts';

@@ -7,7 +7,7 @@ import { describeError, EvercertError, toEvercertError } from '@evercert/shared/
 import { createLogger, type Logger } from '@evercert/shared/logging';
 import { createSystemdNotifier } from '@evercert/shared/systemd';
 import { version } from '@evercert/shared/version';
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { type CoordinatorConfig, configSchema } from './config.ts';
 import { startCoordinator } from './coordinator.ts';
 import { openFileKeyProvider } from './keys/index.ts';
@@ -17,6 +17,7 @@ import { openSqliteStore } from './store/index.ts';
 const program = new Command('evercert-coordinator')
   .description("Holds the CAs of clusters and issues their nodes' certificates")
   .version(version)
+  .exitOverride()
   .option('--config <file>', 'configuration file (YAML)', '/etc/evercert/coordinator.yaml')
   .option('--print-config', 'print the configuration with every default, and exit')
   .action(async ({ config: file, printConfig }: { config: string; printConfig?: boolean }) => {
@@ -87,6 +88,8 @@ function crashOnSurprise(logger: Logger): void {
 }
 
 function fail(error: unknown): never {
+  // Commander has said it already.
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2);
   process.stderr.write(`error: ${describeError(error)}\n`);
   process.exit(error instanceof EvercertError ? error.exitCode : toEvercertError(error).exitCode);
 }

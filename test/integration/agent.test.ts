@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Agent } from '@evercert/agent/agent';
 import { agentConfigSchema } from '@evercert/agent/config';
 import { type AgentStatus, allReady, fetchStatus } from '@evercert/agent/status';
-import { Role } from '@evercert/proto';
+import { ClusterSpec, Role } from '@evercert/proto';
 import { systemClock } from '@evercert/shared/clock';
 import { unary } from '@evercert/shared/grpc';
 import { type Logger, silentLogger } from '@evercert/shared/logging';
@@ -64,20 +64,7 @@ describe('an agent with a coordinator', () => {
   const root = (path: string): string => join(folder, 'root', path);
 
   async function newCluster(name: string, leafLifetimeSeconds: number, identityLifetimeSeconds: number): Promise<void> {
-    const spec = {
-      keyAlgorithm: '',
-      layout: '',
-      dnsDomain: '',
-      serviceCidr: '',
-      controlPlaneEndpoint: '',
-      nodeAddressRanges: ['127.0.0.0/8'],
-      allowedPaths: [],
-      leafLifetimeSeconds,
-      identityLifetimeSeconds,
-      apiServerExtraSans: [],
-      controlPlaneRecovery: '',
-      workerRecovery: '',
-    };
+    const spec = ClusterSpec.fromPartial({ nodeAddressRanges: ['127.0.0.0/8'], leafLifetimeSeconds, identityLifetimeSeconds });
     await unary(coordinator.admin.createCluster.bind(coordinator.admin), { name, spec }, deadline);
   }
 
@@ -198,10 +185,10 @@ describe('an agent with a coordinator', () => {
   });
 
   it('says so when its identity has expired, keeps its files, and re-joins by a new token alone', async () => {
-    await newCluster('brief', 3600, 5);
+    await newCluster('brief', 3600, 10);
     await joinCluster('worker-4', Role.WORKER, 'brief');
     await stop();
-    await systemClock.sleep(5500);
+    await systemClock.sleep(10_500);
     start('worker-4');
     const expired = await when('expired', 5000, (seen) => seen.identity.state === 'IdentityExpired' && seen.identity.code !== '');
     assert.match(expired.identity.message, /evercert repair brief --node worker-4.*make a token for this node/);

@@ -7,6 +7,7 @@ import {
   AdminServiceClient,
   AdminServiceService,
   ChangeType,
+  ClusterSpec,
   EnrollmentServiceService,
   NodeServiceClient,
   NodeServiceService,
@@ -14,6 +15,7 @@ import {
   type WatchResponse,
 } from '@evercert/proto';
 import { systemClock } from '@evercert/shared/clock';
+import { formatFault, toEvercertError } from '@evercert/shared/errors';
 import { createClientCredentials, fetchTrustAnchors, unary } from '@evercert/shared/grpc';
 import { createCsr, generateKeyPair, parseCertificate, publicKeyPin, verifyChain } from '@evercert/shared/x509';
 import {
@@ -42,20 +44,7 @@ describe('the coordinator', () => {
   before(async () => {
     coordinator = await startTestCoordinator();
     const { admin } = coordinator;
-    const spec = {
-      keyAlgorithm: '',
-      layout: '',
-      dnsDomain: '',
-      serviceCidr: '',
-      controlPlaneEndpoint: '',
-      nodeAddressRanges: ['10.1.0.0/16'],
-      allowedPaths: [],
-      leafLifetimeSeconds: 0,
-      identityLifetimeSeconds: 0,
-      apiServerExtraSans: [],
-      controlPlaneRecovery: '',
-      workerRecovery: '',
-    };
+    const spec = ClusterSpec.fromPartial({ nodeAddressRanges: ['10.1.0.0/16'] });
     await call(admin.createCluster, { name: cluster, spec });
     const token = await createToken(coordinator, cluster, { addresses: ['192.0.2.1'], nodeName: 'cp-1' });
     cp1 = await enroll(coordinator, { token, name: 'cp-1' });
@@ -306,6 +295,48 @@ spec:
         },
       );
       await assert.rejects(call(coordinator.admin.listNodes, { cluster, name: 'cp-new' }), withCode('NotFound'));
+    });
+
+    it('name file and line of what does not fit the cluster, once however many nodes show it', async () => {
+      const manifest = (name: string, file: string) =>
+        `apiVersion: evercert.io/v1\nkind: CertificateManifest\nmetadata: { name: ${name} }\nspec:\n  issuer: cluster-ca\n  subject: { commonName: x }\n  usages: [digital signature, client auth]\n  files: { certificate: "${file}", privateKey: /etc/kubernetes/pki/${name}.key }\n`;
+      const faultsOf = async (yaml: string): Promise<string[]> => {
+        try {
+          await call(coordinator.admin.apply, { cluster, documents: [{ source: 'extra.yaml', yaml }], dryRun: true });
+        } catch (error) {
+          return toEvercertError(error).faults.map(formatFault);
+        }
+        return assert.fail('it was applied');
+      };
+      for (const [name, file, why] of [
+        ['outside', '/root/x.crt', 'lies outside the folders'],
+        ['twice', '/etc/kubernetes/pki/apiserver.crt', 'is declared twice'],
+        ['unlabelled', '/etc/kubernetes/pki/{{ node.labels.zone }}.crt', 'has no label "zone"'],
+      ] as const) {
+        const faults = await faultsOf(manifest(name, file));
+        assert.ok(
+          faults.every((fault) => fault.startsWith('spec.files.certificate.path: extra.yaml:8:') && fault.includes(why)),
+          faults.join('\n'),
+        );
+        assert.equal(new Set(faults).size, faults.length);
+        if (name !== 'unlabelled') assert.equal(faults.length, 1, faults.join('\n'));
+      }
+    });
+
+    it('make no cluster whose policy no Cluster document could have', async () => {
+      for (const spec of [
+        { leafLifetimeSeconds: 1 },
+        { serviceCidr: 'foo' },
+        { nodeAddressRanges: ['10.0.0.0/16', 'zzz'] },
+        { controlPlaneEndpoint: 'a:b:c' },
+        { allowedPaths: ['../x'] },
+        { dnsDomain: 'a..b' },
+      ]) {
+        const create = call(coordinator.admin.createCluster, { name: 'odd', spec: ClusterSpec.fromPartial(spec) });
+        await assert.rejects(create, withCode('InvalidManifest'), JSON.stringify(spec));
+      }
+      const { clusters } = await call(coordinator.admin.listClusters, {});
+      assert.ok(clusters.every(({ name }) => name !== 'odd'));
     });
 
     it('refuse an identity on an open connection from the moment that its node is deleted', async () => {

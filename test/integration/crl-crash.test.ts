@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { freePort, LocalCoordinator, prepareRunFolder, type RunFolder } from '@evercert/local';
+import { ClusterSpec } from '@evercert/proto';
 import { systemClock } from '@evercert/shared/clock';
 import { parseCrl } from '@evercert/shared/x509';
 import { temporaryFolder, until } from '../support/live.ts';
@@ -49,20 +50,7 @@ describe('a coordinator that dies while it puts out a CRL', () => {
       };
       // Three lists at the beginning, then each anew every two seconds.
       await coordinator.start({ EVERCERT_FAULT_POINT: `${point}@5` });
-      await (await coordinator.admin()).createCluster('demo', {
-        keyAlgorithm: '',
-        layout: '',
-        dnsDomain: '',
-        serviceCidr: '',
-        controlPlaneEndpoint: '',
-        nodeAddressRanges: [],
-        allowedPaths: [],
-        leafLifetimeSeconds: 0,
-        identityLifetimeSeconds: 0,
-        apiServerExtraSans: [],
-        controlPlaneRecovery: '',
-        workerRecovery: '',
-      });
+      await (await coordinator.admin()).createCluster('demo', ClusterSpec.fromPartial({}));
       await until('the coordinator to die', 15_000, async () => {
         await look();
         return coordinator.process.lastExit !== undefined;

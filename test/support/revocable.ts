@@ -1,5 +1,6 @@
 /** A coordinator with a cluster whose certificates name CRL and responder, for tests of what is revoked. */
 import type { KeyObject } from 'node:crypto';
+import { ClusterSpec } from '@evercert/proto';
 import { unary } from '@evercert/shared/grpc';
 import { generateKeyPair, parseCertificate } from '@evercert/shared/x509';
 import { createToken, deadline, enroll, startTestCoordinator, type TestCoordinator, type TestNode } from './coordinator.ts';
@@ -51,21 +52,7 @@ spec:
 export async function startRevocableCluster(config: Record<string, unknown> = {}): Promise<RevocableCluster> {
   const coordinator = await startTestCoordinator({ config });
   const { admin } = coordinator;
-  const policy = {
-    keyAlgorithm: '',
-    layout: '',
-    dnsDomain: '',
-    serviceCidr: '',
-    controlPlaneEndpoint: '',
-    nodeAddressRanges: [],
-    allowedPaths: [],
-    leafLifetimeSeconds: 0,
-    identityLifetimeSeconds: 0,
-    apiServerExtraSans: [],
-    controlPlaneRecovery: '',
-    workerRecovery: '',
-  };
-  await unary(admin.createCluster.bind(admin), { name: revocableCluster, spec: policy }, deadline);
+  await unary(admin.createCluster.bind(admin), { name: revocableCluster, spec: ClusterSpec.fromPartial({}) }, deadline);
   const url = `http://${coordinator.webAddress}`;
   const apply = async (yaml: string): Promise<void> => {
     await unary(

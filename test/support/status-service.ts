@@ -12,6 +12,7 @@ import {
 import { openSqliteStore, type Store } from '@evercert/coordinator/store';
 import { FakeClock, systemClock } from '@evercert/shared/clock';
 import { silentLogger } from '@evercert/shared/logging';
+import type { RevocationReason } from '@evercert/shared/revocation';
 import { type CrlInfo, newSerial, parseCertificate, parseCrl } from '@evercert/shared/x509';
 import { type Ca, makeCa, startMs } from '../unit/shared/x509/fixtures.ts';
 
@@ -51,7 +52,7 @@ export class StatusWorld implements RevocationSource {
   }
 
   async service(config: Record<string, unknown> = {}, store = this.store): Promise<StatusService> {
-    const parsed = configSchema.parse({ serverNames: ['localhost'], web: { enabled: false }, ...config });
+    const parsed = configSchema.parse({ serverNames: ['localhost'], web: { enabled: false }, crl: { lifetime: '24h' }, ...config });
     const { clock } = this;
     const authorities = {
       get: (key: string) => [...this.cas.values()].find(({ record }) => authorityKey(record.name) === key),
@@ -121,7 +122,12 @@ export class StatusWorld implements RevocationSource {
     return serial;
   }
 
-  revoke(issuer: string, serial: string, reason = 'keyCompromise', notAfterMs = this.clock.nowMs() + 96 * 3_600_000): void {
+  revoke(
+    issuer: string,
+    serial: string,
+    reason: RevocationReason = 'keyCompromise',
+    notAfterMs = this.clock.nowMs() + 96 * 3_600_000,
+  ): void {
     this.revoked.push({ issuer, serial, reason, revokedAtMs: this.clock.nowMs(), notAfterMs });
     this.announce();
   }

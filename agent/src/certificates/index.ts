@@ -1,5 +1,5 @@
 export { CertificateInspection } from './inspection.ts';
 export { Issuer, type IssuerOptions } from './issuer.ts';
 export { CertificateManager, type ManagerOptions } from './manager.ts';
-export { type Plan, plan, reasonToIssue, renewalAtMs, stateOf, timeLeftMs } from './planner.ts';
+export { nextLook, type Plan, plan, reasonToIssue, renewalAtMs, stateOf, timeLeftMs } from './planner.ts';
 export type * from './types.ts';

@@ -8,8 +8,9 @@ import type { CounterStore } from '../state/counters.ts';
 import { KeyedLock } from '../state/keyed-lock.ts';
 import { type Entry, type ErrorSource, newEntry, nextFailure, snapshotOf, viewOf } from './entry.ts';
 import { Issuer, type IssuerOptions } from './issuer.ts';
+import { Outcomes } from './outcomes.ts';
 import { placedOtherwise } from './paths.ts';
-import { plan, timeLeftMs, urgencyMs } from './planner.ts';
+import { nextLook, plan, timeLeftMs, urgencyMs } from './planner.ts';
 import { isStale, revocationEvent } from './revocation.ts';
 import type { CertificateSnapshot, DesiredCertificate, Moment, Served } from './types.ts';
 
@@ -36,6 +37,7 @@ const transportErrors = new Set(['Unavailable', 'DeadlineExceeded', 'Cancelled']
 export class CertificateManager {
   readonly #options: ManagerOptions;
   readonly #issuer: Issuer;
+  readonly #outcomes: Outcomes;
   readonly #entries = new Map<string, Entry>();
   readonly #lock = new KeyedLock();
   #running = 0;
@@ -45,6 +47,7 @@ export class CertificateManager {
   constructor(options: ManagerOptions) {
     this.#options = options;
     this.#issuer = new Issuer({ ...options, lock: this.#lock });
+    this.#outcomes = new Outcomes(options);
   }
 
   /**
@@ -87,7 +90,9 @@ export class CertificateManager {
   tick(): void {
     if (this.#stopped) return;
     const now = this.#now();
-    for (const entry of this.#entries.values()) this.#countLapse(entry, now.wallMs);
+    for (const { desired, installed } of this.#entries.values()) {
+      if (installed && this.#outcomes.lapsed(desired.spec.name, installed)) this.#options.onChange();
+    }
     const due = [...this.#entries.values()].sort((a, b) => urgencyMs(viewOf(a)) - urgencyMs(viewOf(b)));
     for (const entry of due) {
       const next = plan(viewOf(entry), now);
@@ -185,24 +190,16 @@ export class CertificateManager {
 
   /** The declaration of the files has changed, not that of the certificate: the installed pair goes to its new places. */
   async #place(entry: Entry, pair: InstalledPair): Promise<void> {
-    const { files, events, activate } = this.#options;
+    const { files, activate } = this.#options;
     const { spec, trustAnchors } = entry.desired;
     const { name } = spec;
     try {
       const changed = await this.#lock.run(name, () => files.restore(spec, trustAnchors));
       if (changed.length === 0) return;
-      events.record({
-        reason: 'FilesPlaced',
-        type: 'Normal',
-        certificate: name,
-        serial: pair.serial,
-        message: `the files of certificate ${name} were put where they are declared now`,
-      });
+      this.#outcomes.placed(name, pair);
       activate(entry.desired, pair);
     } catch (caught) {
-      // The scan tries again, and reports while it does not succeed.
-      const error = toEvercertError(caught);
-      this.#options.logger.warn('Declared files could not be placed', { certificate: name, code: error.code, error: error.message });
+      this.#outcomes.notPlaced(name, caught);
     }
   }
 
@@ -214,20 +211,9 @@ export class CertificateManager {
     this.#options.deactivate(name);
     try {
       await this.#lock.run(name, () => this.#options.files.remove(name));
-      this.#options.counters.forget(name);
-      this.#options.events.record({
-        reason: 'CertificateRemoved',
-        type: 'Normal',
-        certificate: name,
-        message: `certificate ${name} is no longer declared; its files were removed`,
-      });
+      this.#outcomes.removed(name);
     } catch (caught) {
-      const error = toEvercertError(caught);
-      this.#options.logger.error('A certificate that is no longer declared could not be removed', {
-        certificate: name,
-        code: error.code,
-        error: error.message,
-      });
+      this.#outcomes.notRemoved(name, caught);
     }
   }
 
@@ -263,21 +249,13 @@ export class CertificateManager {
   async #prepare(entry: Entry): Promise<void> {
     try {
       await this.#issuer.prepare(entry.desired);
-      entry.keyPrepared = true;
     } catch (caught) {
-      // The renewal itself will meet the same trouble and report it; until it is due nothing is lost.
-      const error = toEvercertError(caught);
-      this.#options.logger.warn('The next key could not be made ahead of need', {
-        certificate: entry.desired.spec.name,
-        code: error.code,
-        error: error.message,
-      });
-      entry.keyPrepared = true;
+      this.#outcomes.notPrepared(entry.desired.spec.name, caught);
     }
+    entry.keyPrepared = true;
   }
 
   #installed(entry: Entry, desired: DesiredCertificate, pair: InstalledPair, reason: IssueReason): void {
-    const { counters, clock, events, activate } = this.#options;
     const { name } = desired.spec;
     entry.installed = pair;
     entry.damaged = false;
@@ -285,69 +263,20 @@ export class CertificateManager {
     entry.served = '';
     delete entry.failure;
     entry.errors.clear();
-    counters.update(name, { issuedTotal: counters.get(name).issuedTotal + 1, lastRenewalAtMs: clock.nowMs() });
-    const end = new Date(pair.notAfterMs).toISOString();
-    events.record({
-      reason: 'CertificateInstalled',
-      type: 'Normal',
-      certificate: name,
-      serial: pair.serial,
-      message: `certificate ${name} was installed (${reason}), good until ${end}`,
-    });
-    if (this.#entries.get(name) === entry) activate(desired, pair);
+    this.#outcomes.installed(name, pair, reason);
+    if (this.#entries.get(name) === entry) this.#options.activate(desired, pair);
   }
 
   #failed(entry: Entry, error: EvercertError): void {
     if (this.#stopped || entry.abort.signal.aborted) return;
-    const { counters, events, logger, random } = this.#options;
-    const { name } = entry.desired.spec;
-    const before = entry.failure?.code;
-    entry.failure = nextFailure(viewOf(entry), error, this.#now(), random());
-    counters.update(name, { failures: counters.get(name).failures + 1 });
-    const { attempts, retryAt } = entry.failure;
-    const retryInMs = Math.round(retryAt.monotonicMs - this.#now().monotonicMs);
-    logger.warn('A certificate could not be issued', { certificate: name, code: error.code, error: error.message, attempts, retryInMs });
-    if (before === error.code && !isPowerOfTwo(attempts)) return;
-    const reason = entry.installed ? 'RenewalFailed' : 'IssueFailed';
-    events.record({
-      reason,
-      type: 'Warning',
-      certificate: name,
-      errorCode: error.code,
-      message: `certificate ${name} could not be issued (try ${attempts}): ${error.message}`,
-    });
-  }
-
-  #countLapse({ desired, installed }: Entry, nowMs: number): void {
-    if (!installed || nowMs < installed.notAfterMs) return;
-    const { counters, events, onChange } = this.#options;
-    const { name } = desired.spec;
-    const { lapses, lapsedSerial } = counters.get(name);
-    if (lapsedSerial === installed.serial) return;
-    counters.update(name, { lapses: lapses + 1, lapsedSerial: installed.serial });
-    events.record({
-      reason: 'CertificateLapsed',
-      type: 'Warning',
-      certificate: name,
-      serial: installed.serial,
-      message: `certificate ${name} ran out while it was in use`,
-    });
-    onChange();
+    const before = entry.failure;
+    entry.failure = nextFailure(viewOf(entry), error, this.#now(), this.#options.random());
+    this.#outcomes.failed(entry.desired.spec.name, entry.failure, { before, renewal: entry.installed !== undefined });
   }
 
   #setTimers(now: Moment): void {
     for (const timer of this.#timers) timer.cancel();
-    let wallMs = Number.POSITIVE_INFINITY;
-    let retryInMs = Number.POSITIVE_INFINITY;
-    for (const entry of this.#entries.values()) {
-      const next = plan(viewOf(entry), now);
-      if (entry.installed && entry.installed.notAfterMs > now.wallMs) wallMs = Math.min(wallMs, entry.installed.notAfterMs);
-      if (next.action !== 'wait') continue;
-      if (next.wallMs !== undefined) wallMs = Math.min(wallMs, next.wallMs);
-      if (!next.retryAt) continue;
-      wallMs = Math.min(wallMs, next.retryAt.wallMs);
-      retryInMs = Math.min(retryInMs, next.retryAt.monotonicMs - now.monotonicMs);
-    }
+    const { wallMs, retryInMs } = nextLook([...this.#entries.values()].map(viewOf), now);
     const { clock } = this.#options;
     this.#timers = [];
     if (Number.isFinite(wallMs)) this.#timers.push(clock.at(wallMs, () => this.tick()));
@@ -361,8 +290,4 @@ export class CertificateManager {
 
 function earlier(a: Moment, b: Moment): Moment {
   return { wallMs: Math.min(a.wallMs, b.wallMs), monotonicMs: Math.min(a.monotonicMs, b.monotonicMs) };
-}
-
-function isPowerOfTwo(count: number): boolean {
-  return Number.isInteger(Math.log2(count));
 }

@@ -28,6 +28,21 @@ export function plan(view: CertificateView, now: Moment): Plan {
   return now.wallMs >= prepareAt ? { action: 'prepare' } : { action: 'wait', wallMs: prepareAt };
 }
 
+/** When something has to be looked at again though nothing has happened: by the wall clock, and so many milliseconds from now; infinite when never. */
+export function nextLook(views: readonly CertificateView[], now: Moment): { wallMs: number; retryInMs: number } {
+  const look = { wallMs: Number.POSITIVE_INFINITY, retryInMs: Number.POSITIVE_INFINITY };
+  for (const view of views) {
+    const next = plan(view, now);
+    if (view.installed && view.installed.notAfterMs > now.wallMs) look.wallMs = Math.min(look.wallMs, view.installed.notAfterMs);
+    if (next.action !== 'wait') continue;
+    if (next.wallMs !== undefined) look.wallMs = Math.min(look.wallMs, next.wallMs);
+    if (!next.retryAt) continue;
+    look.wallMs = Math.min(look.wallMs, next.retryAt.wallMs);
+    look.retryInMs = Math.min(look.retryInMs, next.retryAt.monotonicMs - now.monotonicMs);
+  }
+  return look;
+}
+
 /** Why a certificate has to be issued now; undefined when there is no reason. The most telling one comes first. */
 export function reasonToIssue(view: CertificateView, nowMs: number): IssueReason | undefined {
   if (view.damaged) return 'FileDamaged';

@@ -10,6 +10,7 @@ import {
 import type { CertificateSnapshot, DesiredCertificate, RevokedBy } from '../certificates/types.ts';
 import type { DesiredState } from '../desired/types.ts';
 import type { RecordedEvent } from '../events.ts';
+import { assertName } from '../files/index.ts';
 import type { ComponentSnapshot } from '../health/checker.ts';
 import type { BundleSnapshot } from '../plain/bundles.ts';
 import type { KeyPairSnapshot } from '../plain/key-pairs.ts';
@@ -21,6 +22,8 @@ export function desiredStateFromProto(state: proto.DesiredState): DesiredState {
   const each = <From extends { name: string }, To>(items: From[], convert: (item: From) => To): To[] =>
     items.flatMap((item) => {
       try {
+        // Names become names of files and folders here: what the coordinator checks is not believed.
+        assertName(item.name);
         return [convert(item)];
       } catch (error) {
         notUnderstood.push({ name: item.name, message: toEvercertError(error).message });

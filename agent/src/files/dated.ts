@@ -131,7 +131,7 @@ export function datedName(path: string, atMs: number): string {
   return `${prefix}-${new Date(atMs).toISOString().slice(0, 19).replace(/[T:]/g, '-')}${extension}`;
 }
 
-export function isDatedName(path: string, name: string): boolean {
+function isDatedName(path: string, name: string): boolean {
   const { prefix, extension } = parts(path);
   const date = name.slice(prefix.length, name.length - extension.length);
   return name.startsWith(prefix) && name.endsWith(extension) && /^-\d{4}(-\d{2}){5}$/.test(date);

@@ -1,5 +1,5 @@
 export { type CertificateFilesOptions, createCertificateFiles } from './certificate-files.ts';
-export { underRoot } from './paths.ts';
+export { assertName, underRoot } from './paths.ts';
 export type { PairStrategy } from './placement.ts';
 export { createPlainFiles, type PlainFilesOptions } from './plain-files.ts';
 export { pairFaultPoints } from './points.ts';

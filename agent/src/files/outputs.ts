@@ -1,11 +1,10 @@
 import { hash, type KeyObject } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { EvercertError } from '@evercert/shared/errors';
-import { toFileError } from '@evercert/shared/files';
 import type { FileSpec, OutputSpec, ResolvedCertificate } from '@evercert/shared/manifest';
 import { certificatesToPem, createPkcs12, privateKeyToPem } from '@evercert/shared/x509';
 import { stringify } from 'yaml';
 import type { OwnerLookup } from './owners.ts';
+import { readSmallFile } from './tree.ts';
 
 /** What outputs are made of. */
 export interface Material {
@@ -160,11 +159,9 @@ async function pkcs12Of(
 const maxPasswordBytes = 1024;
 
 async function readPassword(path: string, declared: string): Promise<string> {
-  const bytes = await readFile(path).catch((error: unknown) => {
-    throw toFileError(error, 'read the PKCS#12 password from', declared);
-  });
+  const bytes = await readSmallFile(path, maxPasswordBytes);
   const password = bytes.toString('utf8').replace(/\r?\n$/, '');
-  if (password !== '' && bytes.length <= maxPasswordBytes) return password;
+  if (password !== '') return password;
   throw new EvercertError('FailedPrecondition', `${declared} is to hold the PKCS#12 password: one line of 1 to ${maxPasswordBytes} bytes`, {
     metadata: { path: declared },
   });

@@ -11,12 +11,12 @@ const nameRule = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 /** Leaves room for the affixes of temporary files within the usual 255 bytes. */
 const maxBaseNameBytes = 200;
 
-/** A certificate's name becomes a folder's name, so it must be an RFC 1123 label. InvalidArgument otherwise. */
+/** The name of what is declared becomes that of a folder or file, so it must be an RFC 1123 label. InvalidArgument otherwise. */
 export function assertName(name: string): void {
   if (isName(name)) return;
   throw new EvercertError(
     'InvalidArgument',
-    `${JSON.stringify(name.slice(0, 80))} cannot be a certificate's name: use 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit`,
+    `${JSON.stringify(name.slice(0, 80))} cannot be the name of a certificate, bundle, key pair or list: use 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit`,
   );
 }
 

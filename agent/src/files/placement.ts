@@ -3,7 +3,6 @@ import { EvercertError } from '@evercert/shared/errors';
 import type { RenderedFile } from './outputs.ts';
 import type { PathPolicy } from './paths.ts';
 import { lookAt } from './tree.ts';
-import type { FileFault } from './types.ts';
 
 /** `symlink`: one rename switches all files of a certificate. `rename`: for components that refuse symlinks; ordered renames, completed after a crash. */
 export type PairStrategy = 'symlink' | 'rename';
@@ -35,9 +34,6 @@ export interface PlacementContext {
   datedNames: (path: string) => string[];
   recordDated: (path: string, names: string[]) => Promise<void>;
 }
-
-/** Compares the declared paths of one placement with what should be there. Reads only. */
-export type Inspect = (context: Pick<PlacementContext, 'name' | 'paths'>, files: RenderedFile[]) => Promise<FileFault[]>;
 
 /** Files that are switched together, and the declared folder that holds their versions. */
 export interface FileGroup<F> {

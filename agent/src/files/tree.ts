@@ -6,7 +6,7 @@ import { errnoOf, syncDirectory, toFileError } from '@evercert/shared/files';
 import { madeMeanwhile, makeFolder } from './paths.ts';
 
 /** Larger files are none of ours. */
-export const maxFileBytes = 1024 * 1024;
+const maxFileBytes = 1024 * 1024;
 
 /** What `lstat` says, or undefined when nothing is there. */
 export async function lookAt(path: string): Promise<Stats | undefined> {
@@ -44,6 +44,25 @@ export async function readRegular(path: string): Promise<ReadFile | undefined> {
 
 export async function readBounded(path: string): Promise<Buffer | undefined> {
   return (await readRegular(path))?.content;
+}
+
+/**
+ * Reads a small file that somebody else keeps, such as a password's or a pid file, through symlinks. What is no regular file (a device without an end, a FIFO without a
+ * writer) or larger is not read. Errors: FailedPrecondition, FileSystem.
+ */
+export async function readSmallFile(path: string, maxBytes: number): Promise<Buffer> {
+  let file: FileHandle | undefined;
+  try {
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const stats = await file.stat();
+    if (!stats.isFile() || stats.size > maxBytes)
+      throw new EvercertError('FailedPrecondition', `${path} is no regular file of at most ${maxBytes} bytes`, { metadata: { path } });
+    return await file.readFile();
+  } catch (error) {
+    throw error instanceof EvercertError ? error : toFileError(error, 'read', path);
+  } finally {
+    await file?.close();
+  }
 }
 
 /** Text of a symlink; undefined for anything else. */

@@ -25,33 +25,42 @@ const answerMs = 3000;
 const maxBytes = 4096;
 
 export function createProbe({ clock }: { clock: Clock }): Probe {
-  return ({ url, trustAnchors, pair }) =>
-    new Promise((resolve) => {
-      const unreachable = (error: Error): void => resolve({ state: 'Unreachable', message: error.message });
-      const timer = clock.after(answerMs, () => outgoing.destroy(new Error(`no answer within ${answerMs} ms`)));
-      const outgoing = request(
-        url,
-        {
-          // Each look is a handshake of its own: it is the certificates that are looked at.
-          agent: false,
-          ca: trustAnchors.map((der) => certificatesToPem([der])),
-          cert: certificatesToPem(pair.chain),
-          key: privateKeyToPem(pair.privateKey),
-        },
-        (response) => {
-          let body = '';
-          response.on('data', (chunk: Buffer) => {
-            body += chunk.toString();
-            if (body.length > maxBytes) outgoing.destroy(new Error(`it answers with more than ${maxBytes} bytes`));
-          });
-          response.on('error', unreachable);
-          response.on('end', () => resolve(judge(response.statusCode ?? 0, body)));
-        },
-      );
-      outgoing.on('error', unreachable);
-      outgoing.on('close', () => timer.cancel());
-      outgoing.end();
-    });
+  return async (question) => {
+    try {
+      return await ask(question, clock);
+    } catch (error) {
+      // A URL that is none, or not of https; anchors or a pair that TLS does not take: all of it came from afar.
+      return { state: 'Unreachable', message: error instanceof Error ? error.message : String(error) };
+    }
+  };
+}
+
+function ask({ url, trustAnchors, pair }: ProbeQuestion, clock: Clock): Promise<ProbeAnswer> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(
+      url,
+      {
+        // Each look is a handshake of its own: it is the certificates that are looked at.
+        agent: false,
+        ca: trustAnchors.map((der) => certificatesToPem([der])),
+        cert: certificatesToPem(pair.chain),
+        key: privateKeyToPem(pair.privateKey),
+      },
+      (response) => {
+        let body = '';
+        response.on('data', (chunk: Buffer) => {
+          body += chunk.toString();
+          if (body.length > maxBytes) outgoing.destroy(new Error(`it answers with more than ${maxBytes} bytes`));
+        });
+        response.on('error', reject);
+        response.on('end', () => resolve(judge(response.statusCode ?? 0, body)));
+      },
+    );
+    const timer = clock.after(answerMs, () => outgoing.destroy(new Error(`no answer within ${answerMs} ms`)));
+    outgoing.on('error', reject);
+    outgoing.on('close', () => timer.cancel());
+    outgoing.end();
+  });
 }
 
 /** etcd says 200 and `{"health":"true"}` only while it knows a leader. Source: https://etcd.io/docs/v3.4/op-guide/monitoring/#health-check */

@@ -1,9 +1,8 @@
 /** One try to come back on an expired identity. */
-
 import type { Clock } from '@evercert/shared/clock';
 import type { EvercertError } from '@evercert/shared/errors';
-import { createCsr } from '@evercert/shared/x509';
 import type { RecoveryApi } from '../coordinator-api.ts';
+import { callMs, requestFor } from './requests.ts';
 import type { Identity, IdentityStore } from './store.ts';
 
 export interface ComeBackOptions {
@@ -12,7 +11,6 @@ export interface ComeBackOptions {
   clock: Clock;
 }
 
-const callMs = 20_000;
 /** No two tries are further apart, whatever the coordinator wishes. */
 const longestWaitMs = 30_000;
 const shortestWaitMs = 2000;
@@ -20,7 +18,7 @@ const shortestWaitMs = 2000;
 /** The next key is durable before the request, as for every identity. Errors: those of RecoveryApi.recover and IdentityStore.install. */
 export async function comeBack({ store, recovery, clock }: ComeBackOptions, expired: Identity, signal: AbortSignal): Promise<Identity> {
   const { privateKey, chain, nodeName, cluster, role } = expired;
-  const csr = await createCsr({ privateKey: await store.nextKey(), commonName: nodeName });
+  const csr = await requestFor(store, nodeName);
   const certificate = chain[0] ?? Buffer.alloc(0);
   const { issuedAtMs = clock.nowMs(), ...received } = await recovery.recover(
     { certificate, privateKey, csr },

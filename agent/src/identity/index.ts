@@ -1,3 +1,3 @@
 export { type Identity, IdentityStore, identityFaultPoints, type NewIdentity } from './store.ts';
-export { type IdentitySnapshot, type IdentityState, IdentitySupervisor, type SupervisorOptions } from './supervisor.ts';
+export { type IdentitySnapshot, IdentitySupervisor, type SupervisorOptions } from './supervisor.ts';
 export { readToken, type Token, type TokenReading } from './token.ts';

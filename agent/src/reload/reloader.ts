@@ -1,10 +1,10 @@
 /** Makes a component read its certificate again, in the way that the manifest says. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError, toEvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import type { ReloadSpec } from '@evercert/shared/manifest';
+import { readSmallFile } from '../files/tree.ts';
 import { runProcess } from './process.ts';
 
 /** Errors: ReloadFailed. */
@@ -83,17 +83,22 @@ async function signalProcess(
   }
 }
 
+const maxPidFileBytes = 4096;
+
 async function readPid(path: string): Promise<number> {
-  const content = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw toEvercertError(error, 'ReloadFailed', `the pid file ${path} cannot be read; check that the component runs and writes it`);
+  const content = await readSmallFile(path, maxPidFileBytes).catch((error: unknown) => {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new EvercertError('ReloadFailed', `the pid file cannot be read; check that the component runs and writes it: ${why}`, {
+      cause: error,
+    });
   });
-  const text = content.trim();
+  const text = content.toString('utf8').trim();
   const pid = /^\d{1,10}$/.test(text) ? Number(text) : 0;
-  // 0 is our own process group, 1 is init: no component is either.
+  // 0 is our own process group, 1 is init: no component is either. What the file holds is not told: the manifest may name any file, and errors travel.
   if (pid <= 1 || pid === process.pid) {
     throw new EvercertError(
       'ReloadFailed',
-      `the pid file ${path} holds ${JSON.stringify(text.slice(0, 40))}; a process number above 1 was expected`,
+      `the pid file ${path} holds no process number; one above 1 was expected, and not the agent's own`,
     );
   }
   return pid;

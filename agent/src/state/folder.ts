@@ -1,9 +1,10 @@
 /** The agent's own small files: the state folder, apart from the pairs, which agent/src/files keeps there. */
 import { mkdir, readdir, readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, normalize } from 'node:path';
+import { EvercertError } from '@evercert/shared/errors';
 import { errnoOf, removeIfThere, sweepTemporaries, syncDirectory, toFileError, writeFileDurable } from '@evercert/shared/files';
 
-/** Names are relative to the state folder. */
+/** Names are relative to the state folder, and lead nowhere else. InvalidArgument: a name that would. */
 export interface StateFolder {
   /** Undefined when there is no such file. Errors: FileSystem. */
   read(name: string): Promise<Buffer | undefined>;
@@ -16,7 +17,11 @@ export interface StateFolder {
 }
 
 export function createStateFolder(stateDir: string): StateFolder {
-  const pathOf = (name: string): string => join(stateDir, name);
+  const pathOf = (name: string): string => {
+    if (name === '' || name.includes('\0') || name.startsWith('/') || normalize(name) !== name || name.split('/').includes('..'))
+      throw new EvercertError('InvalidArgument', `${JSON.stringify(name.slice(0, 80))} cannot be the name of a file in the state folder`);
+    return join(stateDir, name);
+  };
   return {
     async read(name) {
       return ifPresent(pathOf(name), () => readFile(pathOf(name)));

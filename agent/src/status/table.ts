@@ -1,4 +1,5 @@
 import { formatDuration } from '@evercert/shared/config';
+import { visible } from '@evercert/shared/text';
 import type { AgentStatus, CertificateLine } from './types.ts';
 
 /** The status for a person; `nowMs` for what is shown as a distance. */
@@ -32,7 +33,8 @@ export function statusTable(status: AgentStatus, nowMs: number): string {
     const rows = components.map(({ name, state, checkedAt, message }) => [name, state, distance(checkedAt, nowMs), oneLine(message)]);
     lines.push('', ...columns(['COMPONENT', 'STATE', 'CHECKED', 'SEEN'], rows));
   }
-  return `${lines.join('\n')}\n`;
+  // The coordinator's and components' words are among it: they must not steer the terminal.
+  return visible(`${lines.join('\n')}\n`);
 }
 
 function certificateRow(line: CertificateLine, nowMs: number): string[] {

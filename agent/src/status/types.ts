@@ -39,7 +39,8 @@ export interface CertificateLine {
   lastErrorCode: string;
 }
 
-/** True when the identity is good and everything that is declared is Ready. */
+/** True when the identity is good, and everything that is declared is Ready and, as far as the agent has seen, in place and at work. */
 export function allReady({ identity, certificates, bundles, keyPairs, revocationLists }: AgentStatus): boolean {
-  return [identity, ...certificates, ...bundles, ...keyPairs, ...revocationLists].every(({ state }) => state === 'Ready');
+  const declared = [...certificates, ...bundles, ...keyPairs, ...revocationLists];
+  return identity.state === 'Ready' && declared.every(({ state, lastError }) => state === 'Ready' && lastError === '');
 }

@@ -1,8 +1,8 @@
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { errnoOf } from '@evercert/shared/files';
-import { type Contents, readContents } from './contents.ts';
-import { checkLimits, type Inventory, type PairReference, type PathProblem, type WalkedFile } from './types.ts';
+import { readContents } from './contents.ts';
+import { type Contents, checkLimits, type Inventory, type PairReference, type PathProblem, type WalkedFile } from './types.ts';
 import { walkFolder } from './walk.ts';
 
 /** Walks a folder and reads all that it holds, with the files that its kubeconfigs refer to; their absolute paths begin at `rootDir`. */
@@ -75,7 +75,7 @@ function missing(path: string, message: string): PathProblem {
 const datedName = /^(.+)-\d{4}-\d{2}-\d{2}-\d{2}-\d{2}-\d{2}\.pem$/;
 
 /** kubelet's way: NAME-current.pem is a symlink to the newest NAME-YYYY-MM-DD-HH-MM-SS.pem; the older ones stay behind and expire, as they should. */
-export function supersededAmong(files: readonly WalkedFile[]): Map<string, string> {
+function supersededAmong(files: readonly WalkedFile[]): Map<string, string> {
   const paths = new Set(files.map((file) => file.path));
   const found = new Map<string, string>();
   for (const { path } of files) {

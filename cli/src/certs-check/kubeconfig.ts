@@ -1,7 +1,7 @@
 import { parse } from 'yaml';
 import { z } from 'zod';
-import type { Contents } from './contents.ts';
-import type { FoundKey, PathProblem, WalkedFile } from './types.ts';
+import { asKeys, readPem } from './pem.ts';
+import { type Contents, emptyContents, type FoundKey, type PathProblem, type WalkedFile } from './types.ts';
 
 /** What is read of a kubeconfig (https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/); all else in it is left alone. */
 const kubeconfig = z.object({
@@ -37,15 +37,10 @@ export function isKubeconfig(text: string): boolean {
   return /^\s*["']?kind["']?\s*:\s*["']?Config["']?\s*,?\s*$/m.test(text) || /"kind"\s*:\s*"Config"/.test(text);
 }
 
-interface Readers {
-  readPem(file: WalkedFile, slot: string, text: string): Contents;
-  asKeys(file: WalkedFile, slot: string, text: string): FoundKey[];
-}
-
 /** Embedded certificates and keys, each user's as a pair, and references to files elsewhere. */
-export function readKubeconfig(file: WalkedFile, text: string, { readPem, asKeys }: Readers): Contents {
+export function readKubeconfig(file: WalkedFile, text: string): Contents {
   const { path } = file;
-  const contents: Contents = { certificates: [], keys: [], publicKeys: [], references: [], problems: [] };
+  const contents = emptyContents();
   const parsed = parseKubeconfig(path, text);
   if ('problem' in parsed) return { ...contents, problems: [parsed.problem] };
 
@@ -69,7 +64,7 @@ export function readKubeconfig(file: WalkedFile, text: string, { readPem, asKeys
       contents.certificates.push(...found.certificates);
       contents.problems.push(...found.problems, ...nothing(path, `client-certificate-data of the user ${name}`, found.certificates));
     }
-    if (key !== undefined) contents.keys.push(...keysOf(file, slot, name, decode(key), asKeys, contents.problems));
+    if (key !== undefined) contents.keys.push(...keysOf(file, slot, name, decode(key), contents.problems));
     const reference = user?.['client-certificate'];
     if (certificate === undefined && reference) {
       contents.references.push({ kubeconfig: file, certificate: reference, key: user?.['client-key'] });
@@ -89,7 +84,7 @@ function parseKubeconfig(path: string, text: string): z.infer<typeof kubeconfig>
   }
 }
 
-function keysOf(file: WalkedFile, slot: string, user: string, pem: string, asKeys: Readers['asKeys'], problems: PathProblem[]): FoundKey[] {
+function keysOf(file: WalkedFile, slot: string, user: string, pem: string, problems: PathProblem[]): FoundKey[] {
   try {
     const keys = asKeys(file, slot, pem);
     problems.push(...nothing(file.path, `client-key-data of the user ${user}`, keys));

@@ -70,6 +70,19 @@ export interface PairReference {
   key: string | undefined;
 }
 
+/** What one file holds. */
+export interface Contents {
+  certificates: FoundCertificate[];
+  keys: FoundKey[];
+  publicKeys: FoundPublicKey[];
+  references: PairReference[];
+  problems: PathProblem[];
+}
+
+export function emptyContents(): Contents {
+  return { certificates: [], keys: [], publicKeys: [], references: [], problems: [] };
+}
+
 /** All that a folder holds, as data. */
 export interface Inventory {
   certificates: FoundCertificate[];

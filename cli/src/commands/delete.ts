@@ -70,7 +70,7 @@ export function addDeleteCommand(program: Command, context: CommandContext): voi
     .command('delete')
     .summary('delete manifests, revocations, nodes, tokens or clusters')
     .description(
-      'Delete what -f declares, or by type and name: certificatemanifest, trustbundlemanifest, keypairmanifest, revocation, node, token, cluster.',
+      'Delete what -f declares, or by type and name: certificatemanifest, trustbundlemanifest, keypairmanifest, revocationlistmanifest, revocation, node, token, cluster.',
     )
     .argument('[type]', 'TYPE or TYPE/NAME')
     .argument('[names...]', 'names')
@@ -114,7 +114,7 @@ function targetsOfNames(type: string, names: readonly string[], { filename }: De
   if (filename) throw usageError('name what to delete either by TYPE NAME or with -f, not both');
   const { resource, names: targets } = parseTarget(type, names);
   if ((resource as unknown) === manifests)
-    throw usageError('say which kind of manifest: certificatemanifest, trustbundlemanifest or keypairmanifest');
+    throw usageError('say which kind of manifest: certificatemanifest, trustbundlemanifest, keypairmanifest or revocationlistmanifest');
   if (!deletions[resource.kind]) throw usageError(`${resource.plural} cannot be deleted`);
   if (targets.length === 0) throw usageError(`name the ${resource.singular} to delete`);
   return { targets: targets.map((name) => ({ resource, name })), cluster: '' };

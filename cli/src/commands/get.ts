@@ -34,7 +34,7 @@ export function addGetCommand(program: Command, context: CommandContext): void {
     .command('get')
     .summary('show one or many resources')
     .description(
-      'Show clusters, nodes, certificates, cas, manifests (also certificatemanifests, trustbundlemanifests, keypairmanifests), revocations, tokens or events.',
+      'Show clusters, nodes, certificates, cas, manifests (also certificatemanifests, trustbundlemanifests, keypairmanifests, revocationlistmanifests), revocations, tokens or events.',
     )
     .argument('<type>', 'TYPE or TYPE/NAME; singular, plural or short name')
     .argument('[names...]', 'names; certificates as NODE/NAME or by serial number')

@@ -21,10 +21,10 @@ export function addRenewCommand(program: Command, context: CommandContext): void
     .option('--certificate <name>', 'only this certificate; repeatable', collect)
     .addHelpText('after', examples)
     .action(async (target: string, names: string[], options: { certificate?: string[] }, command: Command) => {
+      if (names.length === 0 && !target.includes('/')) throw usageError(`name the node: node/NAME, got "${target}"`);
       const parsed = parseTarget(target, names);
       if ((parsed.resource as unknown) !== nodes)
         throw usageError('only nodes renew certificates: name node/NAME, and which with --certificate');
-      if (parsed.names.length === 0) throw usageError('name the node: node/NAME');
       const { environment } = context;
       await withSession(command, environment, async (session) => {
         const cluster = session.requireCluster();

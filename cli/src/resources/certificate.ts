@@ -117,6 +117,7 @@ export const certificates: Resource<Certificate> = {
     { header: 'SANS', show: 'wide', value: ({ dnsNames, ipAddresses }) => listText([...dnsNames, ...ipAddresses], 4) },
   ],
   name: nameOf,
+  nameForm: 'NODE/NAME, or by serial number',
   cluster: (certificate) => certificate.cluster,
   answersTo: (certificate, name) => name === nameOf(certificate) || parseName(name).serial === certificate.serial,
   nodes: (certificate) => [certificate.node],

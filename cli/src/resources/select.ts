@@ -59,7 +59,9 @@ function answersTo<T>(resource: Resource<T>, item: T, name: string): boolean {
 /** NotFound, worded as kubectl's, for the first name that nothing answers to. */
 export function requireAll<T>(resource: Resource<T>, items: readonly T[], names: readonly string[], server: string): void {
   const missing = names.find((name) => !items.some((item) => answersTo(resource, item, name)));
-  if (missing !== undefined) throw new EvercertError('NotFound', `${resource.plural} "${missing}" not found`, { metadata: { server } });
+  if (missing === undefined) return;
+  const hint = resource.nameForm === undefined ? '' : `: name it as ${resource.nameForm}`;
+  throw new EvercertError('NotFound', `${resource.plural} "${missing}" not found${hint}`, { metadata: { server } });
 }
 
 export function sorted<T>(resource: Resource<T>, items: readonly T[]): T[] {

@@ -35,6 +35,8 @@ export interface Resource<T> {
   /** Unique within a cluster; what `get`, `describe` and `delete` take. */
   name(item: T): string;
   cluster(item: T): string;
+  /** What a name looks like where it is not plain; told when there is none of a name. */
+  nameForm?: string;
   /** `item` answers to this name. Absent: `name(item)` alone. */
   answersTo?(item: T, name: string): boolean;
   labels?(item: T): Readonly<Record<string, string>>;

@@ -22,7 +22,7 @@ interface Affected {
 /** Certificates with which an etcd member serves its clients and its peers, in both layouts. */
 const memberCertificates = new Set(['etcd-server', 'etcd-peer']);
 
-export function impactOf(matches: readonly RevocationMatch[], nodes: readonly Node[], certificates: readonly Certificate[]): Impact {
+function impactOf(matches: readonly RevocationMatch[], nodes: readonly Node[], certificates: readonly Certificate[]): Impact {
   const inUse = new Set(certificates.filter(({ current }) => current).map(({ serial }) => serial));
   const effective = matches.filter(({ future, serial }) => future || inUse.has(serial));
   const hit = new Set(effective.map(({ node }) => node));

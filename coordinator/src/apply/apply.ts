@@ -7,6 +7,7 @@ import {
   type ClusterManifest,
   type ClusterPolicy,
   describeChange,
+  keepSource,
   loadDocuments,
   type Manifest,
   type NodeManifest,
@@ -16,7 +17,7 @@ import {
 } from '@evercert/shared/manifest';
 import { clusterNotFound, manifestKey } from '../clusters/clusters.ts';
 import type { KeyPairs } from '../clusters/key-pairs.ts';
-import { resolveTolerantly } from '../desired/desired-states.ts';
+import { problemOf, resolveTolerantly } from '../desired/desired-states.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { canonicalAddress, checkNodeName } from '../nodes/names.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
@@ -220,7 +221,7 @@ export class Applier {
   #putManifest(draft: Draft, manifest: Manifest): void {
     const { model, keyPairs, clock } = this.#options;
     const { cluster: _inMetadata, ...metadata } = manifest.metadata;
-    const stored = { ...manifest, metadata } as Manifest;
+    const stored = keepSource(manifest, { ...manifest, metadata } as Manifest);
     const key = layout.manifest(draft.cluster, manifest.kind, metadata.name);
     const cached = model.manifests.get(key);
     draft.manifests.set(key, stored);
@@ -268,10 +269,11 @@ export class Applier {
   }
 
   #validate(drafts: Draft[]): void {
-    const faults: Fault[] = drafts.flatMap((draft) => [
-      ...validateSet(this.#facts(draft.cluster, draft.policy), [...draft.manifests.values()]),
-      ...this.#newProblems(draft),
-    ]);
+    const faults: Fault[] = drafts.flatMap((draft) => {
+      const found = validateSet(this.#facts(draft.cluster, draft.policy), [...draft.manifests.values()]);
+      // What is wrong in itself would only be told again for each node.
+      return found.length > 0 ? found : this.#newProblems(draft);
+    });
     if (faults.length > 0)
       throw new EvercertError('InvalidManifest', 'the documents do not fit the cluster; nothing was applied', { faults });
   }
@@ -283,12 +285,10 @@ export class Applier {
     const manifestsBefore = model.manifestsOf(draft.cluster);
     const manifestsAfter = [...draft.manifests.values()];
     return model.nodesOf(draft.cluster).flatMap((node) => {
-      const before = resolveTolerantly(this.#facts(draft.cluster, policyBefore), nodeFacts(node), manifestsBefore).problems;
+      const before = new Set(resolveTolerantly(this.#facts(draft.cluster, policyBefore), nodeFacts(node), manifestsBefore).problems);
       const after = draft.nodes.get(node.name) ?? node;
-      const { problems } = resolveTolerantly(this.#facts(draft.cluster, draft.policy), nodeFacts(after), manifestsAfter);
-      return problems
-        .filter((problem) => !before.includes(problem))
-        .map((message) => ({ field: '', message: `node ${node.name}: ${message}` }));
+      const { faults } = resolveTolerantly(this.#facts(draft.cluster, draft.policy), nodeFacts(after), manifestsAfter);
+      return faults.filter((fault) => !before.has(problemOf(fault)));
     });
   }
 

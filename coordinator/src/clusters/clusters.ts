@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
-import { type ClusterPolicy, issuers, type KeyPairManifest, validateSet } from '@evercert/shared/manifest';
+import { type ClusterPolicy, issuers, type KeyPairManifest, parseDocuments, toYaml, validateSet } from '@evercert/shared/manifest';
 import type { Authorities } from '../ca/authorities.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { manifestSet } from '../manifest-sets/index.ts';
@@ -36,12 +36,13 @@ export class Clusters {
 
   /**
    * Makes a cluster with its three CAs, the manifests of its layout and their shared key pairs, in one transaction.
-   * Errors: InvalidArgument (the name), AlreadyExists, InvalidManifest (the layout's manifests do not fit the policy).
+   * Errors: InvalidArgument (the name), AlreadyExists, InvalidManifest (the policy has faults, or the layout's manifests do not fit it).
    */
   async create(name: string, policy: ClusterPolicy, actor: string): Promise<{ cluster: ClusterRecord; authorities: AuthorityRecord[] }> {
     checkClusterName(name);
     const { store, model, authorities, keyPairs, events, clock, webUrl } = this.#options;
     if (model.cluster(name)) throw alreadyExists(name);
+    checkPolicy(name, policy);
     const manifests = manifestSet(policy.layout);
     const faults = validateSet({ name, policy, ...(webUrl !== undefined && { webUrl }) }, manifests);
     if (faults.length > 0)
@@ -132,6 +133,15 @@ export class Clusters {
       for (const key of some) model.tokens.drop(key, revision);
     }
   }
+}
+
+/** By the rules for Cluster documents: what one may not say is not made either. */
+function checkPolicy(name: string, policy: ClusterPolicy): void {
+  const { faults } = parseDocuments(toYaml({ kind: 'Cluster', metadata: { name }, spec: policy }), { file: 'policy' });
+  if (faults.length === 0) return;
+  // Lines would be those of a text that nobody has written.
+  const named = faults.map(({ field, message }) => ({ field, message }));
+  throw new EvercertError('InvalidManifest', `the policy of cluster "${name}" is not valid; nothing was made`, { faults: named });
 }
 
 export function manifestKey({ cluster, manifest }: ManifestRecord): string {

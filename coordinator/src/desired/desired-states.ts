@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { DesiredState, type HealthCheck, type RevocationReference } from '@evercert/proto';
-import { describeError } from '@evercert/shared/errors';
+import { type Fault, toEvercertError } from '@evercert/shared/errors';
 import {
   type ClusterFacts,
   type Manifest,
@@ -191,13 +191,13 @@ export function resolveTolerantly(
   cluster: ClusterFacts,
   node: NodeFacts,
   manifests: Manifest[],
-): { resolved: ResolvedNode; problems: string[] } {
+): { resolved: ResolvedNode; problems: string[]; faults: Fault[] } {
   try {
-    return { resolved: resolveNode(cluster, node, manifests), problems: [] };
+    return { resolved: resolveNode(cluster, node, manifests), problems: [], faults: [] };
   } catch {
     // Found again one by one, with the manifest to blame.
     const resolved: ResolvedNode = { certificates: [], bundles: [], keyPairs: [], revocationLists: [] };
-    const problems: string[] = [];
+    const faults: Fault[] = [];
     for (const manifest of manifests) {
       try {
         const one = resolveNode(cluster, node, [manifest]);
@@ -205,10 +205,16 @@ export function resolveTolerantly(
         resolved.bundles.push(...one.bundles);
         resolved.keyPairs.push(...one.keyPairs);
         resolved.revocationLists.push(...one.revocationLists);
-      } catch (error) {
-        problems.push(`${manifest.metadata.name}: ${describeError(error)}`);
+      } catch (caught) {
+        const error = toEvercertError(caught);
+        faults.push(...(error.faults.length > 0 ? error.faults : [{ field: manifest.metadata.name, message: error.message }]));
       }
     }
-    return { resolved, problems };
+    return { resolved, problems: faults.map(problemOf), faults };
   }
+}
+
+/** A fault in one line, wherever the manifest came from. */
+export function problemOf({ field, message }: Fault): string {
+  return field === '' ? message : `${message} (${field})`;
 }

@@ -2,9 +2,10 @@ import { EvercertError } from '@evercert/shared/errors';
 import type { RoleName } from '@evercert/shared/manifest';
 import type { LeafProfile } from '@evercert/shared/x509';
 import type { Authorities } from '../ca/authorities.ts';
+import { type NodeName, nodeUriOf } from '../identity-uris.ts';
 import { currentCertificate } from '../issuance/current.ts';
 import type { Alongside, CertificateIssuer, Issued, IssueOrder } from '../issuance/issuer.ts';
-import { canonicalAddress, checkNodeName, type NodeName } from '../nodes/names.ts';
+import { canonicalAddress, checkNodeName } from '../nodes/names.ts';
 import { type NodeRegistry, nodeNotFound } from '../nodes/registry.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { layout } from '../state/layout.ts';
@@ -217,7 +218,9 @@ export class NodeIdentities {
       renewIfIssuedBeforeMs: existing?.renewIfIssuedBeforeMs ?? {},
       ...(existing?.cordon && { cordon: existing.cordon }),
     };
-    return { ...base, claimedAddresses: await this.#registry.admitClaims(base, order.addresses) };
+    // What is refused is told when the node connects: as yet, anybody may be using its name.
+    const { accepted } = await this.#registry.decideClaims(base, order.addresses);
+    return { ...base, claimedAddresses: accepted };
   }
 
   async #order(node: NodeRecord): Promise<Omit<IssueOrder, 'reason' | 'actor'>> {
@@ -238,14 +241,13 @@ export class NodeIdentities {
   }
 }
 
-/** `spiffe://<cluster>.evercert/node/<name>` */
-export function nodeIdentityProfile(cluster: string, node: string): LeafProfile {
+function nodeIdentityProfile(cluster: string, node: string): LeafProfile {
   return {
     commonName: node,
     organizations: [],
     dnsNames: [],
     ipAddresses: [],
-    uris: [`spiffe://${cluster}.evercert/node/${node}`],
+    uris: [nodeUriOf({ cluster, name: node })],
     usages: ['digital signature', 'client auth'],
   };
 }

@@ -1,6 +1,6 @@
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
-import type { RoleName } from '@evercert/shared/manifest';
+import { parseDocuments, type RoleName, toYaml } from '@evercert/shared/manifest';
 import { clusterNotFound } from '../clusters/clusters.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { canonicalAddress, checkNodeName } from '../nodes/names.ts';
@@ -111,7 +111,20 @@ export class TokenAdmin {
     }
     if (order.addresses.length > 32 || order.dnsNames.length > 32)
       throw new EvercertError('InvalidArgument', 'at most 32 addresses and 32 DNS names');
+    checkFacts(order, order.role);
     if (model.tokens.list().length >= maxTokens)
       throw new EvercertError('FailedPrecondition', `there are ${maxTokens} tokens already: delete some`);
   }
+}
+
+/** By the rules for Node documents: a token gives a node what such a document would. */
+function checkFacts({ nodeName, labels, addresses, dnsNames }: TokenOrder, role: RoleName): void {
+  const name = nodeName === '' ? 'any' : nodeName;
+  const { faults } = parseDocuments(toYaml({ kind: 'Node', metadata: { name, labels }, spec: { role, addresses, dnsNames } }), {
+    file: 'token',
+  });
+  if (faults.length === 0) return;
+  // Lines would be those of a text that nobody has written.
+  const named = faults.map(({ field, message }) => ({ field, message }));
+  throw new EvercertError('InvalidArgument', 'the token would give a node what no node can have; nothing was made', { faults: named });
 }

@@ -28,11 +28,18 @@ export interface NewEvent {
   id?: string;
 }
 
+/** What one party outside can cause in a minute, by being refused again and again. Far above what a node with all its certificates has to tell. */
+const maxOfOne = 100;
+/** Parties whose minute is over are forgotten when there are so many. */
+const maxParties = 1000;
+const minuteMs = 60_000;
+
 /** The log of who did what, when, with what outcome. Events of a change are written in the change's own transaction. */
 export class EventRecorder {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #told = new Map<string, { minute: number; what: Set<string> }>();
 
   constructor(store: Store, clock: Clock, logger: Logger) {
     this.#store = store;
@@ -52,6 +59,29 @@ export class EventRecorder {
     this.#store.transact([], [this.operation(event)]).catch((error: unknown) => {
       this.#logger.error('cannot record an event', { reason: event.reason, error: String(error) });
     });
+  }
+
+  /**
+   * Writes an event that somebody outside can cause as often as he likes: the same thing (`what`) of the same party once a minute, and no more than a hundred different
+   * things of one party in a minute, so that nobody fills the store, or keeps it busy, by being refused.
+   */
+  recordOncePerMinute(party: string, what: readonly string[], event: Omit<NewEvent, 'id' | 'timeMs'>): void {
+    const minute = Math.floor(this.#clock.nowMs() / minuteMs);
+    const key = createHash('sha256').update(what.join('\0')).digest('hex').slice(0, 16);
+    if (!this.#isNews(party, key, minute)) return;
+    // The id outlasts a restart of this process.
+    const id = eventId(minute * minuteMs, createHash('sha256').update(`${party}\0${key}`).digest('hex').slice(0, 16));
+    this.record({ ...event, id });
+  }
+
+  #isNews(party: string, key: string, minute: number): boolean {
+    const known = this.#told.get(party);
+    const told = known?.minute === minute ? known : { minute, what: new Set<string>() };
+    if (told.what.has(key) || told.what.size >= maxOfOne) return false;
+    told.what.add(key);
+    if (this.#told.size >= maxParties) for (const [each, { minute: of }] of this.#told) if (of !== minute) this.#told.delete(each);
+    this.#told.set(party, told);
+    return true;
   }
 
   #complete(event: NewEvent): EventRecord {
@@ -86,12 +116,6 @@ export class EventRecorder {
     if (type === 'Warning') this.#logger.warn(message, fields);
     else this.#logger.info(message, fields);
   }
-}
-
-/** An id under which the same thing, told again and again by somebody outside, is one event a minute: nobody fills the store by being refused. */
-export function oncePerMinute(nowMs: number, ...what: string[]): string {
-  const minute = Math.floor(nowMs / 60_000) * 60_000;
-  return eventId(minute, createHash('sha256').update(what.join('\0')).digest('hex').slice(0, 16));
 }
 
 /** Sorts by time as text; good until the year 2286, when milliseconds get a fourteenth digit. */

@@ -89,7 +89,8 @@ export class DeclaredCertificates {
       });
     }
     const unchanged = this.#revocations.unchanged(cluster);
-    await this.#refuseRevoked(request, declared);
+    const repaired = this.#repairing(cluster, node);
+    await this.#refuseRevoked(request, declared, repaired);
     const authority = this.#model.authority(cluster, declared.issuer);
     if (!authority) throw new EvercertError('FailedPrecondition', `cluster ${cluster} has no ${declared.issuer}`);
     const { record } = await this.#issuer.issue(
@@ -118,15 +119,27 @@ export class DeclaredCertificates {
       },
       request.csr,
       // The node and the revocations as they were when this was decided: a node that is deleted meanwhile gets nothing.
-      () => ({ compares: [{ key: nodeKey, modRevision: registered.modRevision }, unchanged], operations: [] }),
+      () => {
+        this.#refuseOutdated(request, repaired);
+        return { compares: [{ key: nodeKey, modRevision: registered.modRevision }, unchanged], operations: [] };
+      },
     );
     return record;
   }
 
+  /** A request may have waited in the queue since it was decided: what was declared must be so still, and a repair that it rests on must be under way still. */
+  #refuseOutdated({ cluster, node, name, specHash }: DeclaredRequest, repaired: boolean): void {
+    const declared = this.#desired.plan(cluster, node)?.resolved.certificates.find((certificate) => certificate.name === name);
+    if (declared?.specHash === specHash && (!repaired || this.#repairing(cluster, node))) return;
+    throw new EvercertError('Conflict', `the declaration of ${name}, or the repair of ${node}, changed meanwhile: try again`, {
+      retryAfterMs: 100,
+    });
+  }
+
   /** Both count: the certificate in use, and what would be issued, so that a renamed manifest does not slip past an entry. */
-  async #refuseRevoked({ cluster, node, name }: DeclaredRequest, profile: ResolvedCertificate): Promise<void> {
+  async #refuseRevoked({ cluster, node, name }: DeclaredRequest, profile: ResolvedCertificate, repaired: boolean): Promise<void> {
     if (this.#revocations.entries(cluster) === 0) return;
     const current = await currentCertificate(this.#store, cluster, node, name);
-    this.#revocations.check({ cluster, current, profile, nowMs: this.#nowMs(), ignoreCurrent: this.#repairing(cluster, node) });
+    this.#revocations.check({ cluster, current, profile, nowMs: this.#nowMs(), ignoreCurrent: repaired });
   }
 }

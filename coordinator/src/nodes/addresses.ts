@@ -19,7 +19,7 @@ export interface AddressAnswer {
 }
 
 /** A node tells of no more addresses than this. */
-const maxClaimed = 32;
+export const maxClaimed = 32;
 
 /** Invariant 5: an address may stand in a node's certificates only if an admin registered it, or if it lies in an allowed range and no other node holds it. */
 export function decideAddresses(question: AddressQuestion): AddressAnswer {

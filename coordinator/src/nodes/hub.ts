@@ -32,6 +32,8 @@ export interface NodeHubOptions {
   events: EventRecorder;
   clock: Clock;
   logger: Logger;
+  /** In [0, 1). */
+  random: () => number;
   heartbeatIntervalSeconds: number;
 }
 
@@ -74,8 +76,9 @@ export class NodeHub {
 
   /** Tells every agent to come back after a time, spread so that they do not return together. */
   sayGoodbye(reason: string): void {
+    const { random } = this.#options;
     for (const link of this.#links.values()) {
-      link.send(goodbye(reason, 1 + Math.floor((this.#links.size / 500) * Math.random())));
+      link.send(goodbye(reason, 1 + Math.floor((this.#links.size / 500) * random())));
       link.end();
     }
   }

@@ -8,19 +8,6 @@ const labelPattern = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
 /** A common name holds 64 characters at most (RFC 5280 appendix A, ub-common-name), `system:node:` included. */
 const maxNodeName = 52;
 
-export interface NodeName {
-  cluster: string;
-  name: string;
-}
-
-const nodeUri = /^spiffe:\/\/([a-z0-9-]+)\.evercert\/node\/([a-z0-9.-]+)$/;
-
-/** Whose identity has these URIs; undefined: no node's. */
-export function nodeOfIdentity(uris: readonly string[]): NodeName | undefined {
-  const [, cluster, name] = (uris.length === 1 && nodeUri.exec(uris[0] ?? '')) || [];
-  return cluster !== undefined && name !== undefined ? { cluster, name } : undefined;
-}
-
 /** InvalidArgument: not a name that Kubernetes would take for a node. */
 export function checkNodeName(name: string): void {
   if (name.length <= maxNodeName && nodeNamePattern.test(name)) return;

@@ -1,3 +1,4 @@
+import { canonicalAddress as parseAddress } from '@evercert/shared/config';
 import { EvercertError } from '@evercert/shared/errors';
 import type { EventRecorder } from '../events/recorder.ts';
 import { renewalSource } from '../events/renewal-log.ts';
@@ -5,7 +6,7 @@ import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import { decodeRecord, encodeRecord, type NodeRecord } from '../state/records.ts';
 import type { Compare, Operation, Store } from '../store/index.ts';
-import { decideAddresses } from './addresses.ts';
+import { decideAddresses, maxClaimed } from './addresses.ts';
 
 /** An address's holder, as stored. */
 export interface AddressRecord {
@@ -47,7 +48,9 @@ export class NodeRegistry {
   /** Splits what a node says of its addresses into accepted and refused, by the cluster's policy; refusals become events. */
   async admitClaims(node: NodeRecord, claimed: readonly string[]): Promise<string[]> {
     const holders = new Map<string, string | undefined>();
-    for (const address of claimed) holders.set(address, await this.holder(node.cluster, address));
+    // Addresses are held in their canonical form, and whoever claims may spell them as he likes, and send as many as a message holds.
+    const addresses = claimed.slice(0, maxClaimed).flatMap((text) => parseAddress(text) ?? []);
+    for (const address of addresses) holders.set(address, await this.holder(node.cluster, address));
     const { accepted, refused } = decideAddresses({
       node: node.name,
       claimed,
@@ -56,15 +59,15 @@ export class NodeRegistry {
       holder: (address) => holders.get(address),
     });
     for (const { address, why } of refused) {
-      this.#events.record({
+      const actor = `node/${node.cluster}/${node.name}`;
+      this.#events.recordOncePerMinute(actor, ['AddressNotAllowed', address], {
         cluster: node.cluster,
         node: node.name,
-        actor: `node/${node.cluster}/${node.name}`,
+        actor,
         reason: 'AddressNotAllowed',
         warning: true,
         errorCode: 'AddressNotAllowed',
         message: `${address} will stand in no certificate of ${node.name}: ${why}`,
-        id: `address-${node.name}-${address.replaceAll(/[^0-9a-f]/g, '-')}`,
       });
     }
     return accepted;

@@ -3,7 +3,7 @@ import type { Clock } from '@evercert/shared/clock';
 import type { Logger } from '@evercert/shared/logging';
 import { layout } from '../state/layout.ts';
 import { decodeRecord, encodeRecord, type NodeStatusRecord } from '../state/records.ts';
-import type { Operation, Store } from '../store/index.ts';
+import { type Operation, type Store, storeLimits } from '../store/index.ts';
 
 export interface NodeStatusView {
   /** By the wall clock, for people. */
@@ -18,8 +18,8 @@ export interface NodeStatusView {
 
 /** Reports are written at most this often, many nodes in one transaction. */
 const flushEveryMs = 1000;
-/** Changes to write in one transaction. */
-const flushBatch = 100;
+/** Changes to write in one transaction; by their bytes too, lest one long report keep those of other nodes from being written. */
+const flushBatch = { changes: 100, bytes: storeLimits.transactionBytes / 2 };
 
 /** What was last heard of each node. Heartbeats stay in memory; reports are written behind, so that a restart knows them. */
 export class NodeStatuses {
@@ -117,14 +117,7 @@ export class NodeStatuses {
     if (this.#flushing) return;
     this.#flushing = true;
     try {
-      while (this.#dirty.size > 0) {
-        const keys = [...this.#dirty].slice(0, flushBatch);
-        for (const key of keys) this.#dirty.delete(key);
-        await this.#store.transact(
-          [],
-          keys.flatMap((key) => this.#put(key)),
-        );
-      }
+      while (this.#dirty.size > 0) await this.#store.transact([], this.#nextBatch());
     } catch (error) {
       // Not lost: the next report, 30 s later at most, brings it again.
       this.#logger.warn("cannot write the nodes' reports", { error: String(error) });
@@ -133,11 +126,25 @@ export class NodeStatuses {
     }
   }
 
-  #put(key: string): Operation[] {
+  /** Takes changes out of those that wait, one at least. */
+  #nextBatch(): Operation[] {
+    const batch: Operation[] = [];
+    let bytes = 0;
+    for (const key of this.#dirty) {
+      const put = this.#put(key);
+      bytes += put?.value.byteLength ?? 0;
+      if (batch.length > 0 && (batch.length >= flushBatch.changes || bytes > flushBatch.bytes)) break;
+      this.#dirty.delete(key);
+      if (put) batch.push(put);
+    }
+    return batch;
+  }
+
+  #put(key: string): Extract<Operation, { type: 'put' }> | undefined {
     const status = this.#statuses.get(key);
-    if (!status?.report) return [];
+    if (!status?.report) return undefined;
     const { cluster, name, agentVersion, lastSeenAtMs } = status;
     const report = Buffer.from(StatusReport.encode(status.report).finish()).toString('base64');
-    return [{ type: 'put', key, value: encodeRecord<NodeStatusRecord>({ cluster, name, agentVersion, lastSeenAtMs, report }) }];
+    return { type: 'put', key, value: encodeRecord<NodeStatusRecord>({ cluster, name, agentVersion, lastSeenAtMs, report }) };
   }
 }

@@ -1,11 +1,16 @@
-import type { Certificate, Event, Node, Revocation } from '@evercert/proto';
-import type { NodeHealth } from '../nodes/health/index.ts';
-import type { NodeStatuses } from '../nodes/statuses.ts';
+import type { NodeHealth, NodeHealthState } from '../nodes/health/index.ts';
+import type { NodeStatuses, NodeStatusView } from '../nodes/statuses.ts';
 import type { RevocationMatch, Revocations } from '../revocation/index.ts';
-import { certificateToProto, eventToProto, nodeToProto, revocationToProto } from '../rpc/convert.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
-import { type CertificateRecord, type CurrentRecord, decodeRecord, type EventRecord, type NodeRecord } from '../state/records.ts';
+import {
+  type CertificateRecord,
+  type CurrentRecord,
+  decodeRecord,
+  type EventRecord,
+  type NodeRecord,
+  type RevocationRecord,
+} from '../state/records.ts';
 import type { KeyValue, Store } from '../store/index.ts';
 
 export interface Page {
@@ -32,6 +37,27 @@ export interface EventFilter {
   renewalLog: boolean;
 }
 
+export interface NodeView {
+  record: NodeRecord;
+  health: NodeHealthState;
+  /** Undefined: it was never heard. */
+  status: NodeStatusView | undefined;
+}
+
+export interface CertificateView {
+  record: CertificateRecord;
+  /** The newest of its name. */
+  current: boolean;
+  /** Entries that match it. */
+  revokedBy: readonly RevocationMatch[];
+}
+
+export interface RevocationView {
+  record: RevocationRecord;
+  /** Certificates, not expired, that each entry matches, in the order of the entries. */
+  matches: readonly number[];
+}
+
 const maxPage = 1000;
 /** Keys looked at for one page: a filter that matches little must not read the whole store in one call. */
 const maxScan = 20_000;
@@ -55,12 +81,12 @@ export class Queries {
     this.#options = options;
   }
 
-  node(record: NodeRecord): Node {
+  node(record: NodeRecord): NodeView {
     const { health, statuses } = this.#options;
-    return nodeToProto(record, health.of(record), statuses.get(record.cluster, record.name));
+    return { record, health: health.of(record), status: statuses.get(record.cluster, record.name) };
   }
 
-  async certificates(filter: CertificateFilter, page: Page): Promise<{ items: Certificate[]; next: string }> {
+  async certificates(filter: CertificateFilter, page: Page): Promise<{ items: CertificateView[]; next: string }> {
     const current = await this.#currentSerials(filter);
     const matches = (record: CertificateRecord): boolean =>
       (filter.node === '' || record.node === filter.node) &&
@@ -69,22 +95,16 @@ export class Queries {
       (filter.includeSuperseded || filter.serial !== '' || current.has(`${record.cluster}/${record.serial}`));
     const prefix = filter.cluster === '' ? layout.certificates : layout.certificatesOf(filter.cluster);
     const { items, next } = await this.#scan<CertificateRecord>(prefix, page, 500, false, matches);
-    const revokedBy = (record: CertificateRecord): RevocationMatch[] =>
-      this.#options.revocations.matchIssued(record).slice(0, maxRevokedBy);
-    return {
-      items: items.map((record) => certificateToProto(record, current.has(`${record.cluster}/${record.serial}`), revokedBy(record))),
-      next,
-    };
+    return { items: items.map((record) => this.#viewOf(record, current.has(`${record.cluster}/${record.serial}`))), next };
   }
 
   /** A stored certificate as a watch sees it: the newest of its name at that moment. */
-  certificateOf({ key, value }: KeyValue): Certificate {
-    const record = decodeRecord<CertificateRecord>(key, value);
-    return certificateToProto(record, true, this.#options.revocations.matchIssued(record).slice(0, maxRevokedBy));
+  certificateOf({ key, value }: KeyValue): CertificateView {
+    return this.#viewOf(decodeRecord<CertificateRecord>(key, value), true);
   }
 
   /** Objects with the number of certificates, not expired, that each of their entries matches. Empty: all clusters, all names. */
-  async revocations(cluster: string, name: string): Promise<Revocation[]> {
+  async revocations(cluster: string, name: string): Promise<RevocationView[]> {
     const { revocations } = this.#options;
     const records = revocations.list(cluster).filter((record) => name === '' || record.name === name);
     const counts = new Map<string, number>();
@@ -96,25 +116,27 @@ export class Queries {
         }
       }
     }
-    return records.map((record) => revocationToProto(record, (entry) => counts.get(`${record.cluster}/${record.name}/${entry}`) ?? 0));
+    return records.map((record) => ({
+      record,
+      matches: record.entries.map((_, entry) => counts.get(`${record.cluster}/${record.name}/${entry}`) ?? 0),
+    }));
   }
 
   /** Newest first within a cluster. */
-  async events(filter: EventFilter, page: Page): Promise<{ items: Event[]; next: string }> {
+  async events(filter: EventFilter, page: Page): Promise<{ items: EventRecord[]; next: string }> {
     const matches = (event: EventRecord): boolean =>
       (filter.node === '' || event.node === filter.node) &&
       (filter.certificate === '' || event.certificate === filter.certificate) &&
       (filter.reason === '' || event.reason === filter.reason) &&
       (!filter.renewalLog || event.source !== undefined);
     if (filter.cluster !== '') {
-      const { items, next } = await this.#scan<EventRecord>(layout.eventsOf(filter.cluster), page, 100, true, matches);
-      return { items: items.map(eventToProto), next };
+      return this.#scan<EventRecord>(layout.eventsOf(filter.cluster), page, 100, true, matches);
     }
     return this.#eventsOfAll(matches, page);
   }
 
   /** Of all clusters and of none: merged by time, without further pages. */
-  async #eventsOfAll(matches: (event: EventRecord) => boolean, { size }: Page): Promise<{ items: Event[]; next: string }> {
+  async #eventsOfAll(matches: (event: EventRecord) => boolean, { size }: Page): Promise<{ items: EventRecord[]; next: string }> {
     const scopes = [layout.controlScope, ...this.#options.model.clusters.list().map(({ name }) => name)];
     const all: EventRecord[] = [];
     for (const scope of scopes) {
@@ -122,7 +144,11 @@ export class Queries {
       all.push(...items);
     }
     all.sort((a, b) => b.timeMs - a.timeMs);
-    return { items: all.slice(0, pageSize(size, 100)).map(eventToProto), next: '' };
+    return { items: all.slice(0, pageSize(size, 100)), next: '' };
+  }
+
+  #viewOf(record: CertificateRecord, current: boolean): CertificateView {
+    return { record, current, revokedBy: this.#options.revocations.matchIssued(record).slice(0, maxRevokedBy) };
   }
 
   async #currentSerials({ cluster, node }: CertificateFilter): Promise<Set<string>> {

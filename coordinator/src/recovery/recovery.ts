@@ -4,7 +4,7 @@ import type { RecoveryPolicy } from '@evercert/shared/manifest';
 import { verifyRecovery } from '@evercert/shared/wire';
 import { type CertificateInfo, openCsr, parseCertificate, verifyChain } from '@evercert/shared/x509';
 import type { NodeIdentities } from '../enrollment/identities.ts';
-import { type NodeName, nodeOfIdentity } from '../nodes/names.ts';
+import { type NodeName, nodeOfIdentity } from '../identity-uris.ts';
 import type { RepairWindows } from '../repair/windows.ts';
 import type { Model } from '../state/model.ts';
 import type { CertificateRecord, NodeRecord } from '../state/records.ts';
@@ -55,9 +55,9 @@ export class Recovery {
     this.#options = options;
   }
 
-  /** A nonce that is good for one `recover` within a minute. Overloaded: too many are asked for. */
-  begin(peer: string): Buffer {
-    return this.#options.nonces.give(peer.slice(0, Math.max(0, peer.lastIndexOf(':'))));
+  /** A nonce that is good for one `recover` within a minute. `source`: who counts as one among those who ask. Overloaded: too many are asked for. */
+  begin(source: string): Buffer {
+    return this.#options.nonces.give(source);
   }
 
   /**

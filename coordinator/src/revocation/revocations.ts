@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '@evercert/shared/clock';
 import type { Logger } from '@evercert/shared/logging';
+import type { RevocationReason } from '@evercert/shared/revocation';
 import { normalizeSerial } from '@evercert/shared/x509';
 import { Informer } from '../state/informer.ts';
 import { layout } from '../state/layout.ts';
@@ -16,7 +17,7 @@ const pageSize = 500;
 export interface RevokedCertificate {
   serial: string;
   revokedAtMs: number;
-  reason: string;
+  reason: RevocationReason;
   notAfterMs: number;
 }
 
@@ -130,7 +131,7 @@ export class Revocations {
   }
 
   /** `unknown`: no record of it, and no entry names it. */
-  async statusOf(cluster: string, serial: string): Promise<'good' | 'unknown' | { revokedAtMs: number; reason: string }> {
+  async statusOf(cluster: string, serial: string): Promise<'good' | 'unknown' | { revokedAtMs: number; reason: RevocationReason }> {
     const key = layout.certificate(cluster, normalizeSerial(serial));
     const entry = await this.#store.get(key);
     if (entry) {
@@ -203,7 +204,10 @@ function strongerOf(a: RevocationMatch | undefined, b: RevocationMatch | undefin
 }
 
 /** Since when a certificate is revoked, and why: by the entry that came first. What was issued later than that is revoked from its issue on. */
-function revocationOf(record: CertificateRecord, matches: RevocationMatch[]): { revokedAtMs: number; reason: string } | undefined {
+function revocationOf(
+  record: CertificateRecord,
+  matches: RevocationMatch[],
+): { revokedAtMs: number; reason: RevocationReason } | undefined {
   const [first, ...rest] = matches;
   if (!first) return undefined;
   const earliest = rest.reduce((a, b) => (b.addedAtMs < a.addedAtMs ? b : a), first);

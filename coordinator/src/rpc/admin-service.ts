@@ -23,7 +23,17 @@ import type { Model } from '../state/model.ts';
 import type { AuthorityRecord } from '../state/records.ts';
 import type { Store } from '../store/index.ts';
 import { actorOf } from './callers.ts';
-import { authorityToProto, clusterToProto, manifestToProto, policyFromProto, tokenToProto } from './convert.ts';
+import {
+  authorityToProto,
+  certificateToProto,
+  clusterToProto,
+  eventToProto,
+  manifestToProto,
+  nodeToProto,
+  policyFromProto,
+  revocationToProto,
+  tokenToProto,
+} from './convert.ts';
 import type { Guard } from './guard.ts';
 import { repair } from './repair.ts';
 import { watch } from './watch.ts';
@@ -75,7 +85,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
         .list(cluster === '' ? layout.nodes : layout.node(cluster, ''))
         .filter((node) => name === '' || node.name === name);
       if (name !== '' && nodes.length === 0) throw nodeNotFound(cluster, name);
-      return { nodes: nodes.map((node) => queries.node(node)) };
+      return { nodes: nodes.map((node) => nodeToProto(queries.node(node))) };
     }),
     deleteNode: guard.unary(async ({ cluster, name }, context) => {
       await registry.remove(cluster, name, actorOf(context.caller));
@@ -84,11 +94,11 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
     }),
     setNodeCordon: guard.unary(async (request, context) => {
       const { record, changed } = await cordons.set(request, actorOf(context.caller));
-      return { node: queries.node(record), changed };
+      return { node: nodeToProto(queries.node(record)), changed };
     }),
     listCertificates: guard.unary(async ({ pageSize, pageToken, ...filter }) => {
       const { items, next } = await queries.certificates(filter, { size: pageSize, token: pageToken });
-      return { certificates: items, nextPageToken: next };
+      return { certificates: items.map(certificateToProto), nextPageToken: next };
     }),
     renewCertificates: guard.unary(async (request, context) => renewCertificates(options, request, actorOf(context.caller))),
     apply: guard.unary(async ({ cluster, documents, dryRun }, context) => {
@@ -110,7 +120,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
       if (cluster !== '' && !model.cluster(cluster)) throw clusterNotFound(cluster);
       const found = await queries.revocations(cluster, name);
       if (name !== '' && found.length === 0) throw revocationNotFound(cluster, name);
-      return { revocations: found };
+      return { revocations: found.map(revocationToProto) };
     }),
     deleteRevocation: guard.unary(async ({ cluster, name, dryRun }, context) => ({
       released: await revocationChanges.remove(cluster, name, dryRun, actorOf(context.caller)),
@@ -132,7 +142,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
     }),
     listEvents: guard.unary(async ({ pageSize, pageToken, ...filter }) => {
       const { items, next } = await queries.events(filter, { size: pageSize, token: pageToken });
-      return { events: items, nextPageToken: next };
+      return { events: items.map(eventToProto), nextPageToken: next };
     }),
     repair: guard.stream((call: Parameters<typeof repair>[0], context) => repair(call, context, options.repairs)),
     watch: guard.stream((call: Parameters<typeof watch>[0], context) => watch(call, context, options)),

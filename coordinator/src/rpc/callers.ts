@@ -2,7 +2,7 @@ import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import type { RoleName } from '@evercert/shared/manifest';
 import { type CertificateInfo, parseCertificate } from '@evercert/shared/x509';
-import { nodeOfIdentity } from '../nodes/names.ts';
+import { adminOfIdentity, nodeOfIdentity } from '../identity-uris.ts';
 import { identityRefusal } from '../revocation/refusal.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import type { Model } from '../state/model.ts';
@@ -16,12 +16,6 @@ export type Caller =
 export function actorOf(caller: Caller): string {
   if (caller.kind === 'anonymous') return 'anonymous';
   return caller.kind === 'admin' ? `admin/${caller.name}` : `node/${caller.cluster}/${caller.name}`;
-}
-
-const adminUri = /^spiffe:\/\/evercert\/admin\/([a-z0-9.-]+)$/;
-
-export function adminUriOf(name: string): string {
-  return `spiffe://evercert/admin/${name}`;
 }
 
 /** Parsed certificates of connected peers; a call should not parse the same certificate again. */
@@ -53,8 +47,7 @@ export class Callers {
     if (notAfterMs <= this.#clock.nowMs()) {
       throw new EvercertError('IdentityExpired', `the client certificate ${info.serial} expired at ${info.notAfter.toISOString()}`);
     }
-    const uri = info.uris.length === 1 ? (info.uris[0] ?? '') : '';
-    const [, admin] = adminUri.exec(uri) ?? [];
+    const admin = adminOfIdentity(info.uris);
     if (admin !== undefined) return { kind: 'admin', name: admin, serial: info.serial, notAfterMs };
     const node = nodeOfIdentity(info.uris);
     if (node) return this.#node(node.cluster, node.name, info);
@@ -63,15 +56,19 @@ export class Callers {
 
   #node(cluster: string, name: string, { serial, notBefore, notAfter }: CertificateInfo): Caller {
     const record = this.#model.node(cluster, name);
-    if (!record?.identitySerials.includes(serial)) {
+    const place = record?.identitySerials.indexOf(serial) ?? -1;
+    if (!record || place < 0) {
       throw new EvercertError(
         'Unauthenticated',
         `identity ${serial} of node ${name} is not accepted (any more): the node was deleted or joined again; let it join with a new token`,
         { metadata: { node: name, serial } },
       );
     }
-    const match = this.#revocations.matchSerial(cluster, serial, notBefore.getTime() + this.#backdateMs);
-    if (match) throw identityRefusal(cluster, name, serial, match);
+    // The newest first. Who revokes an identity means the node: an earlier one, that a thief may hold a copy of, is not accepted in its place.
+    for (const revocable of record.identitySerials.slice(0, place + 1)) {
+      const match = this.#revocations.matchSerial(cluster, revocable, notBefore.getTime() + this.#backdateMs);
+      if (match) throw identityRefusal(cluster, name, revocable, match);
+    }
     return { kind: 'node', cluster, name, role: record.role, serial, notAfterMs: notAfter.getTime() };
   }
 

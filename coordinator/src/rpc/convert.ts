@@ -4,21 +4,11 @@ import { EvercertError } from '@evercert/shared/errors';
 import { type ClusterPolicy, defaultClusterPolicy, layouts, recoveryPolicies, selects, toYaml } from '@evercert/shared/manifest';
 import { roleToProto } from '@evercert/shared/wire';
 import { certificatesToPem, keyAlgorithms, publicKeyPin } from '@evercert/shared/x509';
-import type { NodeHealthState } from '../nodes/health/index.ts';
-import type { NodeStatusView } from '../nodes/statuses.ts';
-import { type RevocationMatch, referenceOf } from '../revocation/index.ts';
+import type { CertificateView, NodeView, RevocationView } from '../queries/queries.ts';
+import { referenceOf } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
 import { nodeFacts } from '../state/model.ts';
-import type {
-  AuthorityRecord,
-  CertificateRecord,
-  ClusterRecord,
-  EventRecord,
-  ManifestRecord,
-  NodeRecord,
-  RevocationRecord,
-  TokenRecord,
-} from '../state/records.ts';
+import type { AuthorityRecord, ClusterRecord, EventRecord, ManifestRecord, NodeRecord, TokenRecord } from '../state/records.ts';
 
 export function clusterToProto({ name, uid, createdAtMs, policy }: ClusterRecord): Cluster {
   return { name, uid, createdAt: new Date(createdAtMs), spec: { ...policy } };
@@ -71,11 +61,8 @@ export function authorityToProto(authority: AuthorityRecord): CertificateAuthori
   };
 }
 
-export function nodeToProto(
-  node: NodeRecord,
-  { phase, phaseSinceMs, message, conditions }: NodeHealthState,
-  status: NodeStatusView | undefined,
-): Node {
+export function nodeToProto({ record: node, health, status }: NodeView): Node {
+  const { phase, phaseSinceMs, message, conditions } = health;
   const { addresses, dnsNames } = nodeFacts(node);
   return {
     cluster: node.cluster,
@@ -105,8 +92,7 @@ export function nodeToProto(
   };
 }
 
-/** @param revokedBy entries that match it. */
-export function certificateToProto(record: CertificateRecord, current: boolean, revokedBy: readonly RevocationMatch[]): Certificate {
+export function certificateToProto({ record, current, revokedBy }: CertificateView): Certificate {
   return {
     cluster: record.cluster,
     node: record.node,
@@ -128,7 +114,7 @@ export function certificateToProto(record: CertificateRecord, current: boolean, 
   };
 }
 
-export function revocationToProto(record: RevocationRecord, matches: (entry: number) => number): Revocation {
+export function revocationToProto({ record, matches }: RevocationView): Revocation {
   const { cluster, name, namespace, apiVersion, description, generation, source, yaml } = record;
   return {
     cluster,
@@ -149,7 +135,7 @@ export function revocationToProto(record: RevocationRecord, matches: (entry: num
       reason: entry.reason,
       successorSerials: entry.successorSerials,
       includeSuccessors: entry.includeSuccessors ?? false,
-      matches: matches(index),
+      matches: matches[index] ?? 0,
     })),
   };
 }

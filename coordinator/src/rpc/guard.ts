@@ -1,9 +1,20 @@
+import type { Clock, Timer } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { toServiceError } from '@evercert/shared/grpc';
 import type { Logger } from '@evercert/shared/logging';
-import type { handleUnaryCall, Server, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
+import {
+  type handleUnaryCall,
+  type Server,
+  ServerInterceptingCall,
+  type ServerInterceptingCallInterface,
+  type ServerInterceptor,
+  type ServiceDefinition,
+  status,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 import { authorize } from './authorization.ts';
 import { actorOf, type Caller, type Callers } from './callers.ts';
+import { Strangers } from './strangers.ts';
 
 type PeerCertificate = { raw: Buffer; fingerprint256: string };
 
@@ -15,6 +26,20 @@ interface AnyCall {
   on(event: 'cancelled', listener: () => void): unknown;
   emit(event: 'error', error: Error): unknown;
 }
+
+/** What the guard needs of a call before its first byte is read, beyond grpc-js's public interface. */
+interface EarlyCall extends ServerInterceptingCallInterface {
+  stream?: { session?: object; once(event: 'close', listener: () => void): unknown };
+  decoder?: { maxReadMessageLength: number };
+  maxReceiveMessageSize?: number;
+}
+
+/** The largest message, in bytes. It is kept whole before anybody looks at it, so that a stranger gets what a request of 64 KiB needs, and a node what its report does. */
+const messageBytes = { anonymous: 128 * 1024, node: 256 * 1024, admin: 4 * 1024 * 1024 } satisfies Record<Caller['kind'], number>;
+/** A stranger's call is over by then: a body that comes byte by byte must not hold its place for ever. */
+const strangerMs = 30_000;
+/** Strangers may watch the health for as long as they like; these calls have no body worth mentioning. */
+const unbounded = new Set(['/grpc.health.v1.Health/Watch']);
 
 /** A call that the server answers with a stream. */
 export interface StreamCall {
@@ -41,10 +66,47 @@ export class Guard {
   readonly #contexts = new WeakMap<object, CallContext>();
   readonly #failed = new WeakSet<object>();
   readonly #peers = new WeakMap<object, { certificate: PeerCertificate | undefined }>();
+  readonly #clock: Clock;
+  readonly #strangers = new Strangers();
 
-  constructor(callers: Callers, logger: Logger) {
+  constructor(callers: Callers, logger: Logger, clock: Clock) {
     this.#callers = callers;
     this.#logger = logger;
+    this.#clock = clock;
+  }
+
+  /**
+   * To be given to the server: refuses calls before their bodies are read. grpc-js reads a whole message before it calls the handler, and up to 256 of them at once on each
+   * connection; without this, whoever reaches the port fills the memory.
+   */
+  readonly interceptor: ServerInterceptor = ({ path }, call: EarlyCall) => {
+    try {
+      const caller = this.#callers.identify(this.#peerCertificate(call, call.stream?.session));
+      authorize(path, caller);
+      this.#bound(path, call, caller);
+      // As it is: of what an interceptor returns grpc-js uses the interface alone, and most calls need no wrapping.
+      return call as ServerInterceptingCallInterface as ServerInterceptingCall;
+    } catch (error) {
+      const { code = status.UNKNOWN, details = '', metadata } = toServiceError(error);
+      return new ServerInterceptingCall(call, { start: () => call.sendStatus({ code, details, ...(metadata && { metadata }) }) });
+    }
+  };
+
+  #bound(path: string, call: EarlyCall, caller: Caller): void {
+    const { stream } = call;
+    if (!stream || !call.decoder || call.maxReceiveMessageSize === undefined) throw new Error('grpc-js reads messages in another way');
+    call.decoder.maxReadMessageLength = messageBytes[caller.kind];
+    // What it may become when it is decompressed.
+    call.maxReceiveMessageSize = messageBytes[caller.kind];
+    if (caller.kind !== 'anonymous' || unbounded.has(path)) return;
+    const leave = this.#strangers.enter(call.getPeer());
+    const timer = this.#clock.after(strangerMs, () =>
+      call.sendStatus({ code: status.DEADLINE_EXCEEDED, details: 'the call took too long' }),
+    );
+    stream.once('close', () => {
+      timer.cancel();
+      leave();
+    });
   }
 
   /** A stand-in for the server that guards what is added to it. */
@@ -76,11 +138,26 @@ export class Guard {
   stream<Call extends StreamCall>(handler: (call: Call, context: CallContext) => Promise<void>): (call: Call) => void {
     return (call) => {
       const context = this.contextOf(call);
-      handler(call, context).then(
-        () => call.end(),
-        (error: unknown) => this.fail(call, error, context),
-      );
+      const expiry = this.#endAtExpiry(call, context);
+      handler(call, context)
+        .then(
+          () => call.end(),
+          (error: unknown) => this.fail(call, error, context),
+        )
+        .finally(() => expiry?.cancel());
     };
+  }
+
+  /** A stream that was opened with a good certificate is of no use beyond its end (invariant 9). */
+  #endAtExpiry(call: StreamCall, context: CallContext): Timer | undefined {
+    if (context.caller.kind === 'anonymous') return undefined;
+    return this.#clock.at(context.caller.notAfterMs, () => {
+      try {
+        context.recheck();
+      } catch (error) {
+        this.fail(call, error, context);
+      }
+    });
   }
 
   /** Ends a stream with an error; the first one counts. grpc-js sends the status of an 'error' event, and none for a stream that is destroyed. */
@@ -124,8 +201,7 @@ export class Guard {
   }
 
   /** A connection's client certificate does not change: it is asked for once, since each asking decodes it anew. What it is worth is judged on every call. */
-  #peerCertificate(call: AnyCall): PeerCertificate | undefined {
-    const session = sessionOf(call);
+  #peerCertificate(call: Pick<AnyCall, 'getAuthContext'>, session = sessionOf(call)): PeerCertificate | undefined {
     const known = session && this.#peers.get(session);
     if (known) return known.certificate;
     const certificate = call.getAuthContext().sslPeerCertificate as PeerCertificate | undefined;

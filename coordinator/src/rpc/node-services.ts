@@ -17,7 +17,7 @@ import { roleFromProto, roleToProto } from '@evercert/shared/wire';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { KeyPairs } from '../clusters/key-pairs.ts';
 import { identityName, type NodeIdentities } from '../enrollment/identities.ts';
-import { type EventRecorder, oncePerMinute } from '../events/recorder.ts';
+import type { EventRecorder } from '../events/recorder.ts';
 import { renewalSource } from '../events/renewal-log.ts';
 import type { DeclaredCertificates } from '../issuance/declared.ts';
 import type { NodeHub, NodeLink } from '../nodes/hub.ts';
@@ -33,13 +33,12 @@ export interface NodeServicesOptions {
   events: EventRecorder;
   revocations: Revocations;
   controlAnchors: () => Buffer[];
-  nowMs: () => number;
 }
 
 /** Messages that wait for a slow agent; beyond, its stream is ended. */
 const maxWaiting = 64;
 
-export function enrollmentService({ guard, identities, events, controlAnchors, nowMs }: NodeServicesOptions): EnrollmentServiceServer {
+export function enrollmentService({ guard, identities, events, controlAnchors }: NodeServicesOptions): EnrollmentServiceServer {
   const enroll = async (request: EnrollRequest, context: CallContext): Promise<EnrollResponse> => {
     const role = roleFromProto(request.role);
     try {
@@ -62,8 +61,14 @@ export function enrollmentService({ guard, identities, events, controlAnchors, n
       if (error instanceof EvercertError && error.code !== 'Overloaded') {
         const message = `refused to let node "${request.nodeName.slice(0, 63)}" join from ${context.peer}: ${error.message}`;
         const address = context.peer.replace(/:\d+$/, '');
-        const id = oncePerMinute(nowMs(), 'JoinRefused', address, error.code);
-        events.record({ id, actor: 'anonymous', reason: 'JoinRefused', warning: true, errorCode: error.code, message });
+        // One party for all strangers: addresses are cheap.
+        events.recordOncePerMinute('anonymous', ['JoinRefused', address, error.code], {
+          actor: 'anonymous',
+          reason: 'JoinRefused',
+          warning: true,
+          errorCode: error.code,
+          message,
+        });
       }
       throw error;
     }
@@ -80,7 +85,6 @@ export function nodeService({
   events,
   revocations,
   controlAnchors,
-  nowMs,
 }: NodeServicesOptions): NodeServiceServer {
   const issueCertificate = async (request: IssueCertificateRequest, context: CallContext): Promise<IssueCertificateResponse> => {
     const { cluster, name: node, role } = nodeOf(context);
@@ -92,11 +96,11 @@ export function nodeService({
       if (error instanceof EvercertError && !error.retryable) {
         const certificate = request.name.slice(0, 63);
         const message = `refused to issue ${certificate}: ${error.message}`;
-        events.record({
-          id: oncePerMinute(nowMs(), 'IssueRefused', cluster, node, certificate, error.code),
+        const actor = `node/${cluster}/${node}`;
+        events.recordOncePerMinute(actor, ['IssueRefused', certificate, error.code], {
           cluster,
           node,
-          actor: `node/${cluster}/${node}`,
+          actor,
           reason: error.code === 'Revoked' ? 'RenewalRefused' : 'IssueRefused',
           source: renewalSource(role),
           warning: true,
@@ -113,11 +117,11 @@ export function nodeService({
     const { cluster, name, role } = nodeOf(context);
     const record = await identities.renew(cluster, name, csr).catch((error: unknown) => {
       if (error instanceof EvercertError && error.code === 'Revoked') {
-        events.record({
-          id: oncePerMinute(nowMs(), 'RenewalRefused', cluster, name, error.code),
+        const actor = `node/${cluster}/${name}`;
+        events.recordOncePerMinute(actor, ['RenewalRefused', error.code], {
           cluster,
           node: name,
-          actor: `node/${cluster}/${name}`,
+          actor,
           reason: 'RenewalRefused',
           source: renewalSource(role),
           warning: true,
@@ -134,7 +138,9 @@ export function nodeService({
   const getKeyPair = async ({ name }: GetKeyPairRequest, context: CallContext): Promise<GetKeyPairResponse> => {
     const { cluster, name: node } = nodeOf(context);
     const pair = await keyPairs.handOut(cluster, node, name);
-    events.record({ cluster, node, actor: `node/${cluster}/${node}`, reason: 'KeyPairSent', message: `sent key pair ${name} to ${node}` });
+    const actor = `node/${cluster}/${node}`;
+    const message = `sent key pair ${name} to ${node}`;
+    events.recordOncePerMinute(actor, ['KeyPairSent', name], { cluster, node, actor, reason: 'KeyPairSent', message });
     return pair;
   };
 

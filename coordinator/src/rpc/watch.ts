@@ -9,7 +9,15 @@ import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import { decodeRecord, type EventRecord } from '../state/records.ts';
 import type { KeyValue, Store, WatchOptions } from '../store/index.ts';
-import { clusterToProto, eventToProto, manifestToProto, revocationToProto, tokenToProto } from './convert.ts';
+import {
+  certificateToProto,
+  clusterToProto,
+  eventToProto,
+  manifestToProto,
+  nodeToProto,
+  revocationToProto,
+  tokenToProto,
+} from './convert.ts';
 import type { CallContext } from './guard.ts';
 
 type WatchObject = NonNullable<WatchResponse['object']>;
@@ -79,35 +87,8 @@ export async function watch(
       stops.push(stop);
       failures.push(failed);
     }
-    if (wanted.has('certificates')) {
-      const prefix = cluster ? layout.certificatesOf(cluster) : layout.certificates;
-      const from = await revisionOf(sources.store, prefix);
-      const sent = new Set<string>();
-      for await (const value of allCertificates(sources.queries, cluster)) {
-        sent.add(value.serial);
-        send(ChangeType.ADDED, { $case: 'certificate', value });
-      }
-      const put = (entry: KeyValue): void => {
-        const value = sources.queries.certificateOf(entry);
-        if (!sent.delete(value.serial)) send(ChangeType.ADDED, { $case: 'certificate', value });
-      };
-      follows.push(followStore(sources.store, { prefix, fromRevision: from + 1, signal: done.signal }, put));
-    }
-    if (wanted.has('events')) {
-      const prefix = cluster ? layout.eventsOf(cluster) : layout.events;
-      const from = await revisionOf(sources.store, prefix);
-      const { items } = await sources.queries.events(
-        { cluster, node: '', certificate: '', reason: '', renewalLog: false },
-        { size: recentEvents, token: '' },
-      );
-      const sent = new Set(items.map(({ id }) => id));
-      for (const value of items.reverse()) send(ChangeType.ADDED, { $case: 'event', value });
-      const put = ({ key, value }: KeyValue): void => {
-        const event = eventToProto(decodeRecord<EventRecord>(key, value));
-        if (!sent.delete(event.id)) send(ChangeType.ADDED, { $case: 'event', value: event });
-      };
-      follows.push(followStore(sources.store, { prefix, fromRevision: from + 1, signal: done.signal }, put));
-    }
+    if (wanted.has('certificates')) follows.push((await followCertificates(sources, cluster, send, done.signal)).over);
+    if (wanted.has('events')) follows.push((await followEvents(sources, cluster, send, done.signal)).over);
     send(ChangeType.SYNCED);
     const over = new Promise((resolve) => done.signal.addEventListener('abort', resolve, { once: true }));
     await Promise.race([Promise.all([...follows, over]), ...failures]);
@@ -147,10 +128,11 @@ function follow<T extends object>(
 /** A node changes with its record, with its reports, and by time alone. */
 function followNodes({ model, health, queries }: WatchSources, cluster: string, send: Send): (() => void)[] {
   return [
-    follow(model.nodes, cluster, send, (node) => ({ $case: 'node', value: queries.node(node) })),
+    follow(model.nodes, cluster, send, (node) => ({ $case: 'node', value: nodeToProto(queries.node(node)) })),
     health.subscribe((ofCluster, name) => {
       const record = model.node(ofCluster, name);
-      if (record && (cluster === '' || ofCluster === cluster)) send(ChangeType.MODIFIED, { $case: 'node', value: queries.node(record) });
+      if (record && (cluster === '' || ofCluster === cluster))
+        send(ChangeType.MODIFIED, { $case: 'node', value: nodeToProto(queries.node(record)) });
     }),
   ];
 }
@@ -169,16 +151,44 @@ async function followRevocations(
     const { cluster: of, name } = change.type === 'put' ? change.record : change.previous;
     if (cluster !== '' && of !== cluster) return;
     const tell = async (): Promise<void> => {
-      if (change.type === 'delete') send(ChangeType.DELETED, { $case: 'revocation', value: revocationToProto(change.previous, () => 0) });
+      if (change.type === 'delete')
+        send(ChangeType.DELETED, { $case: 'revocation', value: revocationToProto({ record: change.previous, matches: [] }) });
       else {
         const type = change.previous ? ChangeType.MODIFIED : ChangeType.ADDED;
-        for (const value of await queries.revocations(of, name)) send(type, { $case: 'revocation', value });
+        for (const view of await queries.revocations(of, name)) send(type, { $case: 'revocation', value: revocationToProto(view) });
       }
     };
     last = last.then(tell).catch(failure.reject);
   });
-  for (const value of await queries.revocations(cluster, '')) send(ChangeType.ADDED, { $case: 'revocation', value });
+  for (const view of await queries.revocations(cluster, ''))
+    send(ChangeType.ADDED, { $case: 'revocation', value: revocationToProto(view) });
   return { stop, failed: failure.promise };
+}
+
+async function followCertificates({ store, queries }: WatchSources, cluster: string, send: Send, signal: AbortSignal): Promise<Following> {
+  const prefix = cluster ? layout.certificatesOf(cluster) : layout.certificates;
+  const from = await revisionOf(store, prefix);
+  const sent = new Set<string>();
+  for await (const value of allCertificates(queries, cluster)) {
+    sent.add(value.serial);
+    send(ChangeType.ADDED, { $case: 'certificate', value });
+  }
+  return followStore(store, { prefix, fromRevision: from + 1, signal }, (entry) => {
+    const value = certificateToProto(queries.certificateOf(entry));
+    if (!sent.delete(value.serial)) send(ChangeType.ADDED, { $case: 'certificate', value });
+  });
+}
+
+async function followEvents({ store, queries }: WatchSources, cluster: string, send: Send, signal: AbortSignal): Promise<Following> {
+  const prefix = cluster ? layout.eventsOf(cluster) : layout.events;
+  const from = await revisionOf(store, prefix);
+  const { items } = await queries.events({ cluster, node: '', certificate: '', reason: '', renewalLog: false }, { size: recentEvents, token: '' });
+  const sent = new Set(items.map(({ id }) => id));
+  for (const event of items.reverse()) send(ChangeType.ADDED, { $case: 'event', value: eventToProto(event) });
+  return followStore(store, { prefix, fromRevision: from + 1, signal }, ({ key, value }) => {
+    const event = decodeRecord<EventRecord>(key, value);
+    if (!sent.delete(event.id)) send(ChangeType.ADDED, { $case: 'event', value: eventToProto(event) });
+  });
 }
 
 /** Where a watch begins that must miss nothing of what is listed after this; what both tell is told once. */
@@ -190,14 +200,25 @@ async function* allCertificates(queries: Queries, cluster: string): AsyncIterabl
   for (let token = ''; ; ) {
     const filter = { cluster, node: '', name: '', serial: '', includeSuperseded: false };
     const { items, next } = await queries.certificates(filter, { size: 1000, token });
-    yield* items;
+    yield* items.map(certificateToProto);
     if (next === '') return;
     token = next;
   }
 }
 
-async function followStore(store: Store, options: WatchOptions, put: (entry: KeyValue) => void): Promise<void> {
-  for await (const batch of store.watch(options)) {
-    for (const { entry } of batch) if (entry) put(entry);
-  }
+/** Something followed in the store; `over` resolves with the signal and fails with the store. */
+interface Following {
+  over: Promise<void>;
+}
+
+function followStore(store: Store, options: WatchOptions, put: (entry: KeyValue) => void): Following {
+  const follow = async (): Promise<void> => {
+    for await (const batch of store.watch(options)) {
+      for (const { entry } of batch) if (entry) put(entry);
+    }
+  };
+  const over = follow();
+  // The watch waits for it once everything is followed; a failure before that must not end the process.
+  over.catch(() => {});
+  return { over };
 }

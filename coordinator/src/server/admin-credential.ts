@@ -1,6 +1,7 @@
 import { mkdir, readFile, readlink, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { replaceSymlinkDurable, syncDirectory, writeFileDurable } from '@evercert/shared/files';
+import { toEvercertError } from '@evercert/shared/errors';
+import { errnoOf, replaceSymlinkDurable, syncDirectory, writeFileDurable } from '@evercert/shared/files';
 import {
   certificatesFromPem,
   certificatesToPem,
@@ -10,7 +11,7 @@ import {
   verifyChain,
 } from '@evercert/shared/x509';
 import { stringify } from 'yaml';
-import { adminUriOf } from '../rpc/callers.ts';
+import { adminUriOf } from '../identity-uris.ts';
 import type { OwnCertificate } from './own-identity.ts';
 
 /** The identity of a human or program that may call the admin API. */
@@ -67,7 +68,10 @@ export class AdminCredential {
     await writeFileDurable(join(folder, 'admin.key'), privateKeyToPem(privateKey), { mode: 0o600 });
     await writeFileDurable(join(folder, 'config.yaml'), this.#config(), { mode: 0o600 });
     await syncDirectory(dirname(folder));
-    const before = await readlink(this.folder).catch(() => undefined);
+    const before = await readlink(this.folder).catch((error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw toEvercertError(error, 'FileSystem', `cannot read the link ${this.folder}`);
+    });
     await replaceSymlinkDurable(this.folder, version);
     if (before && before !== version) await rm(join(this.#dataDir, before), { recursive: true, force: true });
   }

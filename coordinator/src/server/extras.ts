@@ -9,7 +9,7 @@ import type { Guard } from '../rpc/guard.ts';
 
 /** FileDescriptorSet of the protocol, made with the generated code. */
 const descriptors = fileURLToPath(new URL('gen/descriptors.binpb', import.meta.resolve('@evercert/proto')));
-const services = ['evercert.v1.EnrollmentService', 'evercert.v1.NodeService', 'evercert.v1.AdminService'];
+const services = ['evercert.v1.EnrollmentService', 'evercert.v1.NodeService', 'evercert.v1.RecoveryService', 'evercert.v1.AdminService'];
 
 /** grpc.health.v1 (https://grpc.io/docs/guides/health-checking/), for the server as a whole and for each service. */
 export class Health {

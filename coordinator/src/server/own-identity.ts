@@ -6,6 +6,7 @@ import type { Logger } from '@evercert/shared/logging';
 import { drawFor, renewalDueMs } from '@evercert/shared/schedule';
 import { generateKeyPair, issueLeaf, type LeafProfile, newSerial, type PreparedIssuer, spkiDer } from '@evercert/shared/x509';
 import type { EventRecorder } from '../events/recorder.ts';
+import { coordinatorUri } from '../identity-uris.ts';
 
 export interface OwnCertificateOptions {
   issuer: PreparedIssuer;
@@ -48,7 +49,7 @@ export function serverProfile(names: readonly string[]): LeafProfile {
     organizations: [],
     dnsNames: names.filter((name) => isIP(name) === 0),
     ipAddresses: names.filter((name) => isIP(name) !== 0),
-    uris: ['spiffe://evercert/coordinator'],
+    uris: [coordinatorUri],
     usages: ['digital signature', 'server auth'],
   };
 }

@@ -1,12 +1,11 @@
-import { type CrlEntry, isRevocationReason } from '@evercert/shared/x509';
+import type { RevocationReason } from '@evercert/shared/revocation';
+import type { CrlEntry } from '@evercert/shared/x509';
 
 /** Times in a CRL have whole seconds. */
 const second = 1000;
 
-export function crlEntry({ serial, revokedAtMs, reason }: { serial: string; revokedAtMs: number; reason: string }): CrlEntry {
-  const revokedAt = new Date(Math.floor(revokedAtMs / second) * second);
-  // A delta CRL's word has no place in a complete one.
-  return { serial, revokedAt, reason: isRevocationReason(reason) && reason !== 'removeFromCRL' ? reason : 'unspecified' };
+export function crlEntry({ serial, revokedAtMs, reason }: { serial: string; revokedAtMs: number; reason: RevocationReason }): CrlEntry {
+  return { serial, revokedAt: new Date(Math.floor(revokedAtMs / second) * second), reason };
 }
 
 /** True if both lists say the same of the same certificates, in whatever order. */

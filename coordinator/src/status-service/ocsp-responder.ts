@@ -5,7 +5,6 @@ import {
   createOcspError,
   createOcspResponse,
   isIssuerOf,
-  isRevocationReason,
   type OcspAnswer,
   type OcspCertId,
   type OcspRequest,
@@ -109,8 +108,7 @@ export class OcspResponder {
     if (!found || decodeRecord<CertificateRecord>(key, found.value).issuer !== issuer) return 'unknown';
     const status = await revocations.statusOf(cluster, serial);
     if (typeof status === 'string') return status;
-    const { revokedAtMs, reason } = status;
-    return { revokedAt: new Date(revokedAtMs), reason: isRevocationReason(reason) ? reason : 'unspecified' };
+    return { revokedAt: new Date(status.revokedAtMs), reason: status.reason };
   }
 
   async #sign(

@@ -1,3 +1,4 @@
+import type { RevocationReason } from '@evercert/shared/revocation';
 import type { Informer } from '../state/informer.ts';
 import type { AuthorityRecord } from '../state/records.ts';
 
@@ -9,8 +10,11 @@ export interface AuthoritySource {
 /** What CRL and OCSP need to know of revocations; `Revocations` answers it. */
 export interface RevocationSource {
   /** Certificates of one CA, not expired, that an entry matches. */
-  revokedOf(cluster: string, issuerName: string): Promise<{ serial: string; revokedAtMs: number; reason: string; notAfterMs: number }[]>;
-  statusOf(cluster: string, serial: string): Promise<'good' | 'unknown' | { revokedAtMs: number; reason: string }>;
+  revokedOf(
+    cluster: string,
+    issuerName: string,
+  ): Promise<{ serial: string; revokedAtMs: number; reason: RevocationReason; notAfterMs: number }[]>;
+  statusOf(cluster: string, serial: string): Promise<'good' | 'unknown' | { revokedAtMs: number; reason: RevocationReason }>;
   /** After any change of a cluster's revocations. */
   subscribe(listener: (cluster: string) => void): void;
 }

@@ -1,4 +1,4 @@
-import { Role } from '@evercert/proto';
+import { ClusterSpec, Role } from '@evercert/proto';
 import { type Clock, systemClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { EtcdWriter, type WriterMember, type WriterStatistics } from '../etcd/writer.ts';
@@ -248,20 +248,17 @@ export class LocalCluster {
   async #createCluster(): Promise<void> {
     const { clusterName, keyAlgorithm, layout, leafLifetimeSeconds, identityLifetimeSeconds } = this.settings;
     const admin = await this.admin();
-    await admin.createCluster(clusterName, {
-      keyAlgorithm,
-      layout,
-      dnsDomain: '',
-      serviceCidr: '',
-      controlPlaneEndpoint: `${this.nodes[0]?.address ?? '127.0.0.1'}:6443`,
-      nodeAddressRanges: ['127.0.0.0/8'],
-      allowedPaths: [],
-      leafLifetimeSeconds,
-      identityLifetimeSeconds,
-      apiServerExtraSans: [],
-      controlPlaneRecovery: '',
-      workerRecovery: '',
-    });
+    await admin.createCluster(
+      clusterName,
+      ClusterSpec.fromPartial({
+        keyAlgorithm,
+        layout,
+        controlPlaneEndpoint: `${this.nodes[0]?.address ?? '127.0.0.1'}:6443`,
+        nodeAddressRanges: ['127.0.0.0/8'],
+        leafLifetimeSeconds,
+        identityLifetimeSeconds,
+      }),
+    );
     if (this.#etcdPort !== undefined) await admin.declareEtcdHealth(clusterName, this.#etcdPort);
     this.#notify('info', `cluster ${clusterName}: ${keyAlgorithm}, ${layout} layout, leaves live ${leafLifetimeSeconds} s`);
   }

@@ -8,7 +8,7 @@ const blocks = [...'▁▂▃▄▅▆▇█'];
 const badStates = new Set(['Expired', 'Failed', 'Revoked']);
 
 /** Part of the life that has passed, 0 to 1; undefined when there is no certificate yet. */
-export function elapsedPart({ startMs, endMs }: CertificateView, nowMs: number): number | undefined {
+function elapsedPart({ startMs, endMs }: CertificateView, nowMs: number): number | undefined {
   if (startMs === undefined || endMs === undefined || endMs <= startMs) return undefined;
   return Math.min(1, Math.max(0, (nowMs - startMs) / (endMs - startMs)));
 }

@@ -5,6 +5,7 @@ import ipaddr from 'ipaddr.js';
  * The canonical text of an address (RFC 5952 for IPv6; an IPv4-mapped one becomes IPv4), or undefined for what is none. Zones, octal and shortened IPv4 are refused.
  */
 export function canonicalAddress(text: string): string | undefined {
+  if (isIPv4(text)) return text;
   if (isIP(text) === 0 || text.includes('%')) return undefined;
   return ipaddr.process(text.replace(compatible, '0:0:0:0:0:0:')).toString();
 }

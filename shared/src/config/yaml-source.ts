@@ -140,7 +140,11 @@ class Reader {
       if (this.#stopped) break;
       const position = this.#positionAt(key?.range[0] ?? 0);
       if (!isScalar(key)) {
-        this.#fault(path, 'a key must be a plain word; found a list, a mapping or an alias', position);
+        this.#fault(
+          path,
+          'a key must be a plain word; found a list, a mapping or an alias (text that begins with "{" needs quotes)',
+          position,
+        );
         continue;
       }
       const name = typeof key.value === 'string' ? key.value : (key.source ?? String(key.value));

@@ -7,6 +7,8 @@ const domain = 'evercert.io';
 const typePrefix = 'type.googleapis.com/google.rpc.';
 /** HTTP/2 header lists are bounded; a status with more faults than this says how many were left out. */
 const maxFaults = 50;
+/** Characters of a message; what somebody sent may stand in it. */
+const maxMessage = 4096;
 
 /**
  * An error as it leaves the process: code, message, metadata and faults of an EvercertError; of anything else only "internal error"
@@ -15,6 +17,8 @@ const maxFaults = 50;
 export function toServiceError(error: unknown): Partial<StatusObject> & { name: string; message: string } {
   const known = error instanceof EvercertError ? error : new EvercertError('Internal', 'internal error; the coordinator logged the cause');
   const code = status[errorCodes[known.code].grpc];
+  // A text that was cut inside a character has no form in a header: grpc-js would throw where nobody can catch it.
+  const message = known.message.slice(0, maxMessage).toWellFormed();
   const metadata = new Metadata();
   const details: Any[] = [any('ErrorInfo', ErrorInfo.encode({ reason: known.code, domain, metadata: { ...known.metadata } }).finish())];
   if (known.retryAfterMs !== undefined) {
@@ -23,8 +27,8 @@ export function toServiceError(error: unknown): Partial<StatusObject> & { name: 
     details.push(any('RetryInfo', RetryInfo.encode({ retryDelay }).finish()));
   }
   if (known.faults.length > 0) details.push(any('BadRequest', BadRequest.encode({ fieldViolations: violations(known.faults) }).finish()));
-  metadata.set(detailsKey, Buffer.from(Status.encode({ code, message: known.message, details }).finish()));
-  return { name: known.code, message: known.message, code, details: known.message, metadata };
+  metadata.set(detailsKey, Buffer.from(Status.encode({ code, message, details }).finish()));
+  return { name: known.code, message, code, details: message, metadata };
 }
 
 function violations(faults: readonly Fault[]): { field: string; description: string }[] {

@@ -1,4 +1,5 @@
 import winston from 'winston';
+import { visibleLine } from '../text.ts';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 export type LogFormat = 'json' | 'console';
@@ -25,12 +26,15 @@ export interface Logger {
   child(fields: LogFields): Logger;
 }
 
-const consoleFormat = winston.format.printf(({ timestamp, level, message, ...fields }) => {
+/** One line for a person. What strangers sent may stand in it: it makes no line of its own, and does not steer the terminal. */
+export function consoleLine({ timestamp, level, message, ...fields }: Record<string, unknown>): string {
   const rest = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => `${key}=${/[\s"=]/.test(String(value)) ? JSON.stringify(value) : String(value)}`);
-  return [timestamp, level.toUpperCase().padEnd(5), message, ...rest].join(' ');
-});
+  return visibleLine([timestamp, String(level).toUpperCase().padEnd(5), message, ...rest].join(' '));
+}
+
+const consoleFormat = winston.format.printf(consoleLine);
 
 /** Logs to standard error, where systemd's journal takes it from. */
 export function createLogger(options: { level: LogLevel; format: LogFormat; component: string }): Logger {
@@ -54,6 +58,17 @@ function wrap(root: winston.Logger, base: LogFields): Logger {
     warn: write('warn'),
     error: write('error'),
     child: (fields) => wrap(root, { ...base, ...fields }),
+  };
+}
+
+/** A logger whose lines also carry what these fields are at that moment. */
+export function withFields(logger: Logger, fields: () => LogFields): Logger {
+  return {
+    debug: (message, more) => logger.debug(message, { ...fields(), ...more }),
+    info: (message, more) => logger.info(message, { ...fields(), ...more }),
+    warn: (message, more) => logger.warn(message, { ...fields(), ...more }),
+    error: (message, more) => logger.error(message, { ...fields(), ...more }),
+    child: (more) => withFields(logger.child(more), fields),
   };
 }
 

@@ -10,6 +10,13 @@ export function rememberSource(document: AnyDocument, source: SourceMap): void {
   sources.set(document, source);
 }
 
+/** For a document that was made from a parsed one and says the same. */
+export function keepSource<Document extends AnyDocument>(from: AnyDocument, to: Document): Document {
+  const source = sources.get(from);
+  if (source) sources.set(to, source);
+  return to;
+}
+
 /** `CertificateManifest "apiserver"` */
 export function title(document: AnyDocument): string {
   return `${document.kind} "${document.metadata.name}"`;

@@ -19,7 +19,7 @@ type Raw<K extends keyof typeof documentSchemas> = z.output<(typeof documentSche
 export const defaultModes = { public: 0o644, secret: 0o600 } as const;
 
 /** What a kubeconfig says where a manifest does not. */
-export const kubeconfigDefaults = { clusterName: '{{ cluster.name }}', server: 'https://{{ cluster.endpoint }}' } as const;
+const kubeconfigDefaults = { clusterName: '{{ cluster.name }}', server: 'https://{{ cluster.endpoint }}' } as const;
 
 /** The same object without the properties that are undefined, as `exactOptionalPropertyTypes` wants it. */
 type Defined<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {

@@ -1,5 +1,6 @@
 /** Manifests: what a cluster declares, read from YAML, checked, and resolved for nodes. */
 export { type CertificateChange, describeChange } from './change.ts';
+export { keepSource } from './faults.ts';
 export { manifestLimits } from './limits.ts';
 export {
   type DocumentKind,

@@ -95,7 +95,7 @@ function checkAddress(item: string): { value: string } | { fault: string } {
 }
 
 /** Where the YAML form has an output: a pem pair in front stands under `files`, all others under `outputs`. */
-export function outputPath(outputs: readonly OutputSpec[], index: number): Path {
+function outputPath(outputs: readonly OutputSpec[], index: number): Path {
   const first = outputs[0]?.type === 'pem' ? 1 : 0;
   return index < first ? ['spec', 'files'] : ['spec', 'outputs', index - first, outputs[index]!.type];
 }

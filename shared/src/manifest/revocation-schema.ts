@@ -10,7 +10,7 @@ import { parseRfc3339 } from './rfc3339.ts';
 import type { RevocationEntry, RevocationKind } from './types.ts';
 
 /** Bounds on texts: 1,000 entries of this length stay within what the store takes. */
-export const revocationTextLimits = { description: 256, value: 256 } as const;
+const revocationTextLimits = { description: 256, value: 256 } as const;
 
 const kinds = Object.keys(valueFields) as RevocationKind[];
 type ValueField = (typeof valueFields)[RevocationKind];

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { canonicalAddress, describeValue, dnsNameFault, durationSeconds, fileMode, ipRange, parseHostPort } from '../config/index.ts';
 import { keyAlgorithms, usages } from '../x509/types.ts';
 import { renewRevocationSpec } from './revocation-schema.ts';
-import { crlFormats, issuers, layouts, recoveryPolicies, roles } from './types.ts';
+import { crlFormats, issuers, layouts, recoveryPolicies, reloadSignals, roles } from './types.ts';
 
 /** Bounds on one document. */
 export const documentLimits = { listItems: 200, labels: 64, textLength: 1024, argvItems: 64 } as const;
@@ -16,7 +16,7 @@ const textOrNumber = z.preprocess((value) => (typeof value === 'number' ? String
 const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** RFC 1123 label, as Kubernetes names its objects. */
-export const objectName = z.string().refine((name) => label.test(name), {
+const objectName = z.string().refine((name) => label.test(name), {
   error: 'expected a name of lower-case letters, digits and hyphens, 1 to 63 characters, beginning and ending with a letter or digit',
 });
 
@@ -106,7 +106,7 @@ const systemd = z.strictObject({
 });
 const signal = z.strictObject({
   pidFile: text,
-  signal: z.enum(['SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGWINCH']).default('SIGHUP'),
+  signal: z.enum(reloadSignals).default('SIGHUP'),
 });
 const command = z.preprocess(
   (value) => (Array.isArray(value) ? { argv: value } : value),

@@ -50,9 +50,12 @@ export type OutputSpec =
     }
   | { type: 'pkcs12'; file: FileSpec; passwordPath: string };
 
+/** Signals on which components read their certificates again, or end to be started anew. */
+export const reloadSignals = ['SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGWINCH'] as const;
+
 export type ReloadSpec =
   | { type: 'systemd'; unit: string; action: 'reload' | 'restart' | 'reload-or-restart' | 'try-restart' }
-  | { type: 'signal'; pidPath: string; signal: NodeJS.Signals }
+  | { type: 'signal'; pidPath: string; signal: (typeof reloadSignals)[number] }
   | { type: 'command'; argv: string[]; timeoutSeconds: number };
 
 /** Where the component that serves with the certificate tells whether it is well, as etcd does on `/health`. */

@@ -3,13 +3,14 @@
  * epoch, and chance comes in as `draw`, a number in [0, 1).
  */
 import { createHash } from 'node:crypto';
+import { backoffMs } from '../retry/index.ts';
 
 /** First delay after a failure, before jitter. */
-export const retryBaseMs = 1000;
+const retryBaseMs = 1000;
 /** No two tries are further apart than this, whatever time is left. */
 export const retryCapMs = 5 * 60_000;
 /** So many tries fit into the time that was left at the first failure. */
-export const minimumTries = 8;
+const minimumTries = 8;
 /** A server's hint to wait counts up to this: a broken server must not silence a node for a life. */
 export const maximumHintMs = 60 * 60_000;
 
@@ -57,14 +58,11 @@ export function retryLimitMs(timeLeftMs: number): number {
  * Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
 export function retryDelayMs({ attempt, timeLeftMs, hintMs, draw }: RetryInput): number {
-  const limit = retryLimitMs(timeLeftMs);
-  const exponential = retryBaseMs * 2 ** Math.min(Math.max(attempt - 1, 0), 30);
-  const jittered = Math.min(limit, exponential) * draw;
-  return Math.ceil(Math.min(Math.max(0, hintMs ?? 0), maximumHintMs) + jittered);
+  return backoffMs({ attempt, draw, baseMs: retryBaseMs, capMs: retryLimitMs(timeLeftMs), hintMs: Math.min(hintMs ?? 0, maximumHintMs) });
 }
 
 /** After a refusal by a revocation nothing is asked for at least this long: the coordinator tells when it is lifted. */
-export const revokedRetryMs = 30 * 60_000;
+const revokedRetryMs = 30 * 60_000;
 const revokedTries = 3;
 
 /** The wait after a refusal by a revocation: at most three tries in the time that was left at the first one, and never sooner than `revokedRetryMs`. */

@@ -12,6 +12,7 @@ import {
   type ResolvedCertificate,
   type ResolvedKeyPair,
   type ResolvedRevocationList,
+  reloadSignals,
 } from '../manifest/types.ts';
 import { type KeyAlgorithm, keyAlgorithms, type Usage, usages } from '../x509/types.ts';
 
@@ -38,6 +39,12 @@ function fileToProto(file: FileSpec): proto.FileSpec {
 
 function fileFromProto(file: proto.FileSpec | undefined): FileSpec {
   if (!file) throw new EvercertError('InvalidArgument', 'the coordinator sent an output without a file');
+  // As the schema of manifests: no file of ours is a program, nor writable by any but its owner.
+  if ((file.mode & ~0o644) !== 0)
+    throw new EvercertError(
+      'InvalidArgument',
+      `the coordinator sent mode 0${file.mode.toString(8)} for ${file.path}; at most 0644 was expected`,
+    );
   return { path: file.path, mode: file.mode, ...present({ owner: file.owner || undefined, group: file.group || undefined }) };
 }
 
@@ -124,7 +131,7 @@ function reloadFromProto(reload: proto.Reload | undefined): ReloadSpec | undefin
     case 'systemd':
       return { type: 'systemd', unit: reload.kind.value.unit, action: oneOf(systemdActions, reload.kind.value.action, 'a systemd action') };
     case 'signal':
-      return { type: 'signal', pidPath: reload.kind.value.pidPath, signal: reload.kind.value.signal as NodeJS.Signals };
+      return { type: 'signal', pidPath: reload.kind.value.pidPath, signal: oneOf(reloadSignals, reload.kind.value.signal, 'the signal') };
     case 'command':
       return { type: 'command', argv: reload.kind.value.argv, timeoutSeconds: reload.kind.value.timeoutSeconds };
     default:

@@ -17,7 +17,7 @@ function algorithm(name: string, oid: string, keyType: 'ec' | 'rsa', hash: Signa
 }
 
 /** Signature algorithms that a request may use. */
-export const signatureAlgorithms: readonly SignatureAlgorithm[] = [
+const signatureAlgorithms: readonly SignatureAlgorithm[] = [
   algorithm('ecdsa-with-SHA256', '1.2.840.10045.4.3.2', 'ec', 'sha256'),
   algorithm('ecdsa-with-SHA384', '1.2.840.10045.4.3.3', 'ec', 'sha384'),
   algorithm('ecdsa-with-SHA512', '1.2.840.10045.4.3.4', 'ec', 'sha512'),

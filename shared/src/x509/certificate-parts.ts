@@ -2,7 +2,7 @@ import { toEvercertError } from '../errors/index.ts';
 import { decode, type Slice, sequenceSlices } from './asn1.ts';
 
 /** More than any certificate in use; one with 512 names and an RSA 8192 key has less than half of it. */
-export const maxCertificateBytes = 128 * 1024;
+const maxCertificateBytes = 128 * 1024;
 
 /** A certificate's fields as slices of its own bytes. */
 export interface CertificateParts {

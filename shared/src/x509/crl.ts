@@ -15,7 +15,7 @@ import {
 import type { PreparedIssuer } from './issue.ts';
 import { oids } from './oids.ts';
 import { extension } from './raw-extensions.ts';
-import { type RevocationReason, reasonCodes } from './revocation-reasons.ts';
+import { type CrlReason, reasonCodes } from './revocation-reasons.ts';
 import { normalizeSerial } from './serial.ts';
 
 /** More entries would leave the 16 MiB that a length of three bytes can tell. */
@@ -27,7 +27,7 @@ export interface CrlEntry {
   /** Hex. */
   serial: string;
   revokedAt: Date;
-  reason: RevocationReason;
+  reason: CrlReason;
 }
 
 export interface CrlContents {
@@ -113,7 +113,7 @@ function bySerial(a: CrlEntry, b: CrlEntry): number {
 }
 
 /** What follows the serial. */
-function restEncoder(): (revokedAt: Date, reason: RevocationReason) => Buffer {
+function restEncoder(): (revokedAt: Date, reason: CrlReason) => Buffer {
   let last = { ms: Number.NaN, reason: '' as string, bytes: Buffer.alloc(0) as Buffer };
   return (revokedAt, reason) => {
     const ms = revokedAt.getTime();

@@ -1,14 +1,13 @@
 /** Subject alternative names (RFC 5280 section 4.2.1.6) of the three kinds that Evercert knows: DNS, IP, URI. */
-import { isIPv4, isIPv6 } from 'node:net';
+import { isIPv4 } from 'node:net';
 import ipaddr from 'ipaddr.js';
+import { canonicalAddress, dnsNameFault } from '../config/names.ts';
 import { EvercertError } from '../errors/index.ts';
 import { type Asn1, children, content } from './asn1.ts';
 import { contextPrimitive, sequence } from './der.ts';
 
 const maxNames = 512;
-const maxDnsName = 253;
 const maxUri = 2048;
-const dnsName = /^(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/;
 
 export interface AlternativeNames {
   dnsNames: string[];
@@ -22,14 +21,12 @@ export interface AlternativeNames {
  * InvalidArgument: not an address, or one with a zone.
  */
 export function canonicalIp(text: string): string {
-  if (isIPv4(text)) return text;
-  if (!isIPv6(text) || text.includes('%')) {
-    throw new EvercertError(
-      'InvalidArgument',
-      `${quote(text)} is not an IP address; expected one such as 10.0.0.1 or 2001:db8::1, without a zone`,
-    );
-  }
-  return ipaddr.process(text).toString();
+  const canonical = canonicalAddress(text);
+  if (canonical !== undefined) return canonical;
+  throw new EvercertError(
+    'InvalidArgument',
+    `${quote(text)} is not an IP address; expected one such as 10.0.0.1 or 2001:db8::1, without a zone`,
+  );
 }
 
 /** Checked, lower-cased, canonical and without repeats. InvalidArgument names the first that cannot stand in a certificate. */
@@ -79,14 +76,9 @@ function ipFromBytes(bytes: Buffer): string {
 }
 
 function checkDnsName(text: string): string {
-  const name = text.toLowerCase();
-  if (name.length > maxDnsName || !dnsName.test(name)) {
-    throw new EvercertError(
-      'InvalidArgument',
-      `${quote(text)} is not a DNS name; expected labels of letters, digits and hyphens, without a final dot`,
-    );
-  }
-  return name;
+  const fault = dnsNameFault(text, { wildcard: true });
+  if (fault !== undefined) throw new EvercertError('InvalidArgument', `${quote(text)} cannot be a DNS name of a certificate: ${fault}`);
+  return text.toLowerCase();
 }
 
 function checkUri(text: string): string {

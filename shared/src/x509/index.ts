@@ -30,7 +30,7 @@ export {
 } from './ocsp-response.ts';
 export { type CrlInfo, parseCrl, verifyCrl } from './parse-crl.ts';
 export { certificatesFromPem, certificatesToPem, type PemBlock, pemBlocks, toPem } from './pem.ts';
-export { createPkcs12, type Pkcs12Contents } from './pkcs12.ts';
-export { isRevocationReason, type RevocationReason, reasonCodes, reasonOfCode } from './revocation-reasons.ts';
+export { createPkcs12 } from './pkcs12.ts';
+export { type CrlReason, reasonCodes } from './revocation-reasons.ts';
 export { newSerial, normalizeSerial } from './serial.ts';
 export * from './types.ts';

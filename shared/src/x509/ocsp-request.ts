@@ -8,6 +8,8 @@ import { rawExtensions } from './raw-extensions.ts';
 
 const maxRequestBytes = 64 * 1024;
 const maxCertificates = 64;
+/** The largest hash and a serial of RFC 5280 make less than 200. Answers are kept by it: what a stranger sends in it must not fill the memory. */
+const maxCertIdBytes = 256;
 /** RFC 9654 section 2.1. */
 const maxNonceBytes = 128;
 
@@ -38,7 +40,7 @@ const hashNames: Readonly<Record<string, NonNullable<OcspCertId['hashName']>>> =
 
 /**
  * Reads a request of at most 64 KiB about at most 64 certificates. A signature of the requestor is neither wanted nor checked.
- * InvalidArgument: not exactly one DER request of version 1, a nonce of another size than 1 to 128 bytes, a critical extension that is not known.
+ * InvalidArgument: not exactly one DER request of version 1, a nonce of another size than 1 to 128 bytes, a CertID of more than 256 bytes, a critical extension that is not known.
  */
 export function parseOcspRequest(der: Uint8Array): OcspRequest {
   try {
@@ -82,6 +84,7 @@ function readSingle(request: Slice): OcspCertId {
   const [certId, extensions, ...more] = request.tag === 0x30 ? slices(request.content, 'a request') : [];
   if (certId?.tag !== 0x30 || (extensions !== undefined && extensions.tag !== 0xa0) || more.length > 0)
     throw new Error('expected a CertID');
+  if (certId.bytes.length > maxCertIdBytes) throw new Error(`a CertID has ${certId.bytes.length} bytes, more than ${maxCertIdBytes}`);
   if (extensions !== undefined) refuseCritical(extensions.content);
   const [algorithm, nameHash, keyHash, serial, ...rest] = slices(certId.content, 'a CertID');
   if (algorithm?.tag !== 0x30 || nameHash?.tag !== 0x04 || keyHash?.tag !== 0x04 || serial?.tag !== 0x02 || rest.length > 0) {

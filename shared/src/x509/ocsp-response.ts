@@ -17,9 +17,9 @@ import { type CertificateSigner, spkiDer } from './keys.ts';
 import type { OcspCertId } from './ocsp-request.ts';
 import { oids } from './oids.ts';
 import { extension } from './raw-extensions.ts';
-import { type RevocationReason, reasonCodes } from './revocation-reasons.ts';
+import { type CrlReason, reasonCodes } from './revocation-reasons.ts';
 
-export type OcspStatus = 'good' | 'unknown' | { revokedAt: Date; reason: RevocationReason };
+export type OcspStatus = 'good' | 'unknown' | { revokedAt: Date; reason: CrlReason };
 
 export interface OcspAnswer {
   certificate: OcspCertId;

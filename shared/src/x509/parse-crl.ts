@@ -8,7 +8,7 @@ import { type CrlEntry, maxCrlEntries } from './crl.ts';
 import { formatName, readName } from './names.ts';
 import { oids } from './oids.ts';
 import { rawExtensions } from './raw-extensions.ts';
-import { type RevocationReason, reasonOfCode } from './revocation-reasons.ts';
+import { type CrlReason, reasonOfCode } from './revocation-reasons.ts';
 import { openSpki } from './spki.ts';
 import { readTime } from './times.ts';
 
@@ -160,8 +160,8 @@ function remembering<T>(read: (slice: Slice) => T): (slice: Slice) => T {
   };
 }
 
-function readEntryExtensions(slice: Slice, unknownCritical: string[]): RevocationReason {
-  let reason: RevocationReason | undefined = 'unspecified';
+function readEntryExtensions(slice: Slice, unknownCritical: string[]): CrlReason {
+  let reason: CrlReason | undefined = 'unspecified';
   for (const { type, critical, value } of rawExtensions(decode(slice.bytes))) {
     if (type !== oids.reasonCode) {
       if (critical && !unknownCritical.includes(type)) unknownCritical.push(type);

@@ -1,6 +1,6 @@
 import forge from 'node-forge';
-import type { Pkcs12Contents } from './pkcs12.ts';
 import { packWithPkijs } from './pkcs12-pkijs.ts';
+import type { Pkcs12Contents } from './types.ts';
 
 const options = { algorithm: 'aes256', prfAlgorithm: 'sha256', count: 10_000, saltSize: 16 } as const;
 

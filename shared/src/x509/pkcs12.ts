@@ -1,20 +1,10 @@
-import type { KeyObject } from 'node:crypto';
 import { EvercertError, toEvercertError } from '../errors/index.ts';
 import { certificateSpki } from './certificate-parts.ts';
 import { keyAlgorithmOf, pairMatches } from './keys.ts';
 import { spkiAlgorithm } from './spki.ts';
+import type { Pkcs12Contents } from './types.ts';
 
 const maxChain = 16;
-
-export interface Pkcs12Contents {
-  /** DER, the leaf first. */
-  chain: readonly Buffer[];
-  privateKey: KeyObject;
-  /** Printable ASCII, not empty. */
-  password: string;
-  /** Shown by key stores as the entry's alias. */
-  friendlyName: string;
-}
 
 /**
  * Packs a key and its chain as PKCS#12 (RFC 7292): the key under AES-256-CBC (PBES2). RSA throughout goes by node-forge (HMAC-SHA-1 as integrity check, certificates in the

@@ -1,4 +1,9 @@
-/** Reasons of RFC 5280 section 5.3.1 with their codes; 7 is not in use. removeFromCRL belongs to delta CRLs, which Evercert does not make. */
+import type { RevocationReason } from '../revocation/reasons.ts';
+
+/** What a CRL of any CA may say. removeFromCRL belongs to delta CRLs, which Evercert does not make. */
+export type CrlReason = RevocationReason | 'removeFromCRL';
+
+/** The codes of RFC 5280 section 5.3.1; 7 is not in use. */
 export const reasonCodes = {
   unspecified: 0,
   keyCompromise: 1,
@@ -10,17 +15,11 @@ export const reasonCodes = {
   removeFromCRL: 8,
   privilegeWithdrawn: 9,
   aACompromise: 10,
-} as const;
+} as const satisfies Record<CrlReason, number>;
 
-export type RevocationReason = keyof typeof reasonCodes;
-
-const byCode = new Map(Object.entries(reasonCodes).map(([reason, code]) => [code as number, reason as RevocationReason]));
-
-export function isRevocationReason(text: string): text is RevocationReason {
-  return Object.hasOwn(reasonCodes, text);
-}
+const byCode = new Map(Object.entries(reasonCodes).map(([reason, code]) => [code as number, reason as CrlReason]));
 
 /** Undefined for a code that RFC 5280 does not list. */
-export function reasonOfCode(code: number): RevocationReason | undefined {
+export function reasonOfCode(code: number): CrlReason | undefined {
   return byCode.get(code);
 }

@@ -1,3 +1,5 @@
+import type { KeyObject } from 'node:crypto';
+
 /** Key algorithms that Evercert makes and accepts. The cluster's certificates use P-384 or RSA 4096; P-256 is for Evercert's own identities. */
 export const keyAlgorithms = ['ecdsa-p256', 'ecdsa-p384', 'rsa-3072', 'rsa-4096'] as const;
 export type KeyAlgorithm = (typeof keyAlgorithms)[number];
@@ -23,4 +25,15 @@ export interface LeafProfile {
   caIssuerUrls?: string[];
   /** A delegated OCSP signer (RFC 6960 section 4.2.2.2): only for the CA's own responder, no manifest can ask for it. */
   ocspSigning?: boolean;
+}
+
+/** What goes into a PKCS#12 file. */
+export interface Pkcs12Contents {
+  /** DER, the leaf first. */
+  chain: readonly Buffer[];
+  privateKey: KeyObject;
+  /** Printable ASCII, not empty. */
+  password: string;
+  /** Shown by key stores as the entry's alias. */
+  friendlyName: string;
 }

@@ -41,6 +41,13 @@ describe('the probe of a health endpoint', () => {
   });
   after(() => server.close());
 
+  for (const bad of ['garbage', 'http://127.0.0.1:1/', 'https://127.0.0.1:99999/', 'file:///etc/passwd', '']) {
+    it(`finds ${JSON.stringify(bad)} unreachable, and does not throw`, async () => {
+      const probe = createProbe({ clock: systemClock });
+      assert.equal((await probe({ url: bad, trustAnchors: [ca.der], pair })).state, 'Unreachable');
+    });
+  }
+
   it('shows its certificate and believes the server that its anchors vouch for', async () => {
     assert.deepEqual(await createProbe({ clock: systemClock })({ url, trustAnchors: [ca.der], pair }), { state: 'Healthy', message: '' });
   });

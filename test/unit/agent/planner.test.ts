@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type CertificateView, type Failure, plan, stateOf, timeLeftMs } from '@evercert/agent/certificates';
+import { type CertificateView, type Failure, nextLook, plan, stateOf, timeLeftMs } from '@evercert/agent/certificates';
 import { drawFor, renewalDueMs } from '@evercert/shared/schedule';
 
 const now = 1_000_000_000;
@@ -50,6 +50,17 @@ const due = renewalDueMs({ issuedAtMs, notAfterMs, renewAt: 2 / 3, draw: drawFor
 const rsa = { specHash: 'a', renewAt: 2 / 3, lifetimeSeconds: 96 * 3600, keyAlgorithm: 'rsa-4096' as const };
 
 describe('the planner', () => {
+  it('looks again at the earliest of renewals, ends and tries', () => {
+    const moment = { wallMs: now, monotonicMs: 100_000 };
+    const never = Number.POSITIVE_INFINITY;
+    assert.deepEqual(nextLook([], moment), { wallMs: never, retryInMs: never });
+    assert.deepEqual(nextLook([view()], moment), { wallMs: due, retryInMs: never });
+    const failed = view({ installed: pair(64 * hour), failure: failure() });
+    assert.deepEqual(nextLook([view(), failed], moment), { wallMs: now + 5000, retryInMs: 5000 });
+    const ending = view({ installed: { ...pair(64 * hour), notAfterMs: now + 1000 }, failure: failure() });
+    assert.deepEqual(nextLook([ending, view()], moment), { wallMs: now + 1000, retryInMs: 5000 });
+  });
+
   const table: [string, CertificateView, unknown][] = [
     ['issues what is not installed', without('installed'), { action: 'issue', reason: 'Initial' }],
     ['waits for the schedule', view(), { action: 'wait', wallMs: due }],

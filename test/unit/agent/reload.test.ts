@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createReloader, shareReloads } from '@evercert/agent/reload';
@@ -92,6 +93,22 @@ describe('the reloader', () => {
       await assert.rejects(reloader({ kill })({ type: 'signal', pidPath: '/pid', signal: 'SIGHUP' }), { code: 'ReloadFailed' });
     });
   }
+
+  it('tells nothing of what a file holds that is no pid file', async () => {
+    await writeFile(join(folder, 'shadow'), 'root:$6$salt$hash:19000:0:99999:7:::');
+    await assert.rejects(
+      reloader()({ type: 'signal', pidPath: '/shadow', signal: 'SIGHUP' }),
+      (error: EvercertError) => error.code === 'ReloadFailed' && !error.message.includes('$6$') && !error.message.includes('root'),
+    );
+  });
+
+  it('does not wait for the writer of a FIFO, nor read a device without an end', async () => {
+    execFileSync('mkfifo', [join(folder, 'fifo')]);
+    await symlink('/dev/zero', join(folder, 'zero'));
+    for (const pidPath of ['/fifo', '/zero']) {
+      await assert.rejects(reloader()({ type: 'signal', pidPath, signal: 'SIGHUP' }), { code: 'ReloadFailed', message: /no regular file/ });
+    }
+  });
 
   it('fails for a process that is gone and for a missing pid file', async () => {
     const kill = (): never => {

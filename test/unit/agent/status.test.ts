@@ -120,6 +120,8 @@ describe('the status of the agent', () => {
   it('is ready only if identity, certificates, bundles and key pairs are', () => {
     assert.equal(allReady(status()), true);
     assert.equal(allReady(status({ certificates: [{ ...status().certificates[0]!, state: 'RenewalFailing' }] })), false);
+    const outOfPlace = { ...status().certificates[0]!, lastError: 'a folder is in the place of the file', lastErrorCode: 'FileConflict' };
+    assert.equal(allReady(status({ certificates: [outOfPlace] })), false);
     assert.equal(allReady(status({ identity: { ...status().identity, state: 'IdentityExpired' } })), false);
     assert.equal(allReady(status({ bundles: [{ ...status().bundles[0]!, state: 'Failed' }] })), false);
   });

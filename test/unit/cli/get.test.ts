@@ -123,6 +123,29 @@ describe('evercert get', () => {
     assert.deepEqual(outcome, { exitCode: 4, out: '', err: 'Error from server (NotFound): nodes "nope" not found\n' });
   });
 
+  it('shows control characters from afar and does not send them to the terminal, in any format and in errors', async () => {
+    const event = Event.create({
+      id: '1',
+      cluster: 'demo',
+      reason: 'A\u001b[2J',
+      message: 'title \u001b]0;x\u0007 \u009b31m \u202e',
+      time: at(-5),
+    });
+    for (const format of [[], ['-o', 'wide'], ['-o', 'json'], ['-o', 'yaml']]) {
+      const { out } = await run(['get', 'events', ...format], {
+        api: fakeApi({ listEvents: () => ({ events: [event], nextPageToken: '' }) }),
+      });
+      assert.match(out, /title/);
+      for (const control of '\u001b\u0007\u009b\u202e') assert.ok(!out.includes(control));
+    }
+    const failing = fakeApi({
+      listNodes: () => {
+        throw new EvercertError('NotFound', 'no \u001b[31mnode', { metadata: { server: 's' } });
+      },
+    });
+    assert.equal((await run(['get', 'nodes'], { api: failing })).err, 'Error from server (NotFound): no \\u001b[31mnode\n');
+  });
+
   it('refuses what does not apply, with exit code 2', async () => {
     const cases: [string[], RegExp][] = [
       [['get', 'pods'], /doesn't have a resource type "pods": expected one of clusters, nodes/],

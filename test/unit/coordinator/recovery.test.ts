@@ -70,8 +70,23 @@ describe('the nonces of recoveries', () => {
     assert.ok(nonces.give('192.0.2.2'));
     await clock.advance(1000);
     assert.ok(nonces.give('192.0.2.1'), 'a second later it may ask again');
-    for (let i = 3; nonces.size < 500; i++) takeAll(`192.0.2.${i}`);
+    for (let i = 3; nonces.size < 500; i++) nonces.give(`198.51.100.${i % 50}`);
+    assert.throws(() => nonces.give('192.0.2.1'), withCode('Overloaded'));
+    assert.equal(nonces.size, 500);
+  });
+
+  it('are taken from whoever holds most when all are out, and from nobody who holds as few', () => {
+    const { nonces } = setUp(4);
+    const greedy = [1, 2, 3].map(() => nonces.give('192.0.2.1'));
+    const other = nonces.give('192.0.2.2');
+    const honest = nonces.give('198.51.100.1');
+    assert.equal(nonces.size, 4);
     assert.throws(() => nonces.give('198.51.100.1'), withCode('Overloaded'));
+    assert.deepEqual(
+      [...greedy, other, honest].map((nonce) => nonces.use(nonce)),
+      [false, true, true, true, true],
+    );
+    assert.equal(nonces.size, 0);
   });
 });
 

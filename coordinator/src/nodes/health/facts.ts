@@ -66,7 +66,8 @@ function certificatesOf(
       renewAt,
       issued: issued && { serial: issued.serial, issuedAtMs: issued.issuedAtMs, notAfterMs: issued.notAfterMs },
       reported: status && {
-        serial: status.serial,
+        // What is longer is no serial number of ours.
+        serial: status.serial.slice(0, 64),
         notAfterMs: status.notAfter?.getTime() ?? 0,
         nextRenewalAtMs: status.nextRenewalAt?.getTime(),
         state: status.state,

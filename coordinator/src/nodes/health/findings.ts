@@ -3,6 +3,8 @@ import type { Finding, Findings, HealthFacts } from './types.ts';
 
 /** Messages of one condition that are told; the others are counted. */
 const maxTold = 5;
+/** Characters of each: an agent's words are kept with the node's health and its events. */
+const maxMessage = 300;
 
 /** The worst reason names the condition. */
 const validityOrder = ['Expired', 'UnknownCertificate', 'StaleCertificate', 'NotInPlace', 'NotIssued'];
@@ -161,7 +163,7 @@ function partsMissing({ parts }: HealthFacts, kind: string): string[] {
 function worst(complaints: readonly Complaint[], order: readonly string[]): Finding {
   const rank = ({ reason }: Complaint): number => (order.includes(reason) ? order.indexOf(reason) : order.length);
   const sorted = complaints.toSorted((a, b) => rank(a) - rank(b));
-  const told = sorted.slice(0, maxTold).map(({ message }) => message);
+  const told = sorted.slice(0, maxTold).map(({ message }) => message.slice(0, maxMessage));
   const more = sorted.length > maxTold ? `; and ${sorted.length - maxTold} more` : '';
   return { status: 'False', reason: sorted[0]?.reason ?? '', message: told.join('; ') + more };
 }

@@ -394,5 +394,7 @@ describe("a node's phase and conditions", () => {
   it('tells five complaints, and how many more there are', () => {
     const many = Array.from({ length: 8 }, (_, at) => aged(`c${at}`, 97));
     assert.match(nextState(facts({ certificates: many }), undefined).message, /c4 has expired; and 3 more/);
+    const chatty = aged('a', 97, { error: 'x'.repeat(1_000_000) });
+    assert.ok(nextState(facts({ certificates: [chatty] }), undefined).message.length < 1000);
   });
 });

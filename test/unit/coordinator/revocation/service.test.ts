@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ApplyResponse, type Certificate, ClusterSpec, type DesiredCertificate, type RevocationMatch } from '@evercert/proto';
+import { systemClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { unary } from '@evercert/shared/grpc';
 import { createCsr, generateKeyPair, parseCertificate } from '@evercert/shared/x509';
@@ -15,6 +16,10 @@ const sample = join(import.meta.dirname, '../../../fixtures/founding-revocation.
 function revocation(name: string, ...entries: string[]): string {
   const lines = entries.map((entry) => `  - ${entry}\n`).join('');
   return `apiVersion: certificates.microsoft.com/v1\nkind: RenewRevocation\nmetadata: { name: ${name} }\nspec:\n  revocations:\n${lines}`;
+}
+
+function timeIs(ms: number): Promise<void> {
+  return new Promise((resolve) => void systemClock.at(ms, resolve));
 }
 
 describe('revocations in a coordinator', () => {
@@ -143,7 +148,7 @@ describe('revocations in a coordinator', () => {
   it('refuse a first issue without notBefore, and until a notBefore that lies ahead', async () => {
     await apply(revocation('wide', '{ kind: Group, group: System:Nodes }'));
     await assert.rejects(issueAnew(worker, 'kubelet-client'), withCode('Revoked'));
-    const ahead = new Date(Date.now() + 1500).toISOString();
+    const ahead = new Date(systemClock.nowMs() + 1500).toISOString();
     assert.equal(
       (await apply(revocation('wide', `{ kind: Group, group: system:nodes, notBefore: "${ahead}" }`))).objects[0]?.action,
       'configured',
@@ -156,9 +161,9 @@ describe('revocations in a coordinator', () => {
 
   it('with a notBefore that has passed, refuse the certificate in use, not a new one of a node that has none', async () => {
     await issueAnew(worker, 'kubelet-client');
-    const now = new Date(Date.now() + 1).toISOString();
-    await apply(revocation('past', `{ kind: Group, group: system:nodes, notBefore: "${now}" }`));
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    const justAfter = systemClock.nowMs() + 1;
+    await apply(revocation('past', `{ kind: Group, group: system:nodes, notBefore: "${new Date(justAfter).toISOString()}" }`));
+    await timeIs(justAfter);
     await assert.rejects(issueAnew(worker, 'kubelet-client'), withCode('Revoked'));
     const fresh = await enroll(coordinator, {
       token: await createToken(coordinator, cluster, { role: Role.WORKER }),
@@ -173,9 +178,9 @@ describe('revocations in a coordinator', () => {
     const token = await createToken(coordinator, cluster, { addresses: ['192.0.2.5'], nodeName: 'cp-5' });
     const cp5 = await enroll(coordinator, { token, name: 'cp-5' });
     const old = await issueAnew(cp5, 'apiserver');
-    const now = new Date(Date.now() + 1).toISOString();
-    await apply(revocation('past', `{ kind: DNS, dns: .cluster.local, notBefore: "${now}" }`));
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    const justAfter = systemClock.nowMs() + 1;
+    await apply(revocation('past', `{ kind: DNS, dns: .cluster.local, notBefore: "${new Date(justAfter).toISOString()}" }`));
+    await timeIs(justAfter);
     await assert.rejects(issueAnew(cp5, 'apiserver'), withCode('Revoked'));
     const repair = coordinator.admin.repair({ cluster, nodes: ['cp-5'], dryRun: false, window: { seconds: 60, nanos: 0 } });
     repair.on('error', () => {});

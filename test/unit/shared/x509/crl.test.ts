@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { type CrlContents, createCrl, newSerial, parseCertificate, parseCrl, reasonCodes, verifyCrl } from '@evercert/shared/x509';
+import {
+  type CrlContents,
+  type CrlReason,
+  createCrl,
+  newSerial,
+  parseCertificate,
+  parseCrl,
+  reasonCodes,
+  verifyCrl,
+} from '@evercert/shared/x509';
 import fc from 'fast-check';
 import { at, type Ca, makeCa, refusesOnlyWith, withCode } from './fixtures.ts';
 
@@ -38,7 +47,7 @@ describe('CRLs', () => {
     const revoked = Object.keys(reasonCodes).map((reason, index) => ({
       serial: (index + 1).toString(16).padStart(2, '0'),
       revokedAt: at(0),
-      reason: reason as keyof typeof reasonCodes,
+      reason: reason as CrlReason,
     }));
     assert.deepEqual(parseCrl(await make({ revoked })).revoked, revoked);
   });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { canonicalAddress } from '@evercert/shared/config';
 import { createCsr, generateKeyPair, type KeyPair, openCsr, parseCsr, spkiDer, spkiSha256, verifyCsr } from '@evercert/shared/x509';
 import fc from 'fast-check';
 import { makeCsr, refusesOnlyWith, withCode } from './fixtures.ts';
@@ -29,6 +30,12 @@ describe('a certificate request', () => {
       });
     });
   }
+
+  it('holds addresses as manifests and revocations write them', async () => {
+    const ipAddresses = ['::10.0.0.1', '::ffff:10.0.0.2', '2001:DB8:0::1', '10.0.0.3'];
+    const { requested } = await openCsr(await createCsr({ privateKey: key.privateKey, commonName: 'a', ipAddresses }));
+    assert.deepEqual(requested.ipAddresses, ipAddresses.map(canonicalAddress));
+  });
 
   it('of OpenSSL is read with all that it asks for', async () => {
     const { requested } = await openCsr(bytesOf(requests.asks));
@@ -129,5 +136,7 @@ describe('a certificate request', () => {
     const { privateKey } = key;
     await assert.rejects(createCsr({ privateKey, commonName: 'a\nb' }), withCode('InvalidArgument', /control characters/));
     await assert.rejects(createCsr({ privateKey, commonName: 'a', ipAddresses: ['10.1'] }), withCode('InvalidArgument', /IP address/));
+    for (const name of ['10.0.0.1', '::1', 'a_b', 'a.'])
+      await assert.rejects(createCsr({ privateKey, commonName: 'a', dnsNames: [name] }), withCode('InvalidArgument', /DNS name/), name);
   });
 });

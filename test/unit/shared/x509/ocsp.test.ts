@@ -109,6 +109,13 @@ describe('OCSP', () => {
     );
     assert.throws(() => parseOcspRequest(Buffer.alloc(64 * 1024 + 1)), withCode('InvalidArgument'));
   });
+
+  it('takes no CertID that is swollen: answers are kept by it', async () => {
+    const longest = await ocspRequest(ca.der, 'f'.repeat(40), { hash: 'SHA-256' });
+    assert.equal(parseOcspRequest(longest).certificates[0]?.serial, 'f'.repeat(40));
+    const swollen = await ocspRequest(ca.der, 'f'.repeat(400), { hash: 'SHA-256' });
+    assert.throws(() => parseOcspRequest(swollen), withCode('InvalidArgument'));
+  });
 });
 
 describe('where a leaf sends whoever wants to know more', () => {
