@@ -4,7 +4,7 @@ import { hostname, release, type } from 'node:os';
 import type { DesiredState, RenewNow } from '@evercert/proto';
 import type { Clock } from '@evercert/shared/clock';
 import { toEvercertError } from '@evercert/shared/errors';
-import type { Logger } from '@evercert/shared/logging';
+import { type LogFields, type Logger, withFields } from '@evercert/shared/logging';
 import { version } from '@evercert/shared/version';
 import { Activator } from './activation/activator.ts';
 import { createVerifier } from './activation/verify.ts';
@@ -72,8 +72,9 @@ export class Agent {
   #watcher: PathWatcher | undefined;
 
   constructor(options: AgentOptions) {
-    this.#options = options;
-    const { config, clock, random, logger, env } = options;
+    const { config, clock, random, env } = options;
+    const logger = withFields(options.logger, () => this.#clusterField());
+    this.#options = { ...options, logger };
     const { stateDir, rootDir, pairStrategy } = config;
     const allowedPaths = [...config.allowedPaths];
     const onChange = (): void => this.#changed();
@@ -305,6 +306,12 @@ export class Agent {
   #watchedPaths(): string[] {
     const certificates = this.#certificates.declared().flatMap(({ spec }) => spec.outputs.flatMap(outputPaths));
     return [...certificates, ...this.#plain.paths()].map((path) => underRoot(this.#options.config.rootDir, path));
+  }
+
+  /** Known once the node has joined. */
+  #clusterField(): LogFields {
+    const cluster = this.#store?.identity?.cluster;
+    return cluster === undefined ? {} : { cluster };
   }
 
   #report(): Report {

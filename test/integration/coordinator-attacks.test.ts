@@ -125,6 +125,11 @@ describe('the coordinator under attack', () => {
   it('looks at no more claimed addresses than a node can have, and its events end some day', async () => {
     const claimed = Array.from({ length: 5000 }, (_, i) => `198.51.${i >> 8}.${i & 255}`);
     const node = await join('claimer', claimed);
+    assert.equal((await events('AddressNotAllowed', 'claimer')).length, 0, 'told in the name of a node that has not called yet');
+    const stream = new AgentStream(node.client);
+    stream.hello(claimed);
+    await stream.desired();
+    stream.close();
     node.client.close();
     const found = await events('AddressNotAllowed', 'claimer');
     assert.equal(found.length, 32);

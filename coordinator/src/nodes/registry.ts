@@ -6,7 +6,7 @@ import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import { decodeRecord, encodeRecord, type NodeRecord } from '../state/records.ts';
 import type { Compare, Operation, Store } from '../store/index.ts';
-import { decideAddresses, maxClaimed } from './addresses.ts';
+import { type AddressAnswer, decideAddresses, maxClaimed } from './addresses.ts';
 
 /** An address's holder, as stored. */
 export interface AddressRecord {
@@ -45,19 +45,9 @@ export class NodeRegistry {
     return entry && decodeRecord<AddressRecord>(entry.key, entry.value).node;
   }
 
-  /** Splits what a node says of its addresses into accepted and refused, by the cluster's policy; refusals become events. */
+  /** As `decideClaims`; refusals become events. Only for a node that has proved who it is: the events are in its name. */
   async admitClaims(node: NodeRecord, claimed: readonly string[]): Promise<string[]> {
-    const holders = new Map<string, string | undefined>();
-    // Addresses are held in their canonical form, and whoever claims may spell them as he likes, and send as many as a message holds.
-    const addresses = claimed.slice(0, maxClaimed).flatMap((text) => parseAddress(text) ?? []);
-    for (const address of addresses) holders.set(address, await this.holder(node.cluster, address));
-    const { accepted, refused } = decideAddresses({
-      node: node.name,
-      claimed,
-      registered: node.registeredAddresses,
-      ranges: this.#model.cluster(node.cluster)?.policy.nodeAddressRanges ?? [],
-      holder: (address) => holders.get(address),
-    });
+    const { accepted, refused } = await this.decideClaims(node, claimed);
     for (const { address, why } of refused) {
       const actor = `node/${node.cluster}/${node.name}`;
       this.#events.recordOncePerMinute(actor, ['AddressNotAllowed', address], {
@@ -71,6 +61,21 @@ export class NodeRegistry {
       });
     }
     return accepted;
+  }
+
+  /** Splits what a node says of its addresses into accepted and refused, by the cluster's policy. */
+  async decideClaims(node: NodeRecord, claimed: readonly string[]): Promise<AddressAnswer> {
+    const holders = new Map<string, string | undefined>();
+    // Addresses are held in their canonical form, and whoever claims may spell them as he likes, and send as many as a message holds.
+    const addresses = claimed.slice(0, maxClaimed).flatMap((text) => parseAddress(text) ?? []);
+    for (const address of addresses) holders.set(address, await this.holder(node.cluster, address));
+    return decideAddresses({
+      node: node.name,
+      claimed,
+      registered: node.registeredAddresses,
+      ranges: this.#model.cluster(node.cluster)?.policy.nodeAddressRanges ?? [],
+      holder: (address) => holders.get(address),
+    });
   }
 
   /** What it takes to write a node over its earlier state: comparisons that make two holders of one address impossible, and the puts. */

@@ -44,6 +44,7 @@ describe('the connection', () => {
       received: [] as ConnectRequest[],
       open: 0,
       mostOpen: 0,
+      asked: 0,
       refuse: undefined as EvercertError | undefined,
     };
     const service: NodeServiceServer = {
@@ -72,7 +73,9 @@ describe('the connection', () => {
         stream.write({ message: { $case: 'welcome', value: welcome } });
       },
       // Never answers: what becomes of the call shows how the connection ends.
-      issueCertificate: () => {},
+      issueCertificate: () => {
+        state.asked += 1;
+      },
       renewIdentity: (_call, callback) => callback(null, { chain: [], trustAnchors: [], issuedAt: undefined }),
       getKeyPair: (_call, callback) => callback(toServiceError(new EvercertError('NotFound', 'no such pair'))),
     };
@@ -199,7 +202,7 @@ describe('the connection', () => {
     await until('connected', () => world.connected === 1);
     const request = { name: 'a', csr: Buffer.alloc(0), specHash: '', reason: 'Initial' as const };
     const call = assert.rejects(connection.issueCertificate(request, { deadlineMs: 10_000 }), { code: 'Unavailable' });
-    await systemClock.sleep(50);
+    await until('the call is under way', () => state.asked === 1);
     state.streams[0]?.end();
     await call;
   });
