@@ -43,7 +43,15 @@ describe('the coordinator under attack', () => {
   }
 
   async function events(reason: string, node = ''): Promise<Event[]> {
-    const request = { cluster: node === '' ? '' : cluster, node, certificate: '', reason, pageSize: 1000, pageToken: '', renewalLog: false };
+    const request = {
+      cluster: node === '' ? '' : cluster,
+      node,
+      certificate: '',
+      reason,
+      pageSize: 1000,
+      pageToken: '',
+      renewalLog: false,
+    };
     return (await unary(coordinator.admin.listEvents.bind(coordinator.admin), request, deadline)).events;
   }
 
@@ -230,7 +238,7 @@ describe('a certificate whose manifest is deleted', () => {
       const refused = (await outcomes).flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []));
       assert.ok(refused.length > 0, 'nothing waited in the queue');
       for (const error of refused) assert.ok(withCode('NotFound')(error));
-      const filter = { cluster, node: 'worker', name: declared.name, serial: '', includeSuperseded: true, pageSize: 1000, pageToken: '', renewalLog: false };
+      const filter = { cluster, node: 'worker', name: declared.name, serial: '', includeSuperseded: true, pageSize: 1000, pageToken: '' };
       const { certificates } = await unary(admin.listCertificates.bind(admin), filter, deadline);
       assert.deepEqual(
         certificates.filter(({ issuedAt }) => (issuedAt?.getTime() ?? 0) > deletedAtMs).map(({ serial }) => serial),

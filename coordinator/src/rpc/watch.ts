@@ -182,7 +182,10 @@ async function followCertificates({ store, queries }: WatchSources, cluster: str
 async function followEvents({ store, queries }: WatchSources, cluster: string, send: Send, signal: AbortSignal): Promise<Following> {
   const prefix = cluster ? layout.eventsOf(cluster) : layout.events;
   const from = await revisionOf(store, prefix);
-  const { items } = await queries.events({ cluster, node: '', certificate: '', reason: '', renewalLog: false }, { size: recentEvents, token: '' });
+  const { items } = await queries.events(
+    { cluster, node: '', certificate: '', reason: '', renewalLog: false },
+    { size: recentEvents, token: '' },
+  );
   const sent = new Set(items.map(({ id }) => id));
   for (const event of items.reverse()) send(ChangeType.ADDED, { $case: 'event', value: eventToProto(event) });
   return followStore(store, { prefix, fromRevision: from + 1, signal }, ({ key, value }) => {
