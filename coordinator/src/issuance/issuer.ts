@@ -2,6 +2,7 @@ import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { faultPoint } from '@evercert/shared/fault-points';
 import {
+  effectiveUsages,
   issueLeaf,
   type KeyAlgorithm,
   type LeafProfile,
@@ -132,6 +133,7 @@ export class CertificateIssuer {
       issuer: order.issuerName,
       serial,
       ...named(order.profile),
+      usages: effectiveUsages(order.profile.usages, csr.keyAlgorithm.startsWith('rsa')),
       keyAlgorithm: csr.keyAlgorithm,
       spkiSha256: csr.spkiSha256,
       specHash: order.specHash,
@@ -189,7 +191,6 @@ function named({
   dnsNames,
   ipAddresses,
   uris,
-  usages,
-}: LeafProfile): Pick<CertificateRecord, 'commonName' | 'organizations' | 'dnsNames' | 'ipAddresses' | 'uris' | 'usages'> {
-  return { commonName, organizations, dnsNames, ipAddresses, uris, usages };
+}: LeafProfile): Pick<CertificateRecord, 'commonName' | 'organizations' | 'dnsNames' | 'ipAddresses' | 'uris'> {
+  return { commonName, organizations, dnsNames, ipAddresses, uris };
 }
