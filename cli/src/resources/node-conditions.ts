@@ -17,13 +17,18 @@ export function nodeConditions(node: Node, nowMs: number): Condition[] {
   const { phase, certificates } = status;
   return [
     { type: 'Ready', ...truth(phase === 'Ready'), reason: phase, message: status.message },
-    { type: 'Connected', ...truth(connectedPhases.includes(phase)), reason: phase, message: seen(status.lastSeenAt) },
+    connected(phase, status.lastSeenAt),
     forCertificates('CertificatesReady', certificates, (one) => one.state === 'Ready', 'state'),
     forCertificates('RenewalsSucceed', certificates, (one) => one.lastErrorCode === '', 'lastErrorCode'),
     identity(status.identityNotAfter, nowMs),
     filesApplied(node),
     revoked(certificates),
   ];
+}
+
+function connected(phase: string, lastSeenAt: Date | undefined): Condition {
+  const holds = connectedPhases.includes(phase);
+  return { type: 'Connected', ...truth(holds), reason: holds ? 'HeartbeatsArrive' : phase, message: seen(lastSeenAt) };
 }
 
 function truth(holds: boolean): Pick<Condition, 'status'> {
