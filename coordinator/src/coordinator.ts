@@ -284,7 +284,14 @@ function listenAddress(listen: string): { host: string; port: number } {
 function bind(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
     server.bindAsync(address, credentials, (error, port) => {
-      if (error) reject(toEvercertError(error, 'Unavailable', `cannot listen on ${address}`));
+      if (error)
+        reject(
+          toEvercertError(
+            error,
+            'Unavailable',
+            `cannot listen on ${address} (see who has the port with 'ss -ltnp', or set 'listen' to another)`,
+          ),
+        );
       else resolve(port);
     });
   });

@@ -9,6 +9,7 @@ import {
   ChangeType,
   ClusterSpec,
   EnrollmentServiceService,
+  ListCertificatesRequest,
   NodeServiceClient,
   NodeServiceService,
   RecoveryServiceService,
@@ -172,6 +173,11 @@ describe('the coordinator', () => {
           assert.deepEqual(info.ipAddresses, spec.ipAddresses);
           assert.deepEqual(info.dnsNames, spec.dnsNames);
           serials.add(info.serial);
+          const { certificates } = await call(
+            coordinator.admin.listCertificates,
+            ListCertificatesRequest.fromPartial({ serial: info.serial }),
+          );
+          assert.deepEqual(certificates[0]?.usages, info.usages, 'shown otherwise than issued');
         }
       }
       assert.ok(serials.size >= 11);

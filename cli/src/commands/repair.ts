@@ -1,5 +1,6 @@
-import type { RepairOutcome, RepairPlan, RepairProgress, RepairResponse } from '@evercert/proto';
+import type { RepairOutcome, RepairPlan, RepairProgress, RepairResponse, Role } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
+import { roleFromProto } from '@evercert/shared/wire';
 import { type Command, Option } from 'commander';
 import { type Environment, line } from '../environment.ts';
 import { usageError } from '../errors.ts';
@@ -78,7 +79,9 @@ function isWell({ result }: RepairOutcome): boolean {
 }
 
 function showJson(event: Shown, { out }: Environment): void {
-  line(out, JSON.stringify({ type: event.$case, ...event.value }));
+  // Words as in every other output, not the numbers of the protocol.
+  const named = (key: string, value: unknown): unknown => (key === 'role' ? roleFromProto(value as Role) : value);
+  line(out, JSON.stringify({ type: event.$case, ...event.value }, named));
 }
 
 function showText(event: Shown, { out }: Environment): void {

@@ -3,6 +3,7 @@ import { EvercertError } from '@evercert/shared/errors';
 import { faultPoint } from '@evercert/shared/fault-points';
 import type { RoleName } from '@evercert/shared/manifest';
 import {
+  effectiveUsages,
   issueLeaf,
   type KeyAlgorithm,
   type LeafProfile,
@@ -135,6 +136,7 @@ export class CertificateIssuer {
       issuer: order.issuerName,
       serial,
       ...named(order.profile),
+      usages: effectiveUsages(order.profile.usages, csr.keyAlgorithm.startsWith('rsa')),
       keyAlgorithm: csr.keyAlgorithm,
       spkiSha256: csr.spkiSha256,
       specHash: order.specHash,
@@ -193,7 +195,6 @@ function named({
   dnsNames,
   ipAddresses,
   uris,
-  usages,
-}: LeafProfile): Pick<CertificateRecord, 'commonName' | 'organizations' | 'dnsNames' | 'ipAddresses' | 'uris' | 'usages'> {
-  return { commonName, organizations, dnsNames, ipAddresses, uris, usages };
+}: LeafProfile): Pick<CertificateRecord, 'commonName' | 'organizations' | 'dnsNames' | 'ipAddresses' | 'uris'> {
+  return { commonName, organizations, dnsNames, ipAddresses, uris };
 }

@@ -111,7 +111,13 @@ async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
 function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error) =>
-      reject(toEvercertError(error, 'Unavailable', `cannot listen on ${formatHostPort(host, port)} for CRL and OCSP`)),
+      reject(
+        toEvercertError(
+          error,
+          'Unavailable',
+          `cannot listen on ${formatHostPort(host, port)} for CRL and OCSP (see who has the port with 'ss -ltnp', or set 'web.listen' to another)`,
+        ),
+      ),
     );
     server.listen({ host, port }, resolve);
   });

@@ -5,7 +5,7 @@ import { booleanTrue, contextPrimitive, namedBits, nullValue, objectIdentifier, 
 import { type AlternativeNames, readGeneralNames } from './general-names.ts';
 import { oids } from './oids.ts';
 import { extension, rawExtensions } from './raw-extensions.ts';
-import type { Usage } from './types.ts';
+import { usages as knownUsages, type Usage } from './types.ts';
 
 const types = {
   authorityKeyIdentifier: objectIdentifier(oids.authorityKeyIdentifier),
@@ -45,12 +45,20 @@ const leafPurposes = {
  * Basic constraints, key usage and extended key usage of a leaf. Digital signature is always there, as TLS 1.3 needs it; key encipherment is for RSA keys alone
  * (RFC 5480 section 3 forbids it for EC keys), where NSS wants it of servers.
  */
-export function usageExtensions(usages: readonly Usage[], rsa: boolean): Buffer[] {
+export function usageExtensions(declared: readonly Usage[], rsa: boolean): Buffer[] {
+  const usages = effectiveUsages(declared, rsa);
   const server = usages.includes('server auth');
   const client = usages.includes('client auth');
-  const keyUsage = rsa && usages.includes('key encipherment') ? leafKeyUsage.both : leafKeyUsage.sign;
+  const keyUsage = usages.includes('key encipherment') ? leafKeyUsage.both : leafKeyUsage.sign;
   const purposes = server && client ? [leafPurposes.both] : server ? [leafPurposes.server] : client ? [leafPurposes.client] : [];
   return [leafBasicConstraints, keyUsage, ...purposes];
+}
+
+/** What stands in a leaf for which these usages are declared. */
+export function effectiveUsages(declared: readonly Usage[], rsa: boolean): Usage[] {
+  return knownUsages.filter(
+    (usage) => usage === 'digital signature' || (declared.includes(usage) && (rsa || usage !== 'key encipherment')),
+  );
 }
 
 /** Extended key usage of a delegated OCSP signer, and the word that nobody need ask whether it is revoked itself: it lives briefly (RFC 6960 section 4.2.2.2.1). */

@@ -65,8 +65,10 @@ describe('evercert repair', () => {
   });
 
   it('gives one JSON object per line', async () => {
-    const api = fakeApi({}, [], [plan([]), progress('cp-1', 'Repaired', 'done'), summary(['cp-1', 'Repaired', [], 'done'])]);
+    const nodes = [{ node: 'cp-1', role: Role.CONTROL_PLANE, action: 'repair', findings: ['x'] }];
+    const api = fakeApi({}, [], [plan(nodes), progress('cp-1', 'Repaired', 'done'), summary(['cp-1', 'Repaired', [], 'done'])]);
     const { out } = await run(['repair', 'demo', '-o', 'json'], { api });
+    assert.match(out, /"role":"control-plane"/);
     assert.deepEqual(
       out
         .trim()

@@ -30,7 +30,7 @@ import {
   type TestCa,
   TestDisk,
   writeForeignPair,
-} from '../../../support/pair.ts';
+} from '../support/pair.ts';
 
 const certificate = outputs.pem.certificate.path;
 const key = outputs.pem.privateKey.path;

@@ -15,7 +15,7 @@ import {
   type TestCa,
   TestDisk,
   writeForeignPair,
-} from '../../../support/pair.ts';
+} from '../support/pair.ts';
 
 const sets: Record<string, OutputSpec[]> = {
   'a pem pair': [outputs.pem],

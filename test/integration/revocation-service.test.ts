@@ -6,11 +6,11 @@ import { systemClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { unary } from '@evercert/shared/grpc';
 import { createCsr, generateKeyPair, parseCertificate } from '@evercert/shared/x509';
-import { createToken, deadline, enroll, startTestCoordinator, type TestCoordinator, type TestNode } from '../../../support/coordinator.ts';
-import { AgentStream, desiredState, issue, Role, withCode } from '../../../support/node-calls.ts';
+import { createToken, deadline, enroll, startTestCoordinator, type TestCoordinator, type TestNode } from '../support/coordinator.ts';
+import { AgentStream, desiredState, issue, Role, withCode } from '../support/node-calls.ts';
 
 const cluster = 'demo';
-const sample = join(import.meta.dirname, '../../../fixtures/founding-revocation.yaml');
+const sample = join(import.meta.dirname, '../fixtures/founding-revocation.yaml');
 
 /** One object with entries given as YAML flow mappings. */
 function revocation(name: string, ...entries: string[]): string {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import type { StatusService } from '@evercert/coordinator/status-service';
-import { ocspRequest, readOcspResponse, statusText } from '../../../support/ocsp.ts';
-import { eventually, StatusWorld } from '../../../support/status-service.ts';
+import { ocspRequest, readOcspResponse, statusText } from '../support/ocsp.ts';
+import { eventually, StatusWorld } from '../support/status-service.ts';
 
 describe('the HTTP server for CRL and OCSP', () => {
   let world: StatusWorld;
