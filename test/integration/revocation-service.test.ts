@@ -157,6 +157,8 @@ describe('revocations in a coordinator', () => {
       assert.ok(error instanceof EvercertError && error.code === 'Revoked');
       return error.message.includes('nothing is issued before that time');
     });
+    const [wide] = (await call(coordinator.admin.listRevocations, { cluster, name: 'wide' })).revocations;
+    assert.equal(wide?.refusals, 2);
   });
 
   it('with a notBefore that has passed, refuse the certificate in use, not a new one of a node that has none', async () => {

@@ -71,6 +71,7 @@ async function describe(revocation: Revocation, { api, nowMs }: DescribeContext)
     ['Generation', String(revocation.generation)],
     ['Created', timeWithAge(revocation.createdAt, nowMs)],
     ['Updated', timeWithAge(revocation.updatedAt, nowMs)],
+    ['Refusals', `${revocation.refusals} since the coordinator started`],
     [
       'Entries',
       {
@@ -102,6 +103,7 @@ export const revocations: Resource<Revocation> = {
     { header: 'NAME', value: (revocation) => revocation.name },
     { header: 'ENTRIES', value: (revocation) => String(revocation.entries.length) },
     { header: 'MATCHES', value: (revocation) => String(matchesOf(revocation)) },
+    { header: 'REFUSALS', show: 'wide', value: (revocation) => String(revocation.refusals) },
     { header: 'AGE', value: (revocation, nowMs) => age(revocation.createdAt, nowMs) },
     { header: 'SOURCE', value: (revocation) => orNone(revocation.source) },
     { header: 'NAMESPACE', show: 'wide', value: (revocation) => orNone(revocation.namespace) },
@@ -125,6 +127,7 @@ export const revocations: Resource<Revocation> = {
       spec: canonicalSpec(documentOf(revocation)),
       status: {
         matches: matchesOf(revocation),
+        refusals: revocation.refusals,
         revocations: entries.map(({ matches, successorSerials }) => ({ matches, ...compact({ successorSerials }) })),
       },
     };

@@ -56,6 +56,8 @@ export interface RevocationView {
   record: RevocationRecord;
   /** Certificates, not expired, that each entry matches, in the order of the entries. */
   matches: readonly number[];
+  /** Renewals and issues that it has refused since the coordinator started. */
+  refusals: number;
 }
 
 const maxPage = 1000;
@@ -119,6 +121,7 @@ export class Queries {
     return records.map((record) => ({
       record,
       matches: record.entries.map((_, entry) => counts.get(`${record.cluster}/${record.name}/${entry}`) ?? 0),
+      refusals: revocations.refusalsOf(record.cluster, record.name),
     }));
   }
 

@@ -31,7 +31,8 @@ export class Revocations {
   readonly #indexes = new Map<string, RuleIndex>();
   readonly #listeners = new Set<(cluster: string) => void>();
   readonly #boundaries = new Map<string, Timer>();
-  #refusals = 0;
+  /** By the object's key. */
+  readonly #refusals = new Map<string, number>();
 
   constructor({ store, logger, clock }: { store: Store; logger: Logger; clock: Clock }) {
     this.#store = store;
@@ -60,7 +61,12 @@ export class Revocations {
 
   /** Renewals and issues refused since the start. */
   get refusalsTotal(): number {
-    return this.#refusals;
+    return [...this.#refusals.values()].reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Those that one object has refused since the start. */
+  refusalsOf(cluster: string, name: string): number {
+    return this.#refusals.get(layout.revocation(cluster, name)) ?? 0;
   }
 
   /** Entries of a cluster's objects. 0: nothing there is revoked. */
@@ -115,7 +121,8 @@ export class Revocations {
   check(question: RevocationQuestion): void {
     const refusal = this.find(question);
     if (!refusal) return;
-    this.#refusals += 1;
+    const key = layout.revocation(question.cluster, refusal.match.object);
+    this.#refusals.set(key, (this.#refusals.get(key) ?? 0) + 1);
     throw refusalError(question.cluster, refusal, question.nowMs);
   }
 

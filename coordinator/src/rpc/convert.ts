@@ -114,7 +114,7 @@ export function certificateToProto({ record, current, revokedBy }: CertificateVi
   };
 }
 
-export function revocationToProto({ record, matches }: RevocationView): Revocation {
+export function revocationToProto({ record, matches, refusals }: RevocationView): Revocation {
   const { cluster, name, namespace, apiVersion, description, generation, source, yaml } = record;
   return {
     cluster,
@@ -125,6 +125,7 @@ export function revocationToProto({ record, matches }: RevocationView): Revocati
     generation,
     source,
     yaml,
+    refusals,
     createdAt: new Date(record.createdAtMs),
     updatedAt: new Date(record.updatedAtMs),
     entries: record.entries.map((entry, index) => ({

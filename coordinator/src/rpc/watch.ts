@@ -152,7 +152,7 @@ async function followRevocations(
     if (cluster !== '' && of !== cluster) return;
     const tell = async (): Promise<void> => {
       if (change.type === 'delete')
-        send(ChangeType.DELETED, { $case: 'revocation', value: revocationToProto({ record: change.previous, matches: [] }) });
+        send(ChangeType.DELETED, { $case: 'revocation', value: revocationToProto({ record: change.previous, matches: [], refusals: 0 }) });
       else {
         const type = change.previous ? ChangeType.MODIFIED : ChangeType.ADDED;
         for (const view of await queries.revocations(of, name)) send(type, { $case: 'revocation', value: revocationToProto(view) });

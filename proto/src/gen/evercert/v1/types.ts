@@ -240,6 +240,8 @@ export interface Revocation {
   /** Where it came from: "evercert apply" or "kubernetes". */
   source: string;
   yaml: string;
+  /** Renewals and issues that it has refused since the coordinator started. */
+  refusals: number;
 }
 
 export interface RevocationEntry {
@@ -2317,6 +2319,7 @@ function createBaseRevocation(): Revocation {
     entries: [],
     source: "",
     yaml: "",
+    refusals: 0,
   };
 }
 
@@ -2354,6 +2357,9 @@ export const Revocation: MessageFns<Revocation> = {
     }
     if (message.yaml !== "") {
       writer.uint32(90).string(message.yaml);
+    }
+    if (message.refusals !== 0) {
+      writer.uint32(96).int64(message.refusals);
     }
     return writer;
   },
@@ -2459,6 +2465,14 @@ export const Revocation: MessageFns<Revocation> = {
             message.yaml = reader.string();
             continue;
           }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.refusals = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2487,6 +2501,7 @@ export const Revocation: MessageFns<Revocation> = {
     message.entries = object.entries?.map((e) => RevocationEntry.fromPartial(e)) || [];
     message.source = object.source ?? "";
     message.yaml = object.yaml ?? "";
+    message.refusals = object.refusals ?? 0;
     return message;
   },
 };
