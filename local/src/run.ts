@@ -86,6 +86,8 @@ async function conclude(cluster: LocalCluster, clock: Clock, signal: AbortSignal
   for (let i = 1; cluster.stopping === false; i++) {
     try {
       await cluster.refresh();
+      // After it: a renewal that has been reported by then is on the disk.
+      await cluster.observe();
       break;
     } catch (error) {
       if (!(error instanceof EvercertError) || i >= finalStatusTries) throw error;

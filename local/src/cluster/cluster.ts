@@ -138,8 +138,14 @@ export class LocalCluster {
     await this.#createCluster();
     await Promise.all(this.nodes.map((node) => this.#join(node)));
     this.#loops.push(repeat(clock, pollMs, signal, () => this.#poll()));
-    this.#loops.push(repeat(clock, observeMs, signal, () => this.#observe()));
+    this.#loops.push(repeat(clock, observeMs, signal, () => this.observe()));
     if (etcdBinary !== undefined) this.#loops.push(this.#runEtcd());
+  }
+
+  /** Looks at all nodes' files now. */
+  async observe(): Promise<void> {
+    const nowMs = this.settings.clock.nowMs();
+    await Promise.all(this.#observers.map((observer) => observer.look(nowMs)));
   }
 
   /** Asks the coordinator for all nodes' status now. */
@@ -293,11 +299,6 @@ export class LocalCluster {
     await this.refresh().catch((error: unknown) => {
       if (!(error instanceof EvercertError)) throw error;
     });
-  }
-
-  async #observe(): Promise<void> {
-    const nowMs = this.settings.clock.nowMs();
-    await Promise.all(this.#observers.map((observer) => observer.look(nowMs)));
   }
 
   readonly #notify: Notify = (level, message) => this.settings.onNotice({ timeMs: this.settings.clock.nowMs(), level, message });
