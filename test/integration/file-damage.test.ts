@@ -181,6 +181,8 @@ describe('files of running nodes, damaged', function () {
         gone,
         () => remove(nodes.map((node) => join(node.rootDir, folder))),
         'FileRestored',
+        // A folder goes entry by entry: an agent that is quick puts a file back while the rest still goes, and does it, and tells it, again.
+        { atLeast: true },
       );
     }
   });
@@ -198,7 +200,7 @@ describe('files of running nodes, damaged', function () {
   });
 
   /** Does the damage and waits until every file is as it was, measured for each, and told of. */
-  async function damaged(what: string, files: Watched[], damage: () => void, reason: string): Promise<void> {
+  async function damaged(what: string, files: Watched[], damage: () => void, reason: string, { atLeast = false } = {}): Promise<void> {
     const startMs = systemClock.nowMs();
     damage();
     const begun = systemClock.monotonicMs();
@@ -219,7 +221,9 @@ describe('files of running nodes, damaged', function () {
       files,
       (event, { path }) => event.reason === reason && event.message.startsWith(`${path} was put right`),
     );
-    assert.equal(events.length, files.length, `one event for each file:\n${events.map(({ message }) => message).join('\n')}`);
+    const told = `one event for each file:\n${events.map(({ message }) => message).join('\n')}`;
+    if (atLeast) assert.ok(events.length >= files.length, told);
+    else assert.equal(events.length, files.length, told);
     for (const event of events) assert.ok(event.certificate !== '' && event.type === 'Warning', event.message);
     assert.deepEqual(
       files.filter((file) => !isRight(file)).map(({ path }) => path),
