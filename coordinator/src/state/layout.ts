@@ -23,6 +23,19 @@ export const layout = {
   /** Who holds an address: one node of a cluster at most. */
   address: (cluster: string, address: string) => `${root}/addresses/${cluster}/${address}`,
   addresses: (cluster: string) => `${root}/addresses/${cluster}/`,
+  /** Replacements of workers, ended ones included. */
+  replacements: `${root}/replacements/`,
+  replacementsOf: (cluster: string) => `${root}/replacements/${cluster}/`,
+  replacement: (cluster: string, id: string) => `${root}/replacements/${cluster}/${id}`,
+  /** By cluster; the control scope stands for all. */
+  replacementPauses: `${root}/replacement-pauses/`,
+  replacementPause: (scope: string) => `${root}/replacement-pauses/${scope}`,
+  /** Nodes that were removed, by the serial number of an identity of theirs. */
+  removedNodes: `${root}/removed-nodes/`,
+  removedNodesOf: (cluster: string) => `${root}/removed-nodes/${cluster}/`,
+  removedNode: (cluster: string, identitySerial: string) => `${root}/removed-nodes/${cluster}/${identitySerial}`,
+  /** When the coordinator was last well, and when it was not. */
+  availability: `${root}/availability`,
   tokens: `${root}/tokens/`,
   token: (id: string) => `${root}/tokens/${id}`,
   certificates: `${root}/certificates/`,

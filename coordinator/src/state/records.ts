@@ -64,6 +64,8 @@ export interface NodeRecord {
   renewIfIssuedBeforeMs: Record<string, number>;
   /** Exempt from replacement; absent: it is not. */
   cordon?: CordonRecord;
+  /** Of the replacement that is under way for this node, or that this node is the new one of; absent: none. */
+  replacement?: { id: string };
 }
 
 export interface CordonRecord {
@@ -71,6 +73,8 @@ export interface CordonRecord {
   /** The actor, as events tell it. */
   by: string;
   reason: string;
+  /** Ends by itself then; absent: when it is ended. */
+  untilMs?: number;
 }
 
 /** A node's health as it was last derived; written when it changes. */

@@ -11,6 +11,7 @@ export const nodePhases = [
   'Unreachable',
   'Revoked',
   'Repairing',
+  'Replacing',
   'Removed',
 ] as const;
 export type NodePhase = (typeof nodePhases)[number];

@@ -30,6 +30,8 @@ import {
   Event,
   Manifest,
   Node,
+  Replacement,
+  ReplacementPause,
   Revocation,
   RevocationReference,
   Role,
@@ -117,6 +119,8 @@ export interface SetNodeCordonRequest {
   cordoned: boolean;
   /** For people, 256 characters at most; only with cordoned. */
   reason: string;
+  /** The exemption ends by itself after so long; unset: never. */
+  duration: Duration | undefined;
 }
 
 export interface SetNodeCordonResponse {
@@ -301,6 +305,58 @@ export interface RepairOutcome {
   message: string;
 }
 
+export interface ListReplacementsRequest {
+  /** Empty: all clusters. */
+  cluster: string;
+  id: string;
+  /** Those of a node, old or new. */
+  node: string;
+}
+
+export interface ListReplacementsResponse {
+  /** Newest first. */
+  replacements: Replacement[];
+  /** Those in force, the one for all clusters first. */
+  pauses: ReplacementPause[];
+}
+
+export interface SetReplacementPauseRequest {
+  /** Empty: all clusters. */
+  cluster: string;
+  paused: boolean;
+  /** For people, 256 characters at most; only with paused. */
+  reason: string;
+}
+
+export interface SetReplacementPauseResponse {
+  /** False: it was so already. */
+  changed: boolean;
+}
+
+export interface CancelReplacementRequest {
+  cluster: string;
+  id: string;
+}
+
+export interface CancelReplacementResponse {
+  replacement: Replacement | undefined;
+}
+
+export interface PlanReplacementsRequest {
+  cluster: string;
+}
+
+export interface PlanReplacementsResponse {
+  /** Every node of the cluster, with the verdict on it. */
+  nodes: Node[];
+  /** Workers that fail now, and how many may. */
+  unhealthy: number;
+  maxUnhealthy: number;
+  workers: number;
+  /** What holds back every replacement of the cluster, for a person; empty: nothing. */
+  held: string;
+}
+
 export interface CreateTokenRequest {
   cluster: string;
   role: Role;
@@ -368,7 +424,7 @@ export interface ListEventsResponse {
 
 export interface WatchRequest {
   cluster: string;
-  /** "clusters", "nodes", "certificates", "manifests", "revocations", "tokens", "events". */
+  /** "clusters", "nodes", "certificates", "manifests", "revocations", "tokens", "events", "replacements". */
   resources: string[];
 }
 
@@ -382,6 +438,7 @@ export interface WatchResponse {
     | { $case: "token"; value: Token }
     | { $case: "event"; value: Event }
     | { $case: "revocation"; value: Revocation }
+    | { $case: "replacement"; value: Replacement }
     | undefined;
 }
 
@@ -1074,7 +1131,7 @@ export const DeleteNodeResponse: MessageFns<DeleteNodeResponse> = {
 };
 
 function createBaseSetNodeCordonRequest(): SetNodeCordonRequest {
-  return { cluster: "", name: "", cordoned: false, reason: "" };
+  return { cluster: "", name: "", cordoned: false, reason: "", duration: undefined };
 }
 
 export const SetNodeCordonRequest: MessageFns<SetNodeCordonRequest> = {
@@ -1090,6 +1147,9 @@ export const SetNodeCordonRequest: MessageFns<SetNodeCordonRequest> = {
     }
     if (message.reason !== "") {
       writer.uint32(34).string(message.reason);
+    }
+    if (message.duration !== undefined) {
+      Duration.encode(message.duration, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -1139,6 +1199,14 @@ export const SetNodeCordonRequest: MessageFns<SetNodeCordonRequest> = {
             message.reason = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.duration = Duration.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1160,6 +1228,9 @@ export const SetNodeCordonRequest: MessageFns<SetNodeCordonRequest> = {
     message.name = object.name ?? "";
     message.cordoned = object.cordoned ?? false;
     message.reason = object.reason ?? "";
+    message.duration = (object.duration !== undefined && object.duration !== null)
+      ? Duration.fromPartial(object.duration)
+      : undefined;
     return message;
   },
 };
@@ -3229,6 +3300,568 @@ export const RepairOutcome: MessageFns<RepairOutcome> = {
   },
 };
 
+function createBaseListReplacementsRequest(): ListReplacementsRequest {
+  return { cluster: "", id: "", node: "" };
+}
+
+export const ListReplacementsRequest: MessageFns<ListReplacementsRequest> = {
+  encode(message: ListReplacementsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== "") {
+      writer.uint32(10).string(message.cluster);
+    }
+    if (message.id !== "") {
+      writer.uint32(18).string(message.id);
+    }
+    if (message.node !== "") {
+      writer.uint32(26).string(message.node);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListReplacementsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListReplacementsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListReplacementsRequest>): ListReplacementsRequest {
+    return ListReplacementsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListReplacementsRequest>): ListReplacementsRequest {
+    const message = createBaseListReplacementsRequest();
+    message.cluster = object.cluster ?? "";
+    message.id = object.id ?? "";
+    message.node = object.node ?? "";
+    return message;
+  },
+};
+
+function createBaseListReplacementsResponse(): ListReplacementsResponse {
+  return { replacements: [], pauses: [] };
+}
+
+export const ListReplacementsResponse: MessageFns<ListReplacementsResponse> = {
+  encode(message: ListReplacementsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.replacements) {
+      Replacement.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.pauses) {
+      ReplacementPause.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListReplacementsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListReplacementsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.replacements.push(Replacement.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.pauses.push(ReplacementPause.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListReplacementsResponse>): ListReplacementsResponse {
+    return ListReplacementsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListReplacementsResponse>): ListReplacementsResponse {
+    const message = createBaseListReplacementsResponse();
+    message.replacements = object.replacements?.map((e) => Replacement.fromPartial(e)) || [];
+    message.pauses = object.pauses?.map((e) => ReplacementPause.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSetReplacementPauseRequest(): SetReplacementPauseRequest {
+  return { cluster: "", paused: false, reason: "" };
+}
+
+export const SetReplacementPauseRequest: MessageFns<SetReplacementPauseRequest> = {
+  encode(message: SetReplacementPauseRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== "") {
+      writer.uint32(10).string(message.cluster);
+    }
+    if (message.paused !== false) {
+      writer.uint32(16).bool(message.paused);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetReplacementPauseRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetReplacementPauseRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.paused = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SetReplacementPauseRequest>): SetReplacementPauseRequest {
+    return SetReplacementPauseRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SetReplacementPauseRequest>): SetReplacementPauseRequest {
+    const message = createBaseSetReplacementPauseRequest();
+    message.cluster = object.cluster ?? "";
+    message.paused = object.paused ?? false;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseSetReplacementPauseResponse(): SetReplacementPauseResponse {
+  return { changed: false };
+}
+
+export const SetReplacementPauseResponse: MessageFns<SetReplacementPauseResponse> = {
+  encode(message: SetReplacementPauseResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.changed !== false) {
+      writer.uint32(8).bool(message.changed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetReplacementPauseResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetReplacementPauseResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.changed = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SetReplacementPauseResponse>): SetReplacementPauseResponse {
+    return SetReplacementPauseResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SetReplacementPauseResponse>): SetReplacementPauseResponse {
+    const message = createBaseSetReplacementPauseResponse();
+    message.changed = object.changed ?? false;
+    return message;
+  },
+};
+
+function createBaseCancelReplacementRequest(): CancelReplacementRequest {
+  return { cluster: "", id: "" };
+}
+
+export const CancelReplacementRequest: MessageFns<CancelReplacementRequest> = {
+  encode(message: CancelReplacementRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== "") {
+      writer.uint32(10).string(message.cluster);
+    }
+    if (message.id !== "") {
+      writer.uint32(18).string(message.id);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelReplacementRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelReplacementRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CancelReplacementRequest>): CancelReplacementRequest {
+    return CancelReplacementRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CancelReplacementRequest>): CancelReplacementRequest {
+    const message = createBaseCancelReplacementRequest();
+    message.cluster = object.cluster ?? "";
+    message.id = object.id ?? "";
+    return message;
+  },
+};
+
+function createBaseCancelReplacementResponse(): CancelReplacementResponse {
+  return { replacement: undefined };
+}
+
+export const CancelReplacementResponse: MessageFns<CancelReplacementResponse> = {
+  encode(message: CancelReplacementResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.replacement !== undefined) {
+      Replacement.encode(message.replacement, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelReplacementResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelReplacementResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.replacement = Replacement.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CancelReplacementResponse>): CancelReplacementResponse {
+    return CancelReplacementResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CancelReplacementResponse>): CancelReplacementResponse {
+    const message = createBaseCancelReplacementResponse();
+    message.replacement = (object.replacement !== undefined && object.replacement !== null)
+      ? Replacement.fromPartial(object.replacement)
+      : undefined;
+    return message;
+  },
+};
+
+function createBasePlanReplacementsRequest(): PlanReplacementsRequest {
+  return { cluster: "" };
+}
+
+export const PlanReplacementsRequest: MessageFns<PlanReplacementsRequest> = {
+  encode(message: PlanReplacementsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== "") {
+      writer.uint32(10).string(message.cluster);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlanReplacementsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlanReplacementsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PlanReplacementsRequest>): PlanReplacementsRequest {
+    return PlanReplacementsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PlanReplacementsRequest>): PlanReplacementsRequest {
+    const message = createBasePlanReplacementsRequest();
+    message.cluster = object.cluster ?? "";
+    return message;
+  },
+};
+
+function createBasePlanReplacementsResponse(): PlanReplacementsResponse {
+  return { nodes: [], unhealthy: 0, maxUnhealthy: 0, workers: 0, held: "" };
+}
+
+export const PlanReplacementsResponse: MessageFns<PlanReplacementsResponse> = {
+  encode(message: PlanReplacementsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.nodes) {
+      Node.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.unhealthy !== 0) {
+      writer.uint32(16).int32(message.unhealthy);
+    }
+    if (message.maxUnhealthy !== 0) {
+      writer.uint32(24).int32(message.maxUnhealthy);
+    }
+    if (message.workers !== 0) {
+      writer.uint32(32).int32(message.workers);
+    }
+    if (message.held !== "") {
+      writer.uint32(42).string(message.held);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlanReplacementsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlanReplacementsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodes.push(Node.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.unhealthy = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.maxUnhealthy = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.workers = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.held = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PlanReplacementsResponse>): PlanReplacementsResponse {
+    return PlanReplacementsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PlanReplacementsResponse>): PlanReplacementsResponse {
+    const message = createBasePlanReplacementsResponse();
+    message.nodes = object.nodes?.map((e) => Node.fromPartial(e)) || [];
+    message.unhealthy = object.unhealthy ?? 0;
+    message.maxUnhealthy = object.maxUnhealthy ?? 0;
+    message.workers = object.workers ?? 0;
+    message.held = object.held ?? "";
+    return message;
+  },
+};
+
 function createBaseCreateTokenRequest(): CreateTokenRequest {
   return {
     cluster: "",
@@ -4049,6 +4682,9 @@ export const WatchResponse: MessageFns<WatchResponse> = {
       case "revocation":
         Revocation.encode(message.object.value, writer.uint32(66).fork()).join();
         break;
+      case "replacement":
+        Replacement.encode(message.object.value, writer.uint32(74).fork()).join();
+        break;
     }
     return writer;
   },
@@ -4130,6 +4766,14 @@ export const WatchResponse: MessageFns<WatchResponse> = {
             message.object = { $case: "revocation", value: Revocation.decode(reader, reader.uint32()) };
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.object = { $case: "replacement", value: Replacement.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4188,6 +4832,12 @@ export const WatchResponse: MessageFns<WatchResponse> = {
       case "revocation": {
         if (object.object?.value !== undefined && object.object?.value !== null) {
           message.object = { $case: "revocation", value: Revocation.fromPartial(object.object.value) };
+        }
+        break;
+      }
+      case "replacement": {
+        if (object.object?.value !== undefined && object.object?.value !== null) {
+          message.object = { $case: "replacement", value: Replacement.fromPartial(object.object.value) };
         }
         break;
       }
@@ -4491,6 +5141,53 @@ export const AdminServiceService = {
     responseSerialize: (value: RepairResponse): Buffer => Buffer.from(RepairResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RepairResponse => RepairResponse.decode(value),
   },
+  listReplacements: {
+    path: "/evercert.v1.AdminService/ListReplacements" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListReplacementsRequest): Buffer =>
+      Buffer.from(ListReplacementsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListReplacementsRequest => ListReplacementsRequest.decode(value),
+    responseSerialize: (value: ListReplacementsResponse): Buffer =>
+      Buffer.from(ListReplacementsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListReplacementsResponse => ListReplacementsResponse.decode(value),
+  },
+  /** Stops replacements, or lets them go on: no new one begins, and one under way makes no further step. Idempotent. */
+  setReplacementPause: {
+    path: "/evercert.v1.AdminService/SetReplacementPause" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SetReplacementPauseRequest): Buffer =>
+      Buffer.from(SetReplacementPauseRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SetReplacementPauseRequest => SetReplacementPauseRequest.decode(value),
+    responseSerialize: (value: SetReplacementPauseResponse): Buffer =>
+      Buffer.from(SetReplacementPauseResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SetReplacementPauseResponse => SetReplacementPauseResponse.decode(value),
+  },
+  /** Ends a replacement that is under way. FAILED_PRECONDITION: it has ended. */
+  cancelReplacement: {
+    path: "/evercert.v1.AdminService/CancelReplacement" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CancelReplacementRequest): Buffer =>
+      Buffer.from(CancelReplacementRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CancelReplacementRequest => CancelReplacementRequest.decode(value),
+    responseSerialize: (value: CancelReplacementResponse): Buffer =>
+      Buffer.from(CancelReplacementResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CancelReplacementResponse => CancelReplacementResponse.decode(value),
+  },
+  /** Who would be replaced now, who is held back and why; changes nothing. */
+  planReplacements: {
+    path: "/evercert.v1.AdminService/PlanReplacements" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PlanReplacementsRequest): Buffer =>
+      Buffer.from(PlanReplacementsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PlanReplacementsRequest => PlanReplacementsRequest.decode(value),
+    responseSerialize: (value: PlanReplacementsResponse): Buffer =>
+      Buffer.from(PlanReplacementsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PlanReplacementsResponse => PlanReplacementsResponse.decode(value),
+  },
   createToken: {
     path: "/evercert.v1.AdminService/CreateToken" as const,
     requestStream: false as const,
@@ -4570,6 +5267,13 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
   deleteRevocation: handleUnaryCall<DeleteRevocationRequest, DeleteRevocationResponse>;
   /** Brings nodes with expired, revoked, missing or broken certificates back, and tells of it step by step. Ends with the outcome of each node; can be broken off and called again. */
   repair: handleServerStreamingCall<RepairRequest, RepairResponse>;
+  listReplacements: handleUnaryCall<ListReplacementsRequest, ListReplacementsResponse>;
+  /** Stops replacements, or lets them go on: no new one begins, and one under way makes no further step. Idempotent. */
+  setReplacementPause: handleUnaryCall<SetReplacementPauseRequest, SetReplacementPauseResponse>;
+  /** Ends a replacement that is under way. FAILED_PRECONDITION: it has ended. */
+  cancelReplacement: handleUnaryCall<CancelReplacementRequest, CancelReplacementResponse>;
+  /** Who would be replaced now, who is held back and why; changes nothing. */
+  planReplacements: handleUnaryCall<PlanReplacementsRequest, PlanReplacementsResponse>;
   createToken: handleUnaryCall<CreateTokenRequest, CreateTokenResponse>;
   listTokens: handleUnaryCall<ListTokensRequest, ListTokensResponse>;
   deleteToken: handleUnaryCall<DeleteTokenRequest, DeleteTokenResponse>;
@@ -4801,6 +5505,69 @@ export interface AdminServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<RepairResponse>;
+  listReplacements(
+    request: ListReplacementsRequest,
+    callback: (error: ServiceError | null, response: ListReplacementsResponse) => void,
+  ): ClientUnaryCall;
+  listReplacements(
+    request: ListReplacementsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListReplacementsResponse) => void,
+  ): ClientUnaryCall;
+  listReplacements(
+    request: ListReplacementsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListReplacementsResponse) => void,
+  ): ClientUnaryCall;
+  /** Stops replacements, or lets them go on: no new one begins, and one under way makes no further step. Idempotent. */
+  setReplacementPause(
+    request: SetReplacementPauseRequest,
+    callback: (error: ServiceError | null, response: SetReplacementPauseResponse) => void,
+  ): ClientUnaryCall;
+  setReplacementPause(
+    request: SetReplacementPauseRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SetReplacementPauseResponse) => void,
+  ): ClientUnaryCall;
+  setReplacementPause(
+    request: SetReplacementPauseRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SetReplacementPauseResponse) => void,
+  ): ClientUnaryCall;
+  /** Ends a replacement that is under way. FAILED_PRECONDITION: it has ended. */
+  cancelReplacement(
+    request: CancelReplacementRequest,
+    callback: (error: ServiceError | null, response: CancelReplacementResponse) => void,
+  ): ClientUnaryCall;
+  cancelReplacement(
+    request: CancelReplacementRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CancelReplacementResponse) => void,
+  ): ClientUnaryCall;
+  cancelReplacement(
+    request: CancelReplacementRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CancelReplacementResponse) => void,
+  ): ClientUnaryCall;
+  /** Who would be replaced now, who is held back and why; changes nothing. */
+  planReplacements(
+    request: PlanReplacementsRequest,
+    callback: (error: ServiceError | null, response: PlanReplacementsResponse) => void,
+  ): ClientUnaryCall;
+  planReplacements(
+    request: PlanReplacementsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PlanReplacementsResponse) => void,
+  ): ClientUnaryCall;
+  planReplacements(
+    request: PlanReplacementsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PlanReplacementsResponse) => void,
+  ): ClientUnaryCall;
   createToken(
     request: CreateTokenRequest,
     callback: (error: ServiceError | null, response: CreateTokenResponse) => void,

@@ -56,6 +56,55 @@ export interface ClusterSpec {
   /** Who may come back on an expired identity: "automatic", "repair-window" (default) or "never", by role. */
   controlPlaneRecovery: string;
   workerRecovery: string;
+  /** When and how workers are replaced. */
+  replacement: ReplacementPolicy | undefined;
+}
+
+/** Workers whose renewals failed until their certificates expired are replaced by this policy. Zero values stand for the defaults. */
+export interface ReplacementPolicy {
+  /** Name of a provisioner in the coordinator's configuration; empty: nobody is replaced. */
+  provisioner: string;
+  /** "active" (default), "dry-run" (decides and tells, does nothing) or "off". */
+  mode: string;
+  /** How long after its certificates have expired a worker is due. Default 600. */
+  graceSeconds: number;
+  /** Nobody is replaced while more workers than this fail at once: a count ("2") or a percentage of the cluster's workers ("40%", the default), rounded down. */
+  maxUnhealthy: string;
+  /** Replacements under way at once. Default 1. */
+  maxConcurrent: number;
+  /** Replacements begun within any hour. Default 6. */
+  maxPerHour: number;
+  /** How long draining may take before the node is removed all the same. Default 300. */
+  drainTimeoutSeconds: number;
+  /** How long a new worker may take from its creation to Ready. Default 900. */
+  joinTimeoutSeconds: number;
+  /** Wait after a failed attempt, doubled each time up to the most. Defaults 600 and 21600. */
+  backoffSeconds: number;
+  maxBackoffSeconds: number;
+  /** Times in which no replacement begins. */
+  maintenanceWindows: MaintenanceWindow[];
+}
+
+/** A time in which nobody, or none of the nodes selected, is replaced. Either `from` and `until`, or `start` and `duration_seconds` with or without days. UTC. */
+export interface MaintenanceWindow {
+  name: string;
+  from: Date | undefined;
+  until:
+    | Date
+    | undefined;
+  /** "Mon" to "Sun"; empty: every day. */
+  days: string[];
+  /** "HH:MM". */
+  start: string;
+  durationSeconds: number;
+  /** Names and labels of the nodes that it is for; empty: all. */
+  nodes: string[];
+  labels: { [key: string]: string };
+}
+
+export interface MaintenanceWindow_LabelsEntry {
+  key: string;
+  value: string;
 }
 
 export interface CertificateAuthority {
@@ -89,12 +138,83 @@ export interface Node {
     | NodeStatus
     | undefined;
   /** Set while the node is exempt from replacement. */
-  cordon: NodeCordon | undefined;
+  cordon:
+    | NodeCordon
+    | undefined;
+  /** Why the node is replaced, or is not although its certificates have expired or its renewals fail; unset: there is nothing to decide. */
+  replacement: NodeReplacement | undefined;
 }
 
 export interface Node_LabelsEntry {
   key: string;
   value: string;
+}
+
+/** What was decided of a node's replacement. */
+export interface NodeReplacement {
+  /** "NotDue", "Held", "Due", "Replacing", "Never" (a control-plane node). */
+  verdict: string;
+  /** CamelCase: "WithinGrace", "TooManyUnhealthy", "Cordoned", "MaintenanceWindow", "CoordinatorWasAway"... */
+  reason: string;
+  /** For a person: what holds it back, and what to do. */
+  message: string;
+  /** Since when verdict and reason are these. */
+  since:
+    | Date
+    | undefined;
+  /** Of the replacement under way. */
+  replacementId: string;
+  step: string;
+}
+
+/** One replacement of a worker: a recorded saga. */
+export interface Replacement {
+  id: string;
+  cluster: string;
+  /** The node that is replaced, and the one in its place; the same name where the provisioner makes machines by name. */
+  node: string;
+  newNode: string;
+  provisioner: string;
+  /** "Running", "BackingOff", "Succeeded", "Cancelled". */
+  state: string;
+  /** "Cordon", "Drain", "Remove", "Create", "Join", "Verify", "Done". */
+  step: string;
+  /** Machines that were made for it, the present one included. From 1. */
+  attempt: number;
+  /** Why it was begun. */
+  reason: string;
+  /** How it stands, for a person: the last failure, or what it waits for. */
+  message: string;
+  createdAt: Date | undefined;
+  finishedAt:
+    | Date
+    | undefined;
+  /** While it is BackingOff. */
+  nextAttemptAt: Date | undefined;
+  steps: ReplacementStep[];
+}
+
+export interface ReplacementStep {
+  step: string;
+  attempt: number;
+  /** What the provisioner was called with. */
+  idempotencyKey: string;
+  startedAt: Date | undefined;
+  finishedAt:
+    | Date
+    | undefined;
+  /** "", "Done", "Failed", "Skipped". */
+  result: string;
+  message: string;
+}
+
+/** Stops all replacements of a cluster, or of all clusters. */
+export interface ReplacementPause {
+  /** Empty: all clusters. */
+  cluster: string;
+  at: Date | undefined;
+  by: string;
+  reason: string;
 }
 
 /** Who exempted a node from replacement, when and why. */
@@ -105,10 +225,12 @@ export interface NodeCordon {
   /** The actor, as events tell it. */
   by: string;
   reason: string;
+  /** It ends by itself then; unset: when it is ended. */
+  until: Date | undefined;
 }
 
 export interface NodeStatus {
-  /** "Registered", "Joining", "Ready", "RenewalFailing", "Expiring", "Expired", "Unreachable", "Revoked", "Repairing", "Removed". Earlier releases also said "NotReady". */
+  /** "Registered", "Joining", "Ready", "RenewalFailing", "Expiring", "Expired", "Unreachable", "Revoked", "Repairing", "Replacing", "Removed". Earlier releases also said "NotReady". */
   phase: string;
   /** Why the phase is not Ready, for a person. */
   message: string;
@@ -441,6 +563,7 @@ function createBaseClusterSpec(): ClusterSpec {
     apiServerExtraSans: [],
     controlPlaneRecovery: "",
     workerRecovery: "",
+    replacement: undefined,
   };
 }
 
@@ -481,6 +604,9 @@ export const ClusterSpec: MessageFns<ClusterSpec> = {
     }
     if (message.workerRecovery !== "") {
       writer.uint32(98).string(message.workerRecovery);
+    }
+    if (message.replacement !== undefined) {
+      ReplacementPolicy.encode(message.replacement, writer.uint32(106).fork()).join();
     }
     return writer;
   },
@@ -594,6 +720,14 @@ export const ClusterSpec: MessageFns<ClusterSpec> = {
             message.workerRecovery = reader.string();
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.replacement = ReplacementPolicy.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -623,6 +757,422 @@ export const ClusterSpec: MessageFns<ClusterSpec> = {
     message.apiServerExtraSans = object.apiServerExtraSans?.map((e) => e) || [];
     message.controlPlaneRecovery = object.controlPlaneRecovery ?? "";
     message.workerRecovery = object.workerRecovery ?? "";
+    message.replacement = (object.replacement !== undefined && object.replacement !== null)
+      ? ReplacementPolicy.fromPartial(object.replacement)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseReplacementPolicy(): ReplacementPolicy {
+  return {
+    provisioner: "",
+    mode: "",
+    graceSeconds: 0,
+    maxUnhealthy: "",
+    maxConcurrent: 0,
+    maxPerHour: 0,
+    drainTimeoutSeconds: 0,
+    joinTimeoutSeconds: 0,
+    backoffSeconds: 0,
+    maxBackoffSeconds: 0,
+    maintenanceWindows: [],
+  };
+}
+
+export const ReplacementPolicy: MessageFns<ReplacementPolicy> = {
+  encode(message: ReplacementPolicy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.provisioner !== "") {
+      writer.uint32(10).string(message.provisioner);
+    }
+    if (message.mode !== "") {
+      writer.uint32(18).string(message.mode);
+    }
+    if (message.graceSeconds !== 0) {
+      writer.uint32(24).int64(message.graceSeconds);
+    }
+    if (message.maxUnhealthy !== "") {
+      writer.uint32(34).string(message.maxUnhealthy);
+    }
+    if (message.maxConcurrent !== 0) {
+      writer.uint32(40).int32(message.maxConcurrent);
+    }
+    if (message.maxPerHour !== 0) {
+      writer.uint32(48).int32(message.maxPerHour);
+    }
+    if (message.drainTimeoutSeconds !== 0) {
+      writer.uint32(56).int64(message.drainTimeoutSeconds);
+    }
+    if (message.joinTimeoutSeconds !== 0) {
+      writer.uint32(64).int64(message.joinTimeoutSeconds);
+    }
+    if (message.backoffSeconds !== 0) {
+      writer.uint32(72).int64(message.backoffSeconds);
+    }
+    if (message.maxBackoffSeconds !== 0) {
+      writer.uint32(80).int64(message.maxBackoffSeconds);
+    }
+    for (const v of message.maintenanceWindows) {
+      MaintenanceWindow.encode(v!, writer.uint32(90).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReplacementPolicy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReplacementPolicy();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.provisioner = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.mode = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.graceSeconds = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.maxUnhealthy = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.maxConcurrent = reader.int32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.maxPerHour = reader.int32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.drainTimeoutSeconds = longToNumber(reader.int64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.joinTimeoutSeconds = longToNumber(reader.int64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.backoffSeconds = longToNumber(reader.int64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.maxBackoffSeconds = longToNumber(reader.int64());
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.maintenanceWindows.push(MaintenanceWindow.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReplacementPolicy>): ReplacementPolicy {
+    return ReplacementPolicy.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReplacementPolicy>): ReplacementPolicy {
+    const message = createBaseReplacementPolicy();
+    message.provisioner = object.provisioner ?? "";
+    message.mode = object.mode ?? "";
+    message.graceSeconds = object.graceSeconds ?? 0;
+    message.maxUnhealthy = object.maxUnhealthy ?? "";
+    message.maxConcurrent = object.maxConcurrent ?? 0;
+    message.maxPerHour = object.maxPerHour ?? 0;
+    message.drainTimeoutSeconds = object.drainTimeoutSeconds ?? 0;
+    message.joinTimeoutSeconds = object.joinTimeoutSeconds ?? 0;
+    message.backoffSeconds = object.backoffSeconds ?? 0;
+    message.maxBackoffSeconds = object.maxBackoffSeconds ?? 0;
+    message.maintenanceWindows = object.maintenanceWindows?.map((e) => MaintenanceWindow.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseMaintenanceWindow(): MaintenanceWindow {
+  return {
+    name: "",
+    from: undefined,
+    until: undefined,
+    days: [],
+    start: "",
+    durationSeconds: 0,
+    nodes: [],
+    labels: {},
+  };
+}
+
+export const MaintenanceWindow: MessageFns<MaintenanceWindow> = {
+  encode(message: MaintenanceWindow, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.from !== undefined) {
+      Timestamp.encode(toTimestamp(message.from), writer.uint32(18).fork()).join();
+    }
+    if (message.until !== undefined) {
+      Timestamp.encode(toTimestamp(message.until), writer.uint32(26).fork()).join();
+    }
+    for (const v of message.days) {
+      writer.uint32(34).string(v!);
+    }
+    if (message.start !== "") {
+      writer.uint32(42).string(message.start);
+    }
+    if (message.durationSeconds !== 0) {
+      writer.uint32(48).int64(message.durationSeconds);
+    }
+    for (const v of message.nodes) {
+      writer.uint32(58).string(v!);
+    }
+    globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
+      MaintenanceWindow_LabelsEntry.encode({ key: key as any, value }, writer.uint32(66).fork()).join();
+    });
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MaintenanceWindow {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMaintenanceWindow();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.from = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.until = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.days.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.start = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.durationSeconds = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.nodes.push(reader.string());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            const entry8 = MaintenanceWindow_LabelsEntry.decode(reader, reader.uint32());
+            if (entry8.value !== undefined) {
+              message.labels[entry8.key] = entry8.value;
+            }
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<MaintenanceWindow>): MaintenanceWindow {
+    return MaintenanceWindow.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<MaintenanceWindow>): MaintenanceWindow {
+    const message = createBaseMaintenanceWindow();
+    message.name = object.name ?? "";
+    message.from = object.from ?? undefined;
+    message.until = object.until ?? undefined;
+    message.days = object.days?.map((e) => e) || [];
+    message.start = object.start ?? "";
+    message.durationSeconds = object.durationSeconds ?? 0;
+    message.nodes = object.nodes?.map((e) => e) || [];
+    message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseMaintenanceWindow_LabelsEntry(): MaintenanceWindow_LabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const MaintenanceWindow_LabelsEntry: MessageFns<MaintenanceWindow_LabelsEntry> = {
+  encode(message: MaintenanceWindow_LabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MaintenanceWindow_LabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMaintenanceWindow_LabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<MaintenanceWindow_LabelsEntry>): MaintenanceWindow_LabelsEntry {
+    return MaintenanceWindow_LabelsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<MaintenanceWindow_LabelsEntry>): MaintenanceWindow_LabelsEntry {
+    const message = createBaseMaintenanceWindow_LabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };
@@ -799,6 +1349,7 @@ function createBaseNode(): Node {
     createdAt: undefined,
     status: undefined,
     cordon: undefined,
+    replacement: undefined,
   };
 }
 
@@ -830,6 +1381,9 @@ export const Node: MessageFns<Node> = {
     }
     if (message.cordon !== undefined) {
       NodeCordon.encode(message.cordon, writer.uint32(74).fork()).join();
+    }
+    if (message.replacement !== undefined) {
+      NodeReplacement.encode(message.replacement, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -922,6 +1476,14 @@ export const Node: MessageFns<Node> = {
             message.cordon = NodeCordon.decode(reader, reader.uint32());
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.replacement = NodeReplacement.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -959,6 +1521,9 @@ export const Node: MessageFns<Node> = {
       : undefined;
     message.cordon = (object.cordon !== undefined && object.cordon !== null)
       ? NodeCordon.fromPartial(object.cordon)
+      : undefined;
+    message.replacement = (object.replacement !== undefined && object.replacement !== null)
+      ? NodeReplacement.fromPartial(object.replacement)
       : undefined;
     return message;
   },
@@ -1031,8 +1596,575 @@ export const Node_LabelsEntry: MessageFns<Node_LabelsEntry> = {
   },
 };
 
+function createBaseNodeReplacement(): NodeReplacement {
+  return { verdict: "", reason: "", message: "", since: undefined, replacementId: "", step: "" };
+}
+
+export const NodeReplacement: MessageFns<NodeReplacement> = {
+  encode(message: NodeReplacement, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.verdict !== "") {
+      writer.uint32(10).string(message.verdict);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.message !== "") {
+      writer.uint32(26).string(message.message);
+    }
+    if (message.since !== undefined) {
+      Timestamp.encode(toTimestamp(message.since), writer.uint32(34).fork()).join();
+    }
+    if (message.replacementId !== "") {
+      writer.uint32(42).string(message.replacementId);
+    }
+    if (message.step !== "") {
+      writer.uint32(50).string(message.step);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeReplacement {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeReplacement();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.verdict = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.since = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.replacementId = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.step = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<NodeReplacement>): NodeReplacement {
+    return NodeReplacement.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NodeReplacement>): NodeReplacement {
+    const message = createBaseNodeReplacement();
+    message.verdict = object.verdict ?? "";
+    message.reason = object.reason ?? "";
+    message.message = object.message ?? "";
+    message.since = object.since ?? undefined;
+    message.replacementId = object.replacementId ?? "";
+    message.step = object.step ?? "";
+    return message;
+  },
+};
+
+function createBaseReplacement(): Replacement {
+  return {
+    id: "",
+    cluster: "",
+    node: "",
+    newNode: "",
+    provisioner: "",
+    state: "",
+    step: "",
+    attempt: 0,
+    reason: "",
+    message: "",
+    createdAt: undefined,
+    finishedAt: undefined,
+    nextAttemptAt: undefined,
+    steps: [],
+  };
+}
+
+export const Replacement: MessageFns<Replacement> = {
+  encode(message: Replacement, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.cluster !== "") {
+      writer.uint32(18).string(message.cluster);
+    }
+    if (message.node !== "") {
+      writer.uint32(26).string(message.node);
+    }
+    if (message.newNode !== "") {
+      writer.uint32(34).string(message.newNode);
+    }
+    if (message.provisioner !== "") {
+      writer.uint32(42).string(message.provisioner);
+    }
+    if (message.state !== "") {
+      writer.uint32(50).string(message.state);
+    }
+    if (message.step !== "") {
+      writer.uint32(58).string(message.step);
+    }
+    if (message.attempt !== 0) {
+      writer.uint32(64).int32(message.attempt);
+    }
+    if (message.reason !== "") {
+      writer.uint32(74).string(message.reason);
+    }
+    if (message.message !== "") {
+      writer.uint32(82).string(message.message);
+    }
+    if (message.createdAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.createdAt), writer.uint32(90).fork()).join();
+    }
+    if (message.finishedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.finishedAt), writer.uint32(98).fork()).join();
+    }
+    if (message.nextAttemptAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.nextAttemptAt), writer.uint32(106).fork()).join();
+    }
+    for (const v of message.steps) {
+      ReplacementStep.encode(v!, writer.uint32(114).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Replacement {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReplacement();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.newNode = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.provisioner = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.step = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.attempt = reader.int32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.createdAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.finishedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.nextAttemptAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.steps.push(ReplacementStep.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Replacement>): Replacement {
+    return Replacement.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Replacement>): Replacement {
+    const message = createBaseReplacement();
+    message.id = object.id ?? "";
+    message.cluster = object.cluster ?? "";
+    message.node = object.node ?? "";
+    message.newNode = object.newNode ?? "";
+    message.provisioner = object.provisioner ?? "";
+    message.state = object.state ?? "";
+    message.step = object.step ?? "";
+    message.attempt = object.attempt ?? 0;
+    message.reason = object.reason ?? "";
+    message.message = object.message ?? "";
+    message.createdAt = object.createdAt ?? undefined;
+    message.finishedAt = object.finishedAt ?? undefined;
+    message.nextAttemptAt = object.nextAttemptAt ?? undefined;
+    message.steps = object.steps?.map((e) => ReplacementStep.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseReplacementStep(): ReplacementStep {
+  return {
+    step: "",
+    attempt: 0,
+    idempotencyKey: "",
+    startedAt: undefined,
+    finishedAt: undefined,
+    result: "",
+    message: "",
+  };
+}
+
+export const ReplacementStep: MessageFns<ReplacementStep> = {
+  encode(message: ReplacementStep, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.step !== "") {
+      writer.uint32(10).string(message.step);
+    }
+    if (message.attempt !== 0) {
+      writer.uint32(16).int32(message.attempt);
+    }
+    if (message.idempotencyKey !== "") {
+      writer.uint32(26).string(message.idempotencyKey);
+    }
+    if (message.startedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.startedAt), writer.uint32(34).fork()).join();
+    }
+    if (message.finishedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.finishedAt), writer.uint32(42).fork()).join();
+    }
+    if (message.result !== "") {
+      writer.uint32(50).string(message.result);
+    }
+    if (message.message !== "") {
+      writer.uint32(58).string(message.message);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReplacementStep {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReplacementStep();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.step = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.attempt = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.idempotencyKey = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.startedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.finishedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.result = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReplacementStep>): ReplacementStep {
+    return ReplacementStep.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReplacementStep>): ReplacementStep {
+    const message = createBaseReplacementStep();
+    message.step = object.step ?? "";
+    message.attempt = object.attempt ?? 0;
+    message.idempotencyKey = object.idempotencyKey ?? "";
+    message.startedAt = object.startedAt ?? undefined;
+    message.finishedAt = object.finishedAt ?? undefined;
+    message.result = object.result ?? "";
+    message.message = object.message ?? "";
+    return message;
+  },
+};
+
+function createBaseReplacementPause(): ReplacementPause {
+  return { cluster: "", at: undefined, by: "", reason: "" };
+}
+
+export const ReplacementPause: MessageFns<ReplacementPause> = {
+  encode(message: ReplacementPause, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== "") {
+      writer.uint32(10).string(message.cluster);
+    }
+    if (message.at !== undefined) {
+      Timestamp.encode(toTimestamp(message.at), writer.uint32(18).fork()).join();
+    }
+    if (message.by !== "") {
+      writer.uint32(26).string(message.by);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReplacementPause {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReplacementPause();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.at = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.by = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReplacementPause>): ReplacementPause {
+    return ReplacementPause.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReplacementPause>): ReplacementPause {
+    const message = createBaseReplacementPause();
+    message.cluster = object.cluster ?? "";
+    message.at = object.at ?? undefined;
+    message.by = object.by ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
 function createBaseNodeCordon(): NodeCordon {
-  return { at: undefined, by: "", reason: "" };
+  return { at: undefined, by: "", reason: "", until: undefined };
 }
 
 export const NodeCordon: MessageFns<NodeCordon> = {
@@ -1045,6 +2177,9 @@ export const NodeCordon: MessageFns<NodeCordon> = {
     }
     if (message.reason !== "") {
       writer.uint32(26).string(message.reason);
+    }
+    if (message.until !== undefined) {
+      Timestamp.encode(toTimestamp(message.until), writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -1086,6 +2221,14 @@ export const NodeCordon: MessageFns<NodeCordon> = {
             message.reason = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.until = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1106,6 +2249,7 @@ export const NodeCordon: MessageFns<NodeCordon> = {
     message.at = object.at ?? undefined;
     message.by = object.by ?? "";
     message.reason = object.reason ?? "";
+    message.until = object.until ?? undefined;
     return message;
   },
 };
