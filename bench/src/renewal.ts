@@ -137,6 +137,7 @@ async function prepareNode(coordinator: LocalCoordinator, keyAlgorithm: KeyAlgor
     apiServerExtraSans: [],
     controlPlaneRecovery: '',
     workerRecovery: '',
+    replacement: undefined,
   });
   await admin.call(admin.client.apply, { cluster, documents: [{ source: 'bench.yaml', yaml: manifest }], dryRun: false });
   const { chain, privateKey, trustAnchors } = await enroll(coordinator, admin);
