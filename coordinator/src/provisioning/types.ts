@@ -68,6 +68,8 @@ export interface DrainCall extends ActionCall {
 export interface NodeProvisioner {
   /** `process`, `command`, `nspawn` or `cluster-api`. */
   readonly type: string;
+  /** The new machine is called as the old one was: the node's record stays, and `allocate` tells its own name. False: somebody else names it. */
+  readonly sameName: boolean;
   /** Keeps new work off the node. */
   cordon(call: ActionCall): Promise<ActionReport>;
   /** Takes a cordon back: the replacement was cancelled. */
