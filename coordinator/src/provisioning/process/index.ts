@@ -1,0 +1,2 @@
+export { type ProcessProvisionerConfig, processProvisionerSchema } from './config.ts';
+export { createProcessProvisioner } from './provisioner.ts';
