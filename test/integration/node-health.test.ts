@@ -282,7 +282,8 @@ describe("a node's health in a coordinator", function () {
   });
 
   it('is cordoned and uncordoned, by whom, when and why', async () => {
-    const set = (cordoned: boolean, reason = '') => call(coordinator.admin.setNodeCordon, { cluster, name: 'worker-1', cordoned, reason });
+    const set = (cordoned: boolean, reason = '') =>
+      call(coordinator.admin.setNodeCordon, { cluster, name: 'worker-1', cordoned, reason, duration: undefined });
     const first = await set(true, 'disk');
     assert.deepEqual([first.changed, first.node?.cordon?.by, first.node?.cordon?.reason], [true, 'admin/admin', 'disk']);
     const again = await set(true, 'other');
@@ -292,7 +293,7 @@ describe("a node's health in a coordinator", function () {
     assert.deepEqual([(await nodeNow()).labels['rack'], (await nodeNow()).cordon?.reason], ['a', 'disk']);
     assert.equal(await phase(), 'Ready');
     assert.equal((await set(false)).node?.cordon, undefined);
-    const none = { cluster, name: 'nobody', cordoned: true, reason: '' };
+    const none = { cluster, name: 'nobody', cordoned: true, reason: '', duration: undefined };
     await assert.rejects(call(coordinator.admin.setNodeCordon, none), withCode('NotFound'));
     await assert.rejects(set(true, 'x'.repeat(257)), withCode('InvalidArgument'));
     await until(async () => (await events({ reason: 'NodeUncordoned' })).length, 1);

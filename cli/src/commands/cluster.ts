@@ -1,4 +1,5 @@
-import { defaultClusterPolicy, layouts, recoveryPolicies } from '@evercert/shared/manifest';
+import { ReplacementPolicy } from '@evercert/proto';
+import { defaultClusterPolicy, defaultReplacementPolicy, layouts, recoveryPolicies, replacementModes } from '@evercert/shared/manifest';
 import { type Command, Option } from 'commander';
 import { line } from '../environment.ts';
 import { usageError } from '../errors.ts';
@@ -20,6 +21,10 @@ interface CreateOptions {
   controlPlaneRecovery?: string;
   workerRecovery?: string;
   apiServerExtraSan?: string[];
+  replacementProvisioner?: string;
+  replacementMode?: string;
+  replacementGrace?: string;
+  maxUnhealthy?: string;
   output?: 'json' | 'yaml';
 }
 
@@ -27,6 +32,8 @@ const examples = `
 Examples:
   # ECDSA P-384 throughout, etcd's server certificate from the cluster CA
   evercert cluster create demo --node-address-range 10.0.0.0/16
+  # Workers whose renewals failed until expiry are replaced through the coordinator's provisioner "machines"; at first only told of
+  evercert cluster create demo --replacement-provisioner machines --replacement-mode dry-run
   # RSA 4096, kubeadm's layout, an endpoint in front of the API servers
   evercert cluster create prod --key-algorithm rsa-4096 --layout kubeadm --control-plane-endpoint api.prod.example:6443`;
 
@@ -71,6 +78,17 @@ export function addClusterCommand(program: Command, context: CommandContext): vo
       ).choices([...recoveryPolicies]),
     )
     .option('--api-server-extra-san <name>', 'one more name or address of the API server; repeatable', collect)
+    .option('--replacement-provisioner <name>', "provisioner of the coordinator's configuration that replaces workers (default: none)")
+    .addOption(
+      new Option('--replacement-mode <mode>', `what replacement does (default: ${defaultReplacementPolicy.mode})`).choices([
+        ...replacementModes,
+      ]),
+    )
+    .option('--replacement-grace <duration>', 'how long a worker has been expired before it is replaced (default: 10m)')
+    .option(
+      '--max-unhealthy <count|percent>',
+      `no worker is replaced while more than these fail at once (default: ${defaultReplacementPolicy.maxUnhealthy})`,
+    )
     .addOption(new Option('-o, --output <format>', 'print the objects').choices(['json', 'yaml']))
     .addHelpText('after', examples)
     .action(async (name: string, options: CreateOptions, command: Command) => {
@@ -88,6 +106,12 @@ export function addClusterCommand(program: Command, context: CommandContext): vo
         apiServerExtraSans: options.apiServerExtraSan ?? [],
         controlPlaneRecovery: options.controlPlaneRecovery ?? '',
         workerRecovery: options.workerRecovery ?? '',
+        replacement: ReplacementPolicy.fromPartial({
+          provisioner: options.replacementProvisioner ?? '',
+          mode: options.replacementMode ?? '',
+          graceSeconds: seconds(options.replacementGrace, '--replacement-grace'),
+          maxUnhealthy: options.maxUnhealthy ?? '',
+        }),
       };
       await withSession(command, environment, async ({ api }) => {
         const { cluster: created, certificateAuthorities } = await api.call('createCluster', { name, spec });

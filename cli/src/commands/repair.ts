@@ -5,7 +5,7 @@ import { type Command, Option } from 'commander';
 import { type Environment, line } from '../environment.ts';
 import { usageError } from '../errors.ts';
 import { list, printable, renderTable } from '../output/table.ts';
-import { type CommandContext, collect, duration, withSession } from './session.ts';
+import { type CommandContext, collect, duration, protoDuration, withSession } from './session.ts';
 
 interface RepairOptions {
   node?: string[];
@@ -51,7 +51,7 @@ export function addRepairCommand(program: Command, context: CommandContext): voi
           cluster: named ?? session.requireCluster(),
           nodes: options.node ?? [],
           dryRun: options.dryRun ?? false,
-          window: windowMs === undefined ? undefined : { seconds: Math.floor(windowMs / 1000), nanos: (windowMs % 1000) * 1e6 },
+          window: windowMs === undefined ? undefined : protoDuration(windowMs),
         };
         const show = options.output === 'json' ? showJson : showText;
         let well: boolean | undefined;

@@ -70,6 +70,10 @@ export function duration(text: string, option: string): number {
   throw usageError(`${option} takes a duration of more than zero, as 30s, 10m or 96h, got "${text}"`);
 }
 
+export function protoDuration(ms: number): { seconds: number; nanos: number } {
+  return { seconds: Math.floor(ms / 1000), nanos: (ms % 1000) * 1_000_000 };
+}
+
 /** Collects a repeatable option. */
 export function collect(value: string, previous: string[] | undefined): string[] {
   return [...(previous ?? []), value];

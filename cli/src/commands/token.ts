@@ -9,7 +9,7 @@ import { renderObject } from '../output/objects.ts';
 import { type OutputFormat, outputFormats } from '../output/printer.ts';
 import { everything, tokens } from '../resources/index.ts';
 import { showListing } from './listing.ts';
-import { type CommandContext, collect, duration, keyValues, wholeNumber, withSession } from './session.ts';
+import { type CommandContext, collect, duration, keyValues, protoDuration, wholeNumber, withSession } from './session.ts';
 
 interface CreateOptions {
   role: RoleName;
@@ -119,10 +119,6 @@ function addCreate(token: Command, context: CommandContext): void {
         else line(out, created.token);
       });
     });
-}
-
-function protoDuration(ms: number): { seconds: number; nanos: number } {
-  return { seconds: Math.floor(ms / 1000), nanos: (ms % 1000) * 1_000_000 };
 }
 
 /** What `evercert-agent --config` needs to join. The coordinator's own word for its address goes before the one that this command used. */

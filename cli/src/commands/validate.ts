@@ -4,6 +4,7 @@ import {
   defaultClusterPolicy,
   isManifest,
   type Manifest,
+  mergePolicy,
   type NodeFacts,
   type ParsedDocument,
   parseDocuments,
@@ -63,7 +64,7 @@ function validateCluster(name: string, all: readonly ParsedDocument[]): Fault[] 
   const cluster: ClusterFacts = { name, policy: { ...defaultClusterPolicy }, webUrl: 'http://coordinator.example:7480' };
   const nodes: NodeFacts[] = [];
   for (const document of documents) {
-    if (document.kind === 'Cluster') cluster.policy = { ...cluster.policy, ...document.spec };
+    if (document.kind === 'Cluster') cluster.policy = mergePolicy(cluster.policy, document.spec);
     if (document.kind === 'Node') nodes.push({ name: document.metadata.name, labels: document.metadata.labels, ...document.spec });
   }
   return validateSet(cluster, manifests, nodes);

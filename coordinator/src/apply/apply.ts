@@ -10,8 +10,11 @@ import {
   keepSource,
   loadDocuments,
   type Manifest,
+  mergePolicy,
   type NodeManifest,
   type RenewRevocation,
+  replacementFault,
+  replacementPolicyOf,
   toYaml,
   validateSet,
 } from '@evercert/shared/manifest';
@@ -177,7 +180,10 @@ export class Applier {
         throw new EvercertError('InvalidManifest', `spec.${fixed} is fixed when a cluster is created (it is ${before.policy[fixed]})`);
       }
     }
-    const after: ClusterRecord = { ...before, policy: { ...before.policy, ...spec } };
+    const policy = mergePolicy(before.policy, spec);
+    const fault = replacementFault(replacementPolicyOf(policy));
+    if (fault) throw new EvercertError('InvalidManifest', `spec.replacement.${fault}`);
+    const after: ClusterRecord = { ...before, policy };
     draft.policy = after.policy;
     this.#record(draft, key, cached.modRevision, clusterDocument(before), clusterDocument(after), after, (r) =>
       model.clusters.accept(key, after, r),

@@ -1,9 +1,9 @@
-import type { ClusterManifest, NodeManifest } from '@evercert/shared/manifest';
+import { type ClusterManifest, type NodeManifest, replacementPolicyOf } from '@evercert/shared/manifest';
 import type { ClusterRecord, NodeRecord } from '../state/records.ts';
 
 /** A cluster's record as the document that would make it so. */
 export function clusterDocument({ name, policy }: ClusterRecord): ClusterManifest {
-  return { kind: 'Cluster', metadata: { name }, spec: policy };
+  return { kind: 'Cluster', metadata: { name }, spec: { ...policy, replacement: replacementPolicyOf(policy) } };
 }
 
 export function nodeDocument(node: NodeRecord): NodeManifest {

@@ -1,7 +1,15 @@
 /** Records as the protocol tells them. */
 import type { Certificate, CertificateAuthority, Cluster, ClusterSpec, Event, Manifest, Node, Revocation, Token } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
-import { type ClusterPolicy, defaultClusterPolicy, layouts, recoveryPolicies, selects, toYaml } from '@evercert/shared/manifest';
+import {
+  type ClusterPolicy,
+  defaultClusterPolicy,
+  layouts,
+  recoveryPolicies,
+  replacementPolicyOf,
+  selects,
+  toYaml,
+} from '@evercert/shared/manifest';
 import { roleToProto } from '@evercert/shared/wire';
 import { certificatesToPem, keyAlgorithms, publicKeyPin } from '@evercert/shared/x509';
 import type { CertificateView, NodeView, RevocationView } from '../queries/queries.ts';
@@ -9,9 +17,15 @@ import { referenceOf } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
 import { nodeFacts } from '../state/model.ts';
 import type { AuthorityRecord, ClusterRecord, EventRecord, ManifestRecord, NodeRecord, TokenRecord } from '../state/records.ts';
+import { oneOf, replacementPolicyFromProto, replacementPolicyToProto } from './convert-policy.ts';
 
 export function clusterToProto({ name, uid, createdAtMs, policy }: ClusterRecord): Cluster {
-  return { name, uid, createdAt: new Date(createdAtMs), spec: { ...policy } };
+  return {
+    name,
+    uid,
+    createdAt: new Date(createdAtMs),
+    spec: { ...policy, replacement: replacementPolicyToProto(replacementPolicyOf(policy)) },
+  };
 }
 
 /** Zero values stand for defaults. InvalidArgument names the field. */
@@ -36,14 +50,8 @@ export function policyFromProto(spec: ClusterSpec | undefined): ClusterPolicy {
     apiServerExtraSans: lists(spec.apiServerExtraSans, d.apiServerExtraSans),
     controlPlaneRecovery: oneOf(recoveryPolicies, 'control_plane_recovery', spec.controlPlaneRecovery, d.controlPlaneRecovery),
     workerRecovery: oneOf(recoveryPolicies, 'worker_recovery', spec.workerRecovery, d.workerRecovery),
+    replacement: replacementPolicyFromProto(spec.replacement),
   };
-}
-
-function oneOf<T extends string>(known: readonly T[], field: string, given: string, fallback: T): T {
-  const found = given === '' ? fallback : known.find((candidate) => candidate === given);
-  if (found === undefined)
-    throw new EvercertError('InvalidArgument', `${field}: expected one of ${known.join(', ')}, not "${given.slice(0, 40)}"`);
-  return found;
 }
 
 export function authorityToProto(authority: AuthorityRecord): CertificateAuthority {
@@ -88,7 +96,13 @@ export function nodeToProto({ record: node, health, status }: NodeView): Node {
       conditions: conditions.map(({ lastTransitionMs, ...rest }) => ({ ...rest, lastTransitionTime: new Date(lastTransitionMs) })),
       phaseSince: new Date(phaseSinceMs),
     },
-    cordon: node.cordon && { at: new Date(node.cordon.atMs), by: node.cordon.by, reason: node.cordon.reason },
+    cordon: node.cordon && {
+      at: new Date(node.cordon.atMs),
+      by: node.cordon.by,
+      reason: node.cordon.reason,
+      until: node.cordon.untilMs === undefined ? undefined : new Date(node.cordon.untilMs),
+    },
+    replacement: undefined,
   };
 }
 

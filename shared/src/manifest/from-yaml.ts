@@ -1,14 +1,17 @@
 import type { z } from 'zod';
 import type { KeyAlgorithm } from '../x509/types.ts';
+import type { RawReplacementSpec, RawWindow } from './replacement-schema.ts';
 import type { documentSchemas, RawCertificateSpec, RawClusterSpec, RawFile, RawOutput, RawPrivateKey, RawReload } from './schema.ts';
 import type {
   AnyDocument,
   CertificateManifest,
-  ClusterPolicy,
+  ClusterManifest,
   FileSpec,
+  MaintenanceWindow,
   ManifestMetadata,
   OutputSpec,
   ReloadSpec,
+  ReplacementPolicy,
   RevocationApiVersion,
   Selector,
 } from './types.ts';
@@ -151,7 +154,33 @@ function reloadSpec(raw: RawReload | undefined): ReloadSpec | undefined {
   return undefined;
 }
 
-function policyOf(raw: RawClusterSpec): Partial<ClusterPolicy> {
-  const { leafLifetime, identityLifetime, ...same } = raw;
-  return defined({ ...same, leafLifetimeSeconds: leafLifetime, identityLifetimeSeconds: identityLifetime });
+function policyOf(raw: RawClusterSpec): ClusterManifest['spec'] {
+  const { leafLifetime, identityLifetime, replacement, ...same } = raw;
+  return defined({
+    ...same,
+    leafLifetimeSeconds: leafLifetime,
+    identityLifetimeSeconds: identityLifetime,
+    replacement: replacement === undefined ? undefined : replacementOf(replacement),
+  });
+}
+
+function replacementOf(raw: RawReplacementSpec): Partial<ReplacementPolicy> {
+  const { grace, drainTimeout, joinTimeout, backoff, maxBackoff, maintenanceWindows, ...same } = raw;
+  return defined({
+    ...same,
+    graceSeconds: grace,
+    drainTimeoutSeconds: drainTimeout,
+    joinTimeoutSeconds: joinTimeout,
+    backoffSeconds: backoff,
+    maxBackoffSeconds: maxBackoff,
+    maintenanceWindows: maintenanceWindows?.map(windowOf),
+  });
+}
+
+function windowOf({ name, from, until, days, start, duration, nodes, labels }: RawWindow): MaintenanceWindow {
+  const time: MaintenanceWindow['time'] =
+    from !== undefined && until !== undefined
+      ? { type: 'once', fromMs: from, untilMs: until }
+      : { type: 'recurring', days: days ?? [], startMinutes: start ?? 0, durationSeconds: duration ?? 0 };
+  return { name, time, selector: defined({ nodes, labels }) };
 }

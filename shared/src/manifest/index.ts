@@ -12,6 +12,16 @@ export {
   type ParseResult,
   parseDocuments,
 } from './parse.ts';
+export {
+  formatTimeOfDay,
+  maxUnhealthyExample,
+  mergePolicy,
+  parseMaxUnhealthy,
+  parseTimeOfDay,
+  replacementFault,
+  replacementLimits,
+  replacementPolicyOf,
+} from './replacement.ts';
 export { resolveNode } from './resolve.ts';
 export { revocationValue, valueFields } from './revocation.ts';
 export { formatRfc3339, parseRfc3339 } from './rfc3339.ts';

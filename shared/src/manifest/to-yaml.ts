@@ -2,16 +2,21 @@ import { Document } from 'yaml';
 import { formatDuration, formatFileMode } from '../config/index.ts';
 import type { KeyAlgorithm } from '../x509/types.ts';
 import { defaultModes } from './from-yaml.ts';
+import { formatTimeOfDay } from './replacement.ts';
+import type { RawReplacementSpec, RawWindow } from './replacement-schema.ts';
 import { revocationSpec } from './revocation.ts';
+import { formatRfc3339 } from './rfc3339.ts';
 import type { RawClusterSpec } from './schema.ts';
 import {
   type AnyDocument,
   apiVersion,
   type CertificateManifest,
-  type ClusterPolicy,
+  type ClusterManifest,
   type FileSpec,
+  type MaintenanceWindow,
   type OutputSpec,
   type ReloadSpec,
+  type ReplacementPolicy,
   type Selector,
 } from './types.ts';
 
@@ -143,9 +148,11 @@ function reloadOf(reload: ReloadSpec | undefined): unknown {
   return { command: { argv: reload.argv, timeout: formatDuration(reload.timeoutSeconds * 1000) } };
 }
 
-function policyOf(policy: Partial<ClusterPolicy>): unknown {
-  const lifetime = (seconds: number | undefined): string | undefined =>
-    seconds === undefined ? undefined : formatDuration(seconds * 1000);
+function durationOf(seconds: number | undefined): string | undefined {
+  return seconds === undefined ? undefined : formatDuration(seconds * 1000);
+}
+
+function policyOf(policy: ClusterManifest['spec']): unknown {
   return {
     keyAlgorithm: policy.keyAlgorithm,
     layout: policy.layout,
@@ -154,12 +161,49 @@ function policyOf(policy: Partial<ClusterPolicy>): unknown {
     controlPlaneEndpoint: policy.controlPlaneEndpoint,
     nodeAddressRanges: policy.nodeAddressRanges,
     allowedPaths: policy.allowedPaths,
-    leafLifetime: lifetime(policy.leafLifetimeSeconds),
-    identityLifetime: lifetime(policy.identityLifetimeSeconds),
+    leafLifetime: durationOf(policy.leafLifetimeSeconds),
+    identityLifetime: durationOf(policy.identityLifetimeSeconds),
     apiServerExtraSans: policy.apiServerExtraSans,
     controlPlaneRecovery: policy.controlPlaneRecovery,
     workerRecovery: policy.workerRecovery,
+    replacement: policy.replacement && replacementOf(policy.replacement),
   } satisfies Record<keyof RawClusterSpec, unknown>;
+}
+
+function replacementOf(policy: Partial<ReplacementPolicy>): unknown {
+  return {
+    provisioner: policy.provisioner,
+    mode: policy.mode,
+    grace: durationOf(policy.graceSeconds),
+    maxUnhealthy: policy.maxUnhealthy && unhealthyOf(policy.maxUnhealthy),
+    maxConcurrent: policy.maxConcurrent,
+    maxPerHour: policy.maxPerHour,
+    drainTimeout: durationOf(policy.drainTimeoutSeconds),
+    joinTimeout: durationOf(policy.joinTimeoutSeconds),
+    backoff: durationOf(policy.backoffSeconds),
+    maxBackoff: durationOf(policy.maxBackoffSeconds),
+    maintenanceWindows: policy.maintenanceWindows?.map(windowOf),
+  } satisfies Record<keyof RawReplacementSpec, unknown>;
+}
+
+/** A bare number where it is a count, as one writes it. */
+function unhealthyOf(text: string): string | number {
+  return /^\d+$/.test(text) ? Number(text) : text;
+}
+
+function windowOf({ name, time, selector: { nodes, labels } }: MaintenanceWindow): unknown {
+  const once = time.type === 'once' ? time : undefined;
+  const recurring = time.type === 'recurring' ? time : undefined;
+  return {
+    name,
+    from: once && formatRfc3339(once.fromMs),
+    until: once && formatRfc3339(once.untilMs),
+    days: recurring && recurring.days.length > 0 ? recurring.days : undefined,
+    start: recurring && formatTimeOfDay(recurring.startMinutes),
+    duration: durationOf(recurring?.durationSeconds),
+    nodes,
+    labels,
+  } satisfies Record<keyof RawWindow, unknown>;
 }
 
 /** The value without properties that are undefined, labels in order of their keys. */

@@ -135,7 +135,8 @@ export interface NodeManifest {
 export interface ClusterManifest {
   kind: 'Cluster';
   metadata: ManifestMetadata;
-  spec: Partial<ClusterPolicy>;
+  /** What is left out stays as it is, in `replacement` too. */
+  spec: Partial<Omit<ClusterPolicy, 'replacement'>> & { replacement?: Partial<ReplacementPolicy> };
 }
 
 export interface ClusterPolicy {
