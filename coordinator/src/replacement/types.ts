@@ -38,6 +38,8 @@ export interface ReplacementFacts {
   repairing: boolean;
   /** Entries that would refuse a new node of the same name too ("entry 1 of OBJECT"); empty: none. */
   refusedInFuture: string;
+  /** Those of them that would refuse a new node of any name, such as one of a group; absent or empty: none. */
+  refusedByAnyName?: string;
   /** Of the replacement that is under way for it, or that it is the new node of. */
   replacing: { id: string; step: string } | undefined;
 }
@@ -55,6 +57,8 @@ export interface ReplacementQuestion {
   policy: ReplacementPolicy;
   /** The policy's provisioner is configured at this coordinator. */
   provisionerKnown: boolean;
+  /** It makes the new machine under the old one's name; absent: it does, the stricter of the two. */
+  sameName?: boolean;
   pause: { by: string; reason: string; scope: 'cluster' | 'all' } | undefined;
   availability: AvailabilityFacts;
   nodes: readonly ReplacementFacts[];
@@ -64,7 +68,7 @@ export interface ReplacementQuestion {
 
 /** What holds a worker back; the order is that in which they are told. */
 export const holdReasons = [
-  /** The policy is `off` or names no provisioner. */
+  /** The policy names no provisioner. */
   'NoProvisioner',
   'ProvisionerUnknown',
   'Off',
@@ -79,9 +83,10 @@ export const holdReasons = [
   'Repairing',
   'RevocationMatchesSuccessor',
   'WithinGrace',
+  /** Before the limits: a replacement that backs off holds one of the places too, and tells more. */
+  'BackingOff',
   'OneAtATime',
   'RateLimited',
-  'BackingOff',
   'DryRun',
 ] as const;
 export type HoldReason = (typeof holdReasons)[number];
@@ -95,7 +100,10 @@ export type VerdictKind = 'NotDue' | 'Held' | 'Due' | 'Replacing' | 'Never';
 export interface Verdict {
   node: string;
   kind: VerdictKind;
-  /** CamelCase; a HoldReason for `Held`; empty for a node with which nothing is wrong. */
+  /**
+   * CamelCase; a HoldReason for `Held`; empty for a node with which nothing is wrong. `NotDue`: NotJoined, NotExpired; `Due`: CertificatesExpired; `Replacing`: UnderWay, BackingOff,
+   * Paused; `Never`: NeedsRepair.
+   */
   reason: string;
   /** For a person: what it waits for and what to do. */
   message: string;
