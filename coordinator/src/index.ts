@@ -24,5 +24,6 @@ export {
 } from './nodes/health/index.ts';
 export { authorization, authorize } from './rpc/authorization.ts';
 export type { Caller } from './rpc/callers.ts';
+export { replacementPolicyFromProto, replacementPolicyToProto } from './rpc/convert-policy.ts';
 export { networkOf, Strangers } from './rpc/strangers.ts';
 export type { TokenRecord } from './state/records.ts';

@@ -85,8 +85,13 @@ function windowFromProto(
 function checkedAsDocument(policy: ReplacementPolicy): ReplacementPolicy {
   const text = toYaml({ kind: 'Cluster', metadata: { name: 'checked' }, spec: { replacement: policy } });
   const [first] = parseDocuments(text, { file: 'request' }).faults;
-  if (first) throw new EvercertError('InvalidArgument', `${first.field.replace(/^spec\./, '')}: ${first.message}`);
+  if (first) throw fault(protoField(first.field.replace('spec.replacement.', '')), first.message);
   return policy;
+}
+
+/** The protocol's name of what a document calls by a shorter one. */
+function protoField(field: string): string {
+  return field.replace(/(grace|Timeout|[bB]ackoff|duration)$/, '$1Seconds');
 }
 
 function fault(field: string, message: string): EvercertError {

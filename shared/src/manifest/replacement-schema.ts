@@ -61,7 +61,7 @@ export type RawWindow = z.output<typeof window>;
 /** Parts of a ReplacementPolicy by their YAML names. */
 export const replacementSpec = z
   .strictObject({
-    provisioner: z.union([z.literal(''), objectName], { error: 'expected the name of a provisioner, or "" for none' }).optional(),
+    provisioner: z.union([z.literal(''), objectName]).optional(),
     mode: z.enum(replacementModes).optional(),
     grace: period(replacementLimits.graceSeconds).optional(),
     maxUnhealthy: parsed(maxUnhealthyExample, (text) => (parseMaxUnhealthy(text) ? text : undefined)).optional(),
