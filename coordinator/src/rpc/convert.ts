@@ -10,14 +10,13 @@ import {
   selects,
   toYaml,
 } from '@evercert/shared/manifest';
-import { roleToProto } from '@evercert/shared/wire';
+import { oneOf, replacementPolicyFromProto, replacementPolicyToProto, roleToProto } from '@evercert/shared/wire';
 import { certificatesToPem, keyAlgorithms, publicKeyPin } from '@evercert/shared/x509';
 import type { CertificateView, NodeView, RevocationView } from '../queries/queries.ts';
 import { referenceOf } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
 import { nodeFacts } from '../state/model.ts';
 import type { AuthorityRecord, ClusterRecord, EventRecord, ManifestRecord, NodeRecord, TokenRecord } from '../state/records.ts';
-import { oneOf, replacementPolicyFromProto, replacementPolicyToProto } from './convert-policy.ts';
 
 export function clusterToProto({ name, uid, createdAtMs, policy }: ClusterRecord): Cluster {
   return {

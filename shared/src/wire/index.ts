@@ -9,4 +9,5 @@ export {
   desiredRevocationListToProto,
 } from './desired.ts';
 export { type RecoveryStatement, signRecovery, verifyRecovery } from './recovery-proof.ts';
+export { oneOf, replacementPolicyFromProto, replacementPolicyToProto } from './replacement.ts';
 export { roleFromProto, roleToProto } from './role.ts';

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import {
   type ClusterManifest,
+  type ClusterPolicy,
   defaultClusterPolicy,
   defaultReplacementPolicy,
   formatTimeOfDay,
@@ -86,7 +87,8 @@ maintenanceWindows:
   });
 
   it('is the default in clusters of earlier releases', () => {
-    const { replacement: _none, ...earlier } = defaultClusterPolicy;
+    const { replacement: _none, ...rest } = defaultClusterPolicy;
+    const earlier: ClusterPolicy = rest;
     assert.deepEqual(replacementPolicyOf(earlier), defaultReplacementPolicy);
     assert.deepEqual(replacementPolicyOf(mergePolicy(earlier, { replacement: { maxPerHour: 3 } })), {
       ...defaultReplacementPolicy,

@@ -1,8 +1,8 @@
 /** The replacement policy over the protocol: what CreateCluster takes, and what is shown. */
 import assert from 'node:assert/strict';
-import { replacementPolicyFromProto, replacementPolicyToProto } from '@evercert/coordinator';
 import { type DeepPartial, ReplacementPolicy } from '@evercert/proto';
 import { defaultReplacementPolicy } from '@evercert/shared/manifest';
+import { replacementPolicyFromProto, replacementPolicyToProto } from '@evercert/shared/wire';
 
 const from = (given: DeepPartial<ReplacementPolicy>) => replacementPolicyFromProto(ReplacementPolicy.fromPartial(given));
 

@@ -1,6 +1,6 @@
 /** The replacement policy as the protocol tells it. */
 import type { ReplacementPolicy as ProtoPolicy, MaintenanceWindow as ProtoWindow } from '@evercert/proto';
-import { EvercertError } from '@evercert/shared/errors';
+import { EvercertError } from '../errors/index.ts';
 import {
   defaultReplacementPolicy,
   formatTimeOfDay,
@@ -14,7 +14,7 @@ import {
   replacementModes,
   toYaml,
   weekdays,
-} from '@evercert/shared/manifest';
+} from '../manifest/index.ts';
 
 export function replacementPolicyToProto(policy: ReplacementPolicy): ProtoPolicy {
   return { ...policy, maintenanceWindows: policy.maintenanceWindows.map(windowToProto) };
