@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { durationSeconds, hostPort } from '@evercert/shared/config';
 import { z } from 'zod';
+import { provisionersSchema } from './provisioning/config.ts';
 
 /** Base of URLs, without a slash at its end. */
 const webUrl = z
@@ -65,6 +66,8 @@ export const configSchema = z.strictObject({
       signerLifetime: durationSeconds({ min: '10s', max: '720h' }).default(96 * 3600),
     })
     .prefault({}),
+  /** Who makes and removes workers' machines, by the name that a cluster's policy calls it by. */
+  provisioners: provisionersSchema.default({}),
   /** gRPC server reflection, for admins. */
   reflection: z.boolean().default(true),
   log: z

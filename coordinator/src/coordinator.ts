@@ -27,6 +27,7 @@ import { NodeHealth } from './nodes/health/index.ts';
 import { NodeHub } from './nodes/hub.ts';
 import { NodeRegistry } from './nodes/registry.ts';
 import { NodeStatuses } from './nodes/statuses.ts';
+import type { Provisioners } from './provisioning/provisioners.ts';
 import { Queries } from './queries/queries.ts';
 import { ClockMark, Nonces, Recovery, Refusals } from './recovery/index.ts';
 import { Repairs } from './repair/controller.ts';
@@ -49,6 +50,8 @@ export interface CoordinatorParts {
   config: CoordinatorConfig;
   store: Store;
   keys: KeyProvider;
+  /** Stay open; whoever has opened them closes them after `stop`. */
+  provisioners: Provisioners;
   clock: Clock;
   logger: Logger;
 }

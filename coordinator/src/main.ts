@@ -11,6 +11,7 @@ import { Command, CommanderError } from 'commander';
 import { type CoordinatorConfig, configSchema } from './config.ts';
 import { startCoordinator } from './coordinator.ts';
 import { openFileKeyProvider } from './keys/index.ts';
+import { openProvisioners } from './provisioning/index.ts';
 import { resetClockMark } from './recovery/index.ts';
 import { openSqliteStore } from './store/index.ts';
 
@@ -49,8 +50,10 @@ async function run(config: CoordinatorConfig): Promise<void> {
   crashOnSurprise(logger);
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
   const keys = await openFileKeyProvider({ directory: join(config.dataDir, 'keys'), ...passphrase(config), logger });
+  const stateDir = join(config.dataDir, 'provisioning');
+  const provisioners = await openProvisioners(config.provisioners, { clock: systemClock, logger, stateDir });
   const store = await openSqliteStore({ file: join(config.dataDir, 'store.db'), clock: systemClock, logger });
-  const coordinator = await startCoordinator({ config, store, keys, clock: systemClock, logger });
+  const coordinator = await startCoordinator({ config, store, keys, provisioners, clock: systemClock, logger });
   const stopWatchdog = systemd.startWatchdog(() => true);
 
   const stop = async (signal: string): Promise<void> => {
@@ -58,6 +61,7 @@ async function run(config: CoordinatorConfig): Promise<void> {
     stopWatchdog();
     await systemd.stopping();
     await coordinator.stop();
+    await provisioners.close();
     logger.info('stopped');
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {

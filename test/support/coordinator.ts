@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { configSchema, type RunningCoordinator, startCoordinator } from '@evercert/coordinator';
 import { openFileKeyProvider } from '@evercert/coordinator/keys';
+import { noProvisioners, type Provisioners } from '@evercert/coordinator/provisioning';
 import { openSqliteStore } from '@evercert/coordinator/store';
 import { AdminServiceClient, EnrollmentServiceClient, NodeServiceClient, Role } from '@evercert/proto';
 import { type Clock, systemClock } from '@evercert/shared/clock';
@@ -27,6 +28,7 @@ export interface TestCoordinatorOptions {
   config?: Record<string, unknown>;
   clock?: Clock;
   logger?: Logger;
+  provisioners?: Provisioners;
 }
 
 /** A whole coordinator in this process, on a free port of the loopback, with a real store and real keys. */
@@ -49,7 +51,8 @@ export async function startTestCoordinator(options: TestCoordinatorOptions = {})
     logger,
   });
   const store = await openSqliteStore({ file: join(dataDir, 'store.db'), clock, logger });
-  const running = await startCoordinator({ config, store, keys, clock, logger });
+  const provisioners = options.provisioners ?? noProvisioners;
+  const running = await startCoordinator({ config, store, keys, provisioners, clock, logger });
   const anchors = certificatesFromPem(await readFile(join(dataDir, 'admin', 'ca.crt')));
   const chain = certificatesFromPem(await readFile(join(dataDir, 'admin', 'admin.crt')));
   const privateKey = privateKeyFromPem(await readFile(join(dataDir, 'admin', 'admin.key')));
