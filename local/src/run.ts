@@ -1,6 +1,7 @@
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { type LocalCluster, prepareLocalCluster } from './cluster/cluster.ts';
+import { replacementFor } from './cluster/replacement.ts';
 import { exitCodeOf, type Summary } from './cluster/summary.ts';
 import { etcdMissing, findEtcd } from './etcd/binary.ts';
 import { pause } from './loop.ts';
@@ -36,7 +37,9 @@ export async function runCluster(
     view?.notice(notice);
   };
   const { runDir, keyAlgorithm, layout, workers, leafLifetimeSeconds } = options;
-  const cluster = await prepareLocalCluster({ runDir, keyAlgorithm, layout, workers, leafLifetimeSeconds, etcdBinary, onNotice, clock });
+  const replacement = replacementFor(leafLifetimeSeconds);
+  const common = { runDir, keyAlgorithm, layout, workers, leafLifetimeSeconds };
+  const cluster = await prepareLocalCluster({ ...common, replacement, etcdBinary, onNotice, clock });
   // Under npm the parent is the wrapper that npm runs.
   const stop = new StopRequests({ clock, onImpatience: () => cluster.killAll(), endWithParent: env['npm_lifecycle_event'] !== undefined });
   try {

@@ -1,13 +1,14 @@
 import { z } from 'zod';
 import { commandProvisionerSchema } from './command/config.ts';
+import { processProvisionerSchema } from './process/config.ts';
 
 const name = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, {
   error: 'expected a name of 1 to 63 lower-case letters, digits and hyphens, such as "cloud"',
 });
 
 /** The kinds of drivers. */
-const provisioner = z.discriminatedUnion('type', [commandProvisionerSchema], {
-  error: (issue) => (issue.code === 'invalid_union' ? 'expected a known type of provisioner: "command"' : undefined),
+const provisioner = z.discriminatedUnion('type', [commandProvisionerSchema, processProvisionerSchema], {
+  error: (issue) => (issue.code === 'invalid_union' ? 'expected a known type of provisioner: "command" or "process"' : undefined),
 });
 
 /** Who makes and removes machines, by the name that policies call it by. */

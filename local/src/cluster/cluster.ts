@@ -1,28 +1,29 @@
+import { join } from 'node:path';
 import { ClusterSpec, Role } from '@evercert/proto';
-import { type Clock, systemClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { EtcdWriter, type WriterMember, type WriterStatistics } from '../etcd/writer.ts';
 import { repeat, waitUntil } from '../loop.ts';
-import type { Notice, Notify } from '../supervisor/events.ts';
+import { type MachineApi, serveMachines } from '../machines/api.ts';
+import { Fleet, maxNodes } from '../machines/fleet.ts';
+import { MachineHost } from '../machines/host.ts';
+import { ActionJournal } from '../machines/journal.ts';
+import type { Notify } from '../supervisor/events.ts';
 import { freePort } from '../supervisor/ports.ts';
 import type { SupervisedProcess } from '../supervisor/process.ts';
 import { prepareRunFolder, type RunFolder } from '../supervisor/run-folder.ts';
 import type { AdminApi } from './admin.ts';
 import { LocalCoordinator } from './coordinator.ts';
 import { prepareEtcd, startEtcd } from './etcd-cluster.ts';
-import { LocalNode, type NodeRole } from './node.ts';
-import { CertificateObserver } from './observer.ts';
-import type { LocalClusterOptions, Settings } from './options.ts';
+import type { LocalNode, NodeRole } from './node.ts';
+import { type LocalClusterOptions, type Settings, withDefaults } from './options.ts';
 import { checkPrograms } from './programs.ts';
+import { provisionerName } from './replacement.ts';
 import { isBadPhase, StatusBook } from './status.ts';
 import { type Summary, summarize } from './summary.ts';
 
 const pollMs = 500;
 const observeMs = 1000;
 const etcdTimeoutMs = 180_000;
-const firstAddress = 11;
-const maxNodes = 200;
-
 /**
  * A whole cluster on this machine: a coordinator, nodes with their agents and etcd members, each a process of its own, and a writer through etcd. Everything can be stopped,
  * killed and started again one by one; `stop` ends all of it. Made by `prepareLocalCluster`, which starts nothing yet, or `startLocalCluster`.
@@ -31,12 +32,14 @@ export class LocalCluster {
   readonly settings: Settings;
   readonly folder: RunFolder;
   readonly coordinator: LocalCoordinator;
-  readonly nodes: readonly LocalNode[];
   readonly book: StatusBook;
-  readonly #observers: CertificateObserver[];
+  /** Unix socket on which machines are made and removed, where workers can be replaced. */
+  readonly machinesSocket: string;
+  readonly #fleet: Fleet;
   readonly #abort = new AbortController();
   readonly #loops: Promise<void>[] = [];
   readonly #begunMs: number;
+  #machines: { host: MachineHost; api: MachineApi } | undefined;
   #writer: EtcdWriter | undefined;
   #etcdState: 'off' | 'starting' | 'up' | 'failed';
   #etcdPort: number | undefined;
@@ -46,17 +49,22 @@ export class LocalCluster {
   private constructor(settings: Settings, folder: RunFolder, ports: { port: number; webPort: number }) {
     this.settings = settings;
     this.folder = folder;
-    const { clock, autoRestart } = settings;
+    const { clock, autoRestart, scanIntervalSeconds, replacement } = settings;
+    this.machinesSocket = join(folder.sockets, 'machines.sock');
     this.#begunMs = clock.monotonicMs();
     this.#etcdState = settings.etcdBinary === undefined ? 'off' : 'starting';
     const common = { folder, autoRestart, clock, notify: this.#notify };
-    this.coordinator = new LocalCoordinator({ ...common, ...ports, config: settings.coordinatorConfig });
+    const provisioners = { [provisionerName]: { type: 'process', socket: this.machinesSocket } };
+    this.coordinator = new LocalCoordinator({
+      ...common,
+      ...ports,
+      config: { ...(replacement && { provisioners }), ...settings.coordinatorConfig },
+    });
     const named = (role: NodeRole, prefix: string, count: number): { name: string; role: NodeRole }[] =>
       Array.from({ length: count }, (_, index) => ({ name: `${prefix}-${index + 1}`, role }));
     const nodes = [...named('control-plane', 'cp', settings.controlPlanes), ...named('worker', 'worker', settings.workers)];
-    this.nodes = nodes.map((node, index) => new LocalNode({ ...common, ...node, address: `127.0.0.${firstAddress + index}` }));
     this.book = new StatusBook(nodes);
-    this.#observers = this.nodes.map((node) => new CertificateObserver(node.rootDir));
+    this.#fleet = new Fleet({ ...common, scanIntervalSeconds, onRemoved: (name) => this.book.machineRemoved(name) }, nodes);
   }
 
   /** Makes folder, ports and configuration. FileConflict: the run folder is somebody else's. */
@@ -84,6 +92,16 @@ export class LocalCluster {
 
   get name(): string {
     return this.settings.clusterName;
+  }
+
+  /** The machines that are there now: workers come and go where they can be replaced. */
+  get nodes(): readonly LocalNode[] {
+    return this.#fleet.nodes;
+  }
+
+  /** Machines that were removed, as they can come back: `agent.start()`. Oldest first. */
+  get removedMachines(): readonly LocalNode[] {
+    return this.#fleet.removed;
   }
 
   get controlPlaneNodes(): LocalNode[] {
@@ -117,7 +135,7 @@ export class LocalCluster {
 
   /** Automatic restarts of all processes. */
   get restarts(): number {
-    return this.#processes().reduce((sum, process) => sum + process.restarts, 0);
+    return this.coordinator.process.restarts + this.#fleet.tally().restarts;
   }
 
   /** The admin API of the coordinator. */
@@ -131,7 +149,8 @@ export class LocalCluster {
    */
   async start(): Promise<void> {
     const { signal } = this.#abort;
-    const { env, etcdBinary, clock } = this.settings;
+    const { env, etcdBinary, clock, replacement } = this.settings;
+    if (replacement) await this.#serveMachines();
     await this.coordinator.start(env['coordinator'], signal);
     this.#notify('info', `coordinator serves on ${this.coordinator.address}`);
     this.#checkNotStopping();
@@ -143,9 +162,8 @@ export class LocalCluster {
   }
 
   /** Looks at all nodes' files now. */
-  async observe(): Promise<void> {
-    const nowMs = this.settings.clock.nowMs();
-    await Promise.all(this.#observers.map((observer) => observer.look(nowMs)));
+  observe(): Promise<void> {
+    return this.#fleet.observe();
   }
 
   /** Asks the coordinator for all nodes' status now. */
@@ -198,16 +216,15 @@ export class LocalCluster {
 
   /** What happened so far. */
   summary(): Summary {
-    const sum = (of: (observer: CertificateObserver) => number): number => this.#observers.reduce((total, each) => total + of(each), 0);
+    const tally = this.#fleet.tally();
     const { keyAlgorithm, layout, leafLifetimeSeconds, etcdBinary } = this.settings;
     return summarize({
       totals: this.book.totals(),
       writer: this.writerStatistics,
       etcdFailed: etcdBinary !== undefined && this.settings.writer && !this.#writer,
       etcdMembers: this.#etcdState === 'up' ? this.controlPlaneNodes.length : 0,
-      observedLapses: sum((observer) => observer.lapsedSerials.length),
-      observedRenewals: sum((observer) => observer.replacements),
-      reusedKeys: sum((observer) => observer.reusedKeys),
+      observed: tally,
+      replacements: tally.replacements,
       restarts: this.restarts,
       readyAfterSeconds: this.#readyAfterMs === undefined ? undefined : this.#readyAfterMs / 1000,
       seconds: this.elapsedMs / 1000,
@@ -231,13 +248,15 @@ export class LocalCluster {
 
   async #stopAll(): Promise<void> {
     this.#abort.abort();
+    await this.#machines?.host.close();
+    await this.#machines?.api.close();
     await this.stopWriter();
     await Promise.all(this.#loops);
     // Once more: it may just have been starting.
     await this.stopWriter();
     // One by one: a member that leads hands over before it goes, which it cannot when all go at once.
     for (const { etcd } of this.nodes) await etcd?.stop();
-    await Promise.all(this.nodes.map((node) => node.agent.stop()));
+    await Promise.all([...this.nodes, ...this.removedMachines].map(({ agent }) => agent.stop()));
     await this.coordinator.stop();
     this.folder.release();
   }
@@ -247,12 +266,18 @@ export class LocalCluster {
   }
 
   #processes(): SupervisedProcess[] {
-    const ofNodes = this.nodes.flatMap((node) => [node.agent, node.etcd]);
-    return [this.coordinator.process, ...ofNodes].filter((process) => process !== undefined);
+    return [this.coordinator.process, ...this.#fleet.processes()];
+  }
+
+  /** Before the coordinator: its provisioner needs it, and it outlives it. */
+  async #serveMachines(): Promise<void> {
+    const journal = await ActionJournal.open(join(this.folder.path, 'machines.json'));
+    const host = new MachineHost({ cluster: this.name, keeper: this.#fleet, journal });
+    this.#machines = { host, api: await serveMachines(this.machinesSocket, host) };
   }
 
   async #createCluster(): Promise<void> {
-    const { clusterName, keyAlgorithm, layout, leafLifetimeSeconds, identityLifetimeSeconds } = this.settings;
+    const { clusterName, keyAlgorithm, layout, leafLifetimeSeconds, identityLifetimeSeconds, replacement, spec } = this.settings;
     const admin = await this.admin();
     await admin.createCluster(
       clusterName,
@@ -263,6 +288,8 @@ export class LocalCluster {
         nodeAddressRanges: ['127.0.0.0/8'],
         leafLifetimeSeconds,
         identityLifetimeSeconds,
+        ...(replacement && { replacement: { ...replacement, provisioner: provisionerName } }),
+        ...spec,
       }),
     );
     if (this.#etcdPort !== undefined) await admin.declareEtcdHealth(clusterName, this.#etcdPort);
@@ -273,9 +300,10 @@ export class LocalCluster {
     const admin = await this.admin();
     const role = node.role === 'control-plane' ? Role.CONTROL_PLANE : Role.WORKER;
     const { token, caPin } = await admin.createToken(this.name, { name: node.name, role, addresses: [node.address] });
-    const { scanIntervalSeconds, env } = this.settings;
+    const { scanIntervalSeconds, env, endpointFor } = this.settings;
     this.#checkNotStopping();
-    node.writeAgentConfig({ coordinator: this.coordinator.address, caPin, token, scanIntervalSeconds });
+    const endpoint = endpointFor(node.name, this.coordinator.address);
+    node.writeAgentConfig({ endpoints: [endpoint], caPins: [caPin], token, scanIntervalSeconds });
     await node.agent.start(env[node.name]);
   }
 
@@ -302,28 +330,6 @@ export class LocalCluster {
   }
 
   readonly #notify: Notify = (level, message) => this.settings.onNotice({ timeMs: this.settings.clock.nowMs(), level, message });
-}
-
-function withDefaults(options: LocalClusterOptions): Settings {
-  const leafLifetimeSeconds = options.leafLifetimeSeconds ?? 60;
-  return {
-    clusterName: 'demo',
-    controlPlanes: 3,
-    workers: 2,
-    identityLifetimeSeconds: Math.max(60, leafLifetimeSeconds),
-    keyAlgorithm: 'ecdsa-p384',
-    layout: 'founding',
-    writer: true,
-    coordinatorConfig: {},
-    scanIntervalSeconds: 10,
-    autoRestart: true,
-    env: {},
-    onNotice: (_notice: Notice) => undefined,
-    clock: systemClock as Clock,
-    random: Math.random,
-    ...options,
-    leafLifetimeSeconds,
-  };
 }
 
 export function prepareLocalCluster(options: LocalClusterOptions = {}): Promise<LocalCluster> {

@@ -1,5 +1,5 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { Clock } from '@evercert/shared/clock';
 import { stringify } from 'yaml';
 import { etcdClientFiles, type Layout } from '../etcd/credentials.ts';
@@ -17,15 +17,17 @@ export interface NodeOptions {
   role: NodeRole;
   address: string;
   folder: RunFolder;
+  /** Of the node, in the run folder; default: its name. */
+  folderName?: string;
   autoRestart: boolean;
   clock: Clock;
   notify: Notify;
 }
 
 export interface AgentSettings {
-  /** `HOST:PORT` of the coordinator. */
-  coordinator: string;
-  caPin: string;
+  /** `HOST:PORT`s of the coordinator. */
+  endpoints: readonly string[];
+  caPins: readonly string[];
   token: string;
   scanIntervalSeconds: number;
 }
@@ -60,25 +62,26 @@ export class LocalNode {
   /** How clients reach the etcd member. */
   etcdClient: WriterMember | undefined;
   readonly #options: NodeOptions;
+  #settings: Omit<AgentSettings, 'token'> | undefined;
 
   constructor(options: NodeOptions) {
-    const { name, role, address, folder, autoRestart, clock, notify } = options;
+    const { name, role, address, folder, folderName = name, autoRestart, clock, notify } = options;
     this.#options = options;
     this.name = name;
     this.role = role;
     this.address = address;
-    this.rootDir = join(folder.nodes, name);
+    this.rootDir = join(folder.nodes, folderName);
     this.pkiDir = join(this.rootDir, 'etc', 'kubernetes', 'pki');
     this.stateDir = join(this.rootDir, 'var', 'lib', 'evercert');
     this.configPath = join(this.rootDir, 'etc', 'evercert', 'agent.yaml');
-    this.statusSocket = join(folder.sockets, `${name}.sock`);
+    this.statusSocket = join(folder.sockets, `${folderName}.sock`);
     this.agent = new SupervisedProcess(
       {
-        name,
+        name: folderName,
         command: programs.agent,
         args: ['--config', this.configPath],
         cwd: folder.path,
-        logPath: join(folder.logs, `${name}.log`),
+        logPath: join(folder.logs, `${folderName}.log`),
         graceMs: agentGraceMs,
         autoRestart,
       },
@@ -88,17 +91,43 @@ export class LocalNode {
   }
 
   /** Writes the agent's configuration and its token, as an administrator would before the node's first boot. */
-  writeAgentConfig({ coordinator, caPin, token, scanIntervalSeconds }: AgentSettings): void {
-    const folder = join(this.rootDir, 'etc', 'evercert');
+  writeAgentConfig({ token, ...settings }: AgentSettings): void {
+    const folder = dirname(this.configPath);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     mkdirSync(this.stateDir, { recursive: true, mode: 0o700 });
     chmodSync(this.rootDir, 0o755);
-    const tokenFile = join(folder, 'token');
-    writeFileSync(tokenFile, `${token}\n`, { mode: 0o600 });
+    writeFileSync(this.#tokenFile, `${token}\n`, { mode: 0o600 });
+    this.#writeConfig(settings);
+  }
+
+  /**
+   * Moves the node's folder aside; the agent must not run. The node that is returned is this machine as it can come back: same files, same identity, in the other folder, with an agent
+   * that nobody starts again when it ends.
+   */
+  moveAside(folderName: string): LocalNode {
+    const old = new LocalNode({ ...this.#options, folderName, autoRestart: false });
+    renameSync(this.rootDir, old.rootDir);
+    if (this.#settings) old.#writeConfig(this.#settings);
+    return old;
+  }
+
+  /** Deletes all of the node's files but its log; the agent must not run. */
+  deleteFiles(): void {
+    rmSync(this.rootDir, { recursive: true, force: true });
+    rmSync(this.statusSocket, { force: true });
+  }
+
+  get #tokenFile(): string {
+    return join(dirname(this.configPath), 'token');
+  }
+
+  #writeConfig(settings: Omit<AgentSettings, 'token'>): void {
+    this.#settings = settings;
+    const { endpoints, caPins, scanIntervalSeconds } = settings;
     const config = {
-      coordinator: { endpoints: [coordinator], caPins: [caPin] },
+      coordinator: { endpoints: [...endpoints], caPins: [...caPins] },
       node: { name: this.name, addresses: [this.address] },
-      tokenFile,
+      tokenFile: this.#tokenFile,
       stateDir: this.stateDir,
       rootDir: this.rootDir,
       statusSocket: this.statusSocket,

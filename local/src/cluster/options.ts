@@ -1,7 +1,11 @@
-import type { Clock } from '@evercert/shared/clock';
+import type { ClusterSpec } from '@evercert/proto';
+import { type Clock, systemClock } from '@evercert/shared/clock';
 import type { Layout } from '../etcd/credentials.ts';
 import type { Environment } from '../supervisor/environment.ts';
 import type { Notice } from '../supervisor/events.ts';
+
+/** As in a cluster's spec, without the provisioner. */
+export type LocalReplacement = Omit<NonNullable<Parameters<typeof ClusterSpec.fromPartial>[0]['replacement']>, 'provisioner'>;
 
 export type ClusterKeyAlgorithm = 'ecdsa-p384' | 'rsa-4096';
 
@@ -28,6 +32,12 @@ export interface LocalClusterOptions {
   writer?: boolean;
   /** More keys for the coordinator's configuration file. */
   coordinatorConfig?: Record<string, unknown>;
+  /** Workers are replaced by this policy: their machines are made and removed by the local cluster itself. Default: nobody is replaced. */
+  replacement?: LocalReplacement | undefined;
+  /** More fields of the cluster's spec. */
+  spec?: Parameters<typeof ClusterSpec.fromPartial>[0];
+  /** `HOST:PORT` at which a node's first agent reaches the coordinator, as from behind a proxy. Default: the coordinator's own address. */
+  endpointFor?: (node: string, coordinator: string) => string;
   /** How often agents look at all of their files; default 10. */
   scanIntervalSeconds?: number;
   /** Children that end by themselves are started again; default true. */
@@ -41,4 +51,30 @@ export interface LocalClusterOptions {
   random?: () => number;
 }
 
-export type Settings = Required<Omit<LocalClusterOptions, 'runDir' | 'etcdBinary'>> & Pick<LocalClusterOptions, 'runDir' | 'etcdBinary'>;
+type Optional = 'runDir' | 'etcdBinary' | 'replacement';
+export type Settings = Required<Omit<LocalClusterOptions, Optional>> & Pick<LocalClusterOptions, Optional>;
+
+/** The options with every default. */
+export function withDefaults(options: LocalClusterOptions): Settings {
+  const leafLifetimeSeconds = options.leafLifetimeSeconds ?? 60;
+  return {
+    clusterName: 'demo',
+    controlPlanes: 3,
+    workers: 2,
+    identityLifetimeSeconds: Math.max(60, leafLifetimeSeconds),
+    keyAlgorithm: 'ecdsa-p384',
+    layout: 'founding',
+    writer: true,
+    coordinatorConfig: {},
+    spec: {},
+    endpointFor: (_node: string, coordinator: string) => coordinator,
+    scanIntervalSeconds: 10,
+    autoRestart: true,
+    env: {},
+    onNotice: (_notice: Notice) => undefined,
+    clock: systemClock as Clock,
+    random: Math.random,
+    ...options,
+    leafLifetimeSeconds,
+  };
+}

@@ -38,19 +38,52 @@ export interface StatusTotals {
   /** Certificates installed in place of an earlier one. */
   renewals: number;
   failures: number;
-  /** Certificates that ran out while in use, as the agents say. */
+  /** Certificates that ran out while in use, as the agents say; those of removed machines are among them. */
   lapses: number;
+  lapsesOfRemoved: number;
 }
 
-interface Counter {
-  /** Sum of what earlier counts had reached before they fell back. */
-  base: number;
-  last: number;
+/** A count that only grows: one that falls back (an agent that lost its state, a new machine) is carried on from where it was. */
+class Counter {
+  #base = 0;
+  #last = 0;
+
+  get total(): number {
+    return this.#base + this.#last;
+  }
+
+  /** True: it fell back. */
+  take(value: number): boolean {
+    const fell = value < this.#last;
+    if (fell) this.#base += this.#last;
+    this.#last = value;
+    return fell;
+  }
 }
 
-/** The latest status of all nodes. Counts only grow: one that falls back (an agent that lost its state) is carried on from where it was. */
+/** Of one certificate of one node. */
+class Counts {
+  readonly issued = new Counter();
+  readonly failures = new Counter();
+  readonly lapses = new Counter();
+  /** Machines that have had it: the first on each of them renews nothing. */
+  machines = 1;
+
+  get renewals(): number {
+    return Math.max(0, this.issued.total - this.machines);
+  }
+}
+
+/**
+ * The latest status of all nodes. What lapsed on a machine that was then removed is told apart: its node was broken, and has been replaced as it should be.
+ */
 export class StatusBook {
-  readonly #counters = new Map<string, Counter>();
+  /** By node, then by certificate. */
+  readonly #counts = new Map<string, Map<string, Counts>>();
+  /** Lapses of each node that were those of removed machines. */
+  readonly #lapsesOfRemoved = new Map<string, number>();
+  /** Nodes whose machine was removed and whose new one is not Ready yet: the old one's last reports may still come in. */
+  readonly #removed = new Set<string>();
   #nodes: NodeView[];
 
   constructor(expected: readonly { name: string; role: NodeRole }[]) {
@@ -69,52 +102,67 @@ export class StatusBook {
       if (!status) return before;
       const { phase, message } = status;
       if (phase !== before.phase) changes.push({ name: before.name, phase, message });
-      return {
-        ...before,
-        phase,
-        message,
-        certificates: status.certificates.map((certificate) => this.#certificate(before.name, certificate)),
-      };
+      const certificates = status.certificates.map((certificate) => this.#certificate(before.name, certificate));
+      if (this.#removed.has(before.name)) this.#setApart(before.name);
+      if (phase === 'Ready') this.#removed.delete(before.name);
+      return { ...before, phase, message, certificates };
     });
     return changes;
   }
 
+  /** The machine of this name was removed: what has lapsed there by the time at which a new one is Ready was its own. */
+  machineRemoved(name: string): void {
+    this.#removed.add(name);
+    this.#setApart(name);
+  }
+
   totals(): StatusTotals {
-    const certificates = this.#nodes.flatMap((node) => node.certificates);
-    const sum = (of: (certificate: CertificateView) => number): number =>
-      certificates.reduce((total, certificate) => total + of(certificate), 0);
+    const counts = [...this.#counts.values()].flatMap((ofNode) => [...ofNode.values()]);
+    const sum = (of: (counts: Counts) => number): number => counts.reduce((total, each) => total + of(each), 0);
     return {
       nodes: this.#nodes.length,
       ready: this.#nodes.filter((node) => node.phase === 'Ready').length,
-      certificates: certificates.length,
-      renewals: sum((certificate) => certificate.renewals),
-      failures: sum((certificate) => certificate.failures),
-      lapses: sum((certificate) => certificate.lapses),
+      certificates: this.#nodes.reduce((total, node) => total + node.certificates.length, 0),
+      renewals: sum(({ renewals }) => renewals),
+      failures: sum(({ failures }) => failures.total),
+      lapses: sum(({ lapses }) => lapses.total),
+      lapsesOfRemoved: [...this.#lapsesOfRemoved.values()].reduce((total, lapses) => total + lapses, 0),
     };
   }
 
+  #setApart(name: string): void {
+    const counts = [...(this.#counts.get(name)?.values() ?? [])];
+    this.#lapsesOfRemoved.set(
+      name,
+      counts.reduce((total, { lapses }) => total + lapses.total, 0),
+    );
+  }
+
   #certificate(node: string, status: CertificateStatus): CertificateView {
-    const count = (what: string, value: number): number => this.#count(`${node}/${status.name}/${what}`, value);
-    const issued = count('issued', status.issuedTotal);
+    const counts = this.#countsOf(node, status.name);
+    const fell = counts.issued.take(status.issuedTotal);
+    if (fell && this.#removed.has(node)) counts.machines += 1;
+    counts.failures.take(status.failures);
+    counts.lapses.take(status.lapses);
     return {
       name: status.name,
       state: status.state,
       startMs: startOf(status),
       endMs: status.notAfter?.getTime(),
       dueMs: status.nextRenewalAt?.getTime(),
-      renewals: Math.max(0, issued - 1),
-      failures: count('failures', status.failures),
-      lapses: count('lapses', status.lapses),
+      renewals: counts.renewals,
+      failures: counts.failures.total,
+      lapses: counts.lapses.total,
       lastError: status.lastError,
     };
   }
 
-  #count(key: string, value: number): number {
-    const counter = this.#counters.get(key) ?? { base: 0, last: 0 };
-    if (value < counter.last) counter.base += counter.last;
-    counter.last = value;
-    this.#counters.set(key, counter);
-    return counter.base + value;
+  #countsOf(node: string, certificate: string): Counts {
+    const ofNode = this.#counts.get(node) ?? new Map<string, Counts>();
+    this.#counts.set(node, ofNode);
+    const counts = ofNode.get(certificate) ?? new Counts();
+    ofNode.set(certificate, counts);
+    return counts;
   }
 }
 

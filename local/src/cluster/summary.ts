@@ -8,8 +8,12 @@ export interface Summary {
   certificates: number;
   renewals: number;
   renewalFailures: number;
-  /** Certificates that ran out while in use: what agents report, or what was seen on the nodes' files, whichever is more. */
+  /** Certificates that ran out while in use, on any machine: what agents report, or what was seen on the nodes' files, whichever is more. */
   lapses: number;
+  /** Those of them that ran out on machines which were then removed: the node was broken, and another machine has its place. No problem by themselves. */
+  lapsesReplaced: number;
+  /** Machines that were made in the place of removed ones. */
+  replacements: number;
   etcdWrites: number;
   etcdWritesFailed: number;
   /** Etcd members that ran with the cluster's certificates; 0 without etcd. */
@@ -37,6 +41,15 @@ export interface Summary {
   problems: string[];
 }
 
+/** What was seen on the files of all machines that there have been. */
+export interface Observed {
+  /** On machines that are there. */
+  lapses: number;
+  lapsesOfRemoved: number;
+  renewals: number;
+  reusedKeys: number;
+}
+
 export interface SummaryInput {
   totals: StatusTotals;
   /** Undefined: there was no writer. */
@@ -44,9 +57,8 @@ export interface SummaryInput {
   /** Etcd was wanted, found and yet its writer never began. */
   etcdFailed: boolean;
   etcdMembers: number;
-  observedLapses: number;
-  observedRenewals: number;
-  reusedKeys: number;
+  observed: Observed;
+  replacements: number;
   restarts: number;
   readyAfterSeconds: number | undefined;
   seconds: number;
@@ -57,14 +69,17 @@ export interface SummaryInput {
 }
 
 export function summarize(input: SummaryInput): Summary {
-  const { totals, writer } = input;
+  const { totals, writer, observed } = input;
+  const lapsesReplaced = Math.max(totals.lapsesOfRemoved, observed.lapsesOfRemoved);
   const summary: Summary = {
     nodes: totals.nodes,
     ready: totals.ready,
     certificates: totals.certificates,
     renewals: totals.renewals,
     renewalFailures: totals.failures,
-    lapses: Math.max(totals.lapses, input.observedLapses),
+    lapses: lapsesReplaced + Math.max(totals.lapses - totals.lapsesOfRemoved, observed.lapses),
+    lapsesReplaced,
+    replacements: input.replacements,
     etcdWrites: writer?.writes ?? 0,
     etcdWritesFailed: writer?.writesFailed ?? 0,
     etcdMembers: input.etcdMembers,
@@ -73,8 +88,8 @@ export function summarize(input: SummaryInput): Summary {
     etcdConnections: writer?.connections ?? 0,
     etcdConnectionAttemptsFailed: writer?.connectionAttemptsFailed ?? 0,
     slowestEtcdWriteMs: writer?.slowestWriteMs ?? 0,
-    observedRenewals: input.observedRenewals,
-    reusedKeys: input.reusedKeys,
+    observedRenewals: observed.renewals,
+    reusedKeys: observed.reusedKeys,
     restarts: input.restarts,
     readyAfterSeconds: input.readyAfterSeconds === undefined ? null : round(input.readyAfterSeconds),
     seconds: round(input.seconds),
@@ -87,16 +102,17 @@ export function summarize(input: SummaryInput): Summary {
   return { ...summary, problems: problemsOf(summary, input) };
 }
 
-/** 0 when all went well, 1 when a node is not Ready, a certificate lapsed or was made with an old key, or a write or a read failed. */
+/** 0 when all went well, 1 when a node is not Ready, a certificate lapsed where no new machine has come, a certificate was made with an old key, or a write or a read failed. */
 export function exitCodeOf(summary: Pick<Summary, 'problems'>): 0 | 1 {
   return summary.problems.length === 0 ? 0 : 1;
 }
 
 function problemsOf(summary: Summary, { etcdFailed, writer }: SummaryInput): string[] {
   const last = writer?.lastError ? `; the last: ${writer.lastError}` : '';
+  const lapses = summary.lapses - summary.lapsesReplaced;
   const checks: [boolean, string][] = [
     [summary.ready < summary.nodes, `${summary.nodes - summary.ready} of ${summary.nodes} nodes are not Ready`],
-    [summary.lapses > 0, `${summary.lapses} certificates ran out while in use`],
+    [lapses > 0, `${lapses} certificates ran out while in use`],
     [summary.reusedKeys > 0, `${summary.reusedKeys} keys came back in another certificate`],
     [etcdFailed, 'the etcd cluster did not come up'],
     [summary.etcdWritesFailed > 0, `${summary.etcdWritesFailed} of ${summary.etcdWrites} etcd writes failed${last}`],

@@ -5,11 +5,11 @@ import { EvercertError } from '@evercert/shared/errors';
 import { errnoOf, toFileError } from '@evercert/shared/files';
 
 /** All that a run makes in its folder; nothing else in there is ever removed. */
-const entries = ['coordinator', 'coordinator.yaml', 'nodes', 'logs', 'run'];
+const entries = ['coordinator', 'coordinator.yaml', 'machines.json', 'nodes', 'logs', 'run'];
 const markerName = 'evercert-local.json';
 /** A unix socket's path has 108 bytes, the last of them zero (unix(7)). */
 const maxSocketPath = 107;
-const longestSocketName = 'worker-9999.sock';
+const longestSocketName = 'worker-9999.removed-9999.sock';
 
 export interface RunFolder {
   path: string;

@@ -37,8 +37,9 @@ export function etcdText({ etcd, writer }: ViewModel): string {
 }
 
 export function statusText({ totals, restarts }: ViewModel): string {
-  const { ready, nodes, certificates, renewals, failures, lapses } = totals;
-  const more = restarts > 0 ? `, ${restarts} restarts` : '';
+  const { ready, nodes, certificates, renewals, failures, lapses, lapsesOfRemoved } = totals;
+  const gone = lapsesOfRemoved > 0 ? ` (${lapsesOfRemoved} on removed machines)` : '';
+  const more = gone + (restarts > 0 ? `, ${restarts} restarts` : '');
   return `${ready}/${nodes} nodes Ready, ${certificates} certificates, ${renewals} renewals, ${failures} failures, ${lapses} lapses${more}`;
 }
 

@@ -10,6 +10,9 @@ export function summaryText(summary: Summary): string {
   return [
     `${ready} of ${nodes} nodes Ready${summary.readyAfterSeconds === null ? '' : `, after ${summary.readyAfterSeconds} s`}`,
     `${certificates} certificates, ${renewals} renewals, ${renewalFailures} failures, ${lapses} lapses, ${summary.reusedKeys} keys used twice`,
+    ...(summary.replacements > 0
+      ? [`${summary.replacements} broken machines replaced; ${summary.lapsesReplaced} of the lapses were on machines that are gone`]
+      : []),
     etcd,
     `${summary.restarts} restarts in ${summary.seconds} s; logs and data: ${summary.runDir}`,
     '',

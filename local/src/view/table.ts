@@ -29,7 +29,7 @@ export function renderTable(model: ViewModel, screen: Screen): string[] {
 
 function header(model: ViewModel, paint: Paint): string[] {
   const { totals, writer, etcd } = model;
-  const bad = totals.lapses > 0 || (writer?.writesFailed ?? 0) > 0 || etcd === 'failed';
+  const bad = totals.lapses > totals.lapsesOfRemoved || (writer?.writesFailed ?? 0) > 0 || etcd === 'failed';
   const well: Colour = bad ? 'red' : totals.ready === totals.nodes ? 'green' : 'yellow';
   return [
     `${paint('bold', `Evercert ${clockText(model.elapsedMs)}`)}  cluster ${model.clusterName}  ${paint('dim', model.runDir)}`,

@@ -30,7 +30,7 @@ describe('the status book of a local cluster', () => {
   it('counts every certificate but the first of its name as a renewal', () => {
     const book = new StatusBook(expected);
     book.update([protoNode('cp-1', 'Ready', [{ name: 'a', issuedTotal: 1 }, { name: 'b', issuedTotal: 4, failures: 2 }, { name: 'c' }])]);
-    assert.deepEqual(book.totals(), { nodes: 2, ready: 1, certificates: 3, renewals: 3, failures: 2, lapses: 0 });
+    assert.deepEqual(book.totals(), { nodes: 2, ready: 1, certificates: 3, renewals: 3, failures: 2, lapses: 0, lapsesOfRemoved: 0 });
   });
 
   it('carries on a count that fell back, as after an agent that lost its state', () => {
@@ -44,6 +44,24 @@ describe('the status book of a local cluster', () => {
     book.update([protoNode('cp-1', 'Ready', [{ name: 'a', issuedTotal: 2 }])]);
     book.update([]);
     assert.equal(book.totals().renewals, 1);
+  });
+
+  it('tells apart what lapsed on a machine that was removed, and counts no renewal for the first certificate of the new one', () => {
+    const book = new StatusBook(expected);
+    const one = (phase: string, issuedTotal: number, lapses: number) =>
+      book.update([protoNode('worker-1', phase, [{ name: 'a', issuedTotal, lapses }])]);
+    one('Expired', 5, 1);
+    book.machineRemoved('worker-1');
+    // The old machine's last report, seen late.
+    one('Replacing', 5, 2);
+    book.update([protoNode('worker-1', 'Replacing', [])]);
+    assert.deepEqual([book.totals().lapses, book.totals().lapsesOfRemoved], [2, 2]);
+    one('Replacing', 1, 0);
+    one('Ready', 1, 0);
+    assert.equal(book.totals().renewals, 4);
+    one('Expired', 3, 1);
+    const { renewals, lapses, lapsesOfRemoved } = book.totals();
+    assert.deepEqual({ renewals, lapses, lapsesOfRemoved }, { renewals: 6, lapses: 3, lapsesOfRemoved: 2 });
   });
 
   it('shows a life from the installation on, not from the backdated notBefore', () => {

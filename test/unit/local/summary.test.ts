@@ -29,13 +29,17 @@ describe('the summary of a local run', () => {
     assert.match(summaryText(summary), /no etcd/);
   });
 
-  const { totals, writer } = summaryInput();
+  const { totals, writer, observed } = summaryInput();
   assert.ok(writer);
   const cases: [string, Partial<SummaryInput>, RegExp][] = [
     ['a node is not Ready', { totals: { ...totals, ready: 4 } }, /^1 of 5 nodes are not Ready/],
     ['an agent reports a lapse', { totals: { ...totals, lapses: 1 } }, /^1 certificates ran out/],
-    ['an ended certificate was seen on a node, whatever the agents say', { observedLapses: 2 }, /^2 certificates ran out/],
-    ['a key came back', { reusedKeys: 1 }, /^1 keys came back/],
+    [
+      'an ended certificate was seen on a node, whatever the agents say',
+      { observed: { ...observed, lapses: 2 } },
+      /^2 certificates ran out/,
+    ],
+    ['a key came back', { observed: { ...observed, reusedKeys: 1 } }, /^1 keys came back/],
     ['etcd did not come up', { etcdFailed: true, writer: undefined }, /etcd cluster did not come up/],
     [
       'a write failed',
@@ -54,6 +58,21 @@ describe('the summary of a local run', () => {
   }
 
   it('counts a lapse once that both the agent reports and the observer saw', () => {
-    assert.equal(summarize(summaryInput({ totals: { ...totals, lapses: 2 }, observedLapses: 2 })).lapses, 2);
+    const input = summaryInput({ totals: { ...totals, lapses: 2 }, observed: { ...observed, lapses: 2 } });
+    assert.equal(summarize(input).lapses, 2);
+  });
+
+  it('counts lapses on a machine that was replaced, and ends well all the same', () => {
+    const broken = { totals: { ...totals, lapses: 2, lapsesOfRemoved: 2 }, observed: { ...observed, lapsesOfRemoved: 3 }, replacements: 1 };
+    const summary = summarize(summaryInput(broken));
+    assert.deepEqual([summary.lapses, summary.lapsesReplaced, summary.replacements, exitCodeOf(summary)], [3, 3, 1, 0]);
+    assert.match(summaryText(summary), /1 broken machines replaced/);
+  });
+
+  it('does not let the lapses of a replaced machine hide those of another', () => {
+    const both = { totals: { ...totals, lapses: 3, lapsesOfRemoved: 2 }, observed: { ...observed, lapsesOfRemoved: 3 }, replacements: 1 };
+    const summary = summarize(summaryInput(both));
+    assert.equal(summary.lapses, 4);
+    assert.match(summary.problems.join(), /^1 certificates ran out/);
   });
 });
