@@ -1,0 +1,2 @@
+export { type ClusterApiProvisionerConfig, clusterApiProvisionerSchema } from './config.ts';
+export { createClusterApiProvisioner } from './provisioner.ts';
