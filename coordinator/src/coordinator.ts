@@ -144,7 +144,7 @@ export async function startCoordinator({ config, store, keys, clock, logger }: C
     unreachableAfterMs,
   });
   await health.start();
-  const queries = new Queries({ store, model, health, statuses, revocations });
+  const queries = new Queries({ store, model, health, statuses, revocations, nowMs });
 
   const own = {
     issuer: await authorities.issuer(controlCa),

@@ -270,11 +270,12 @@ describe("a node's health in a coordinator", function () {
     await wellAgain();
   });
 
-  it('is Revoked while its renewal is refused, and tells the refusal in its log', async () => {
+  it('fails its renewal while a revocation refuses it, and tells the refusal in its log', async () => {
     const yaml =
       'apiVersion: evercert.io/v1\nkind: RenewRevocation\nmetadata: { name: incident }\nspec:\n  revocations:\n  - { kind: group, group: "system:nodes" }\n';
     await call(coordinator.admin.apply, { cluster, documents: [{ source: 'r.yaml', yaml }], dryRun: false });
-    await until(phase, 'Revoked');
+    await until(phase, 'RenewalFailing');
+    assert.equal((await condition('RenewalsSucceeding'))?.reason, 'Revoked');
     await assert.rejects(agent.obtain('kubelet-client'), withCode('Revoked'));
     await until(async () => (await events({ reason: 'RenewalRefused', renewalLog: true }))[0]?.source, 'certificate-renewal-worker');
     await call(coordinator.admin.deleteRevocation, { cluster, name: 'incident', dryRun: false });

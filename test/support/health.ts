@@ -65,6 +65,7 @@ export function facts(change: Partial<HealthFacts> = {}): HealthFacts {
     components: [],
     problems: [],
     repairing: false,
+    replacing: undefined,
     nowMs: now,
     ...change,
   };

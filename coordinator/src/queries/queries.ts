@@ -1,3 +1,4 @@
+import { activeCordon } from '../nodes/cordons.ts';
 import type { NodeHealth, NodeHealthState } from '../nodes/health/index.ts';
 import type { NodeStatuses, NodeStatusView } from '../nodes/statuses.ts';
 import type { RevocationMatch, Revocations } from '../revocation/index.ts';
@@ -5,6 +6,7 @@ import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import {
   type CertificateRecord,
+  type CordonRecord,
   type CurrentRecord,
   decodeRecord,
   type EventRecord,
@@ -40,6 +42,8 @@ export interface EventFilter {
 export interface NodeView {
   record: NodeRecord;
   health: NodeHealthState;
+  /** Undefined: it may be replaced. */
+  cordon: CordonRecord | undefined;
   /** Undefined: it was never heard. */
   status: NodeStatusView | undefined;
 }
@@ -73,6 +77,7 @@ export interface QueriesOptions {
   health: NodeHealth;
   statuses: NodeStatuses;
   revocations: Revocations;
+  nowMs: () => number;
 }
 
 /** What admins read. */
@@ -84,8 +89,9 @@ export class Queries {
   }
 
   node(record: NodeRecord): NodeView {
-    const { health, statuses } = this.#options;
-    return { record, health: health.of(record), status: statuses.get(record.cluster, record.name) };
+    const { health, statuses, nowMs } = this.#options;
+    const status = statuses.get(record.cluster, record.name);
+    return { record, health: health.of(record), cordon: activeCordon(record, nowMs()), status };
   }
 
   async certificates(filter: CertificateFilter, page: Page): Promise<{ items: CertificateView[]; next: string }> {

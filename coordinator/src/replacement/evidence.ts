@@ -41,5 +41,7 @@ export function availableMs(fromMs: number, untilMs: number, outages: readonly O
 
 function lastOutage(outages: readonly Outage[], fromMs: number, untilMs: number): string {
   const last = outages.findLast((outage) => outage.fromMs < untilMs && outage.untilMs > fromMs);
-  return last ? ` (last away from ${formatRfc3339(last.fromMs)} to ${formatRfc3339(last.untilMs)}: ${last.why})` : '';
+  if (!last) return '';
+  const from = last.fromMs > 0 ? `from ${formatRfc3339(last.fromMs)} ` : '';
+  return ` (last away ${from}until ${formatRfc3339(last.untilMs)}: ${last.why})`;
 }

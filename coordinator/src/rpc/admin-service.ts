@@ -92,8 +92,9 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
       statuses.forget(cluster, name);
       return {};
     }),
-    setNodeCordon: guard.unary(async (request, context) => {
-      const { record, changed } = await cordons.set(request, actorOf(context.caller));
+    setNodeCordon: guard.unary(async ({ duration, ...order }, context) => {
+      const durationMs = duration && duration.seconds * 1000 + Math.floor(duration.nanos / 1e6);
+      const { record, changed } = await cordons.set({ ...order, durationMs }, actorOf(context.caller));
       return { node: nodeToProto(queries.node(record)), changed };
     }),
     listCertificates: guard.unary(async ({ pageSize, pageToken, ...filter }) => {

@@ -68,7 +68,7 @@ export function authorityToProto(authority: AuthorityRecord): CertificateAuthori
   };
 }
 
-export function nodeToProto({ record: node, health, status }: NodeView): Node {
+export function nodeToProto({ record: node, health, cordon, status }: NodeView): Node {
   const { phase, phaseSinceMs, message, conditions } = health;
   const { addresses, dnsNames } = nodeFacts(node);
   return {
@@ -95,11 +95,11 @@ export function nodeToProto({ record: node, health, status }: NodeView): Node {
       conditions: conditions.map(({ lastTransitionMs, ...rest }) => ({ ...rest, lastTransitionTime: new Date(lastTransitionMs) })),
       phaseSince: new Date(phaseSinceMs),
     },
-    cordon: node.cordon && {
-      at: new Date(node.cordon.atMs),
-      by: node.cordon.by,
-      reason: node.cordon.reason,
-      until: node.cordon.untilMs === undefined ? undefined : new Date(node.cordon.untilMs),
+    cordon: cordon && {
+      at: new Date(cordon.atMs),
+      by: cordon.by,
+      reason: cordon.reason,
+      until: cordon.untilMs === undefined ? undefined : new Date(cordon.untilMs),
     },
     replacement: undefined,
   };

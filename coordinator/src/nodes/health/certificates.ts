@@ -51,9 +51,10 @@ export function scheduleOf(certificate: CertificateFacts, outdated: boolean): Sc
   const endMs = endOf(certificate, outdated);
   if (endMs === undefined) return undefined;
   const { issued, reported, renewAt } = certificate;
+  // After a failure the agent tells when it tries again, which lies later each time; and by its own draw a renewal comes before its time, never after it.
   const reportedDue = reported && reported.notAfterMs === endMs ? reported.nextRenewalAtMs : undefined;
   const issuedDue = issued && issued.notAfterMs === endMs ? issued.issuedAtMs + (endMs - issued.issuedAtMs) * renewAt : undefined;
-  const dueMs = Math.min(reportedDue ?? issuedDue ?? endMs, endMs);
+  const dueMs = Math.min(reportedDue ?? endMs, issuedDue ?? endMs, endMs);
   const windowMs = endMs - dueMs;
   return {
     dueMs,

@@ -45,6 +45,7 @@ export function factsOf(sources: FactsSources, node: NodeRecord): HealthFacts {
     components: status?.report?.components.map(({ name: component, state, message }) => ({ name: component, state, message })) ?? [],
     problems: plan?.problems ?? [],
     repairing: windows.isOpen(cluster, name),
+    replacing: removed ? undefined : node.replacement?.id,
     nowMs: nowMs(),
   };
 }

@@ -32,7 +32,8 @@ export function findingsOf(facts: HealthFacts): Findings {
     ComponentsServing: componentsServing(facts),
     TrustBundleCurrent: trustBundleCurrent(facts),
   };
-  return { Ready: readiness(facts, { Reachable: reachable, ...aspects }), Reachable: reachable, ...aspects };
+  const ready = replacement(facts) ?? readiness(facts, { Reachable: reachable, ...aspects });
+  return { Ready: ready, Reachable: reachable, ...aspects };
 }
 
 function reachability(facts: HealthFacts): Finding {
@@ -139,6 +140,12 @@ function trustBundleCurrent(facts: HealthFacts): Finding {
   return complaints.length > 0
     ? worst(complaints, ['BundleNotInPlace', 'RevocationListNotInPlace'])
     : well('AllCurrent', 'trust bundles and revocation lists are in place');
+}
+
+/** Whatever is in place on it: the old node is on its way out, and the new one is not counted upon before the replacement is done. */
+function replacement({ removed, replacing }: HealthFacts): Finding | undefined {
+  if (removed || replacing === undefined) return undefined;
+  return { status: 'False', reason: 'Replacing', message: `replacement ${replacing} is under way` };
 }
 
 /** Whether it holds all that it should, and nothing fails. What components do with it is told by a condition of its own. */

@@ -9,7 +9,7 @@ import { type Due, nextDue } from './due.ts';
 import { type FactsSources, factsOf } from './facts.ts';
 import { Inventory } from './inventory.ts';
 import { nextState, sameState, type Transition, transitionsOf } from './transition.ts';
-import type { NodeHealthState, NodePhase } from './types.ts';
+import type { HealthFacts, NodeHealthState, NodePhase } from './types.ts';
 
 /** How often it is looked whose next possible change is due, and changes are written. */
 const sweepEveryMs = 1000;
@@ -30,7 +30,7 @@ export interface NodeHealthOptions extends Omit<FactsSources, 'inventory' | 'now
 }
 
 /** What the coordinator knows of a node by itself. */
-const certain = new Set<NodePhase>(['Expired', 'Revoked', 'Repairing']);
+const certain = new Set<NodePhase>(['Expired', 'Revoked', 'Repairing', 'Replacing']);
 
 interface Waiting {
   cluster: string;
@@ -102,6 +102,11 @@ export class NodeHealth {
   /** A node's health now. */
   of(node: NodeRecord): NodeHealthState {
     return this.#derive(node) ?? nextState(factsOf(this.#sources, node), undefined);
+  }
+
+  /** What a node's health is derived from now. */
+  factsOf(node: NodeRecord): HealthFacts {
+    return factsOf(this.#sources, node);
   }
 
   /** Calls back after each report, and after each change that time alone has made. */

@@ -12,10 +12,12 @@ const onItsWay = new Set(['NotIssued', 'NotInPlace', 'IssueRetrying', 'BundleNot
 export function phaseOf(facts: HealthFacts, findings: Findings = findingsOf(facts)): NodePhase {
   const { Ready, CertificatesValid, RenewalsSucceeding } = findings;
   if (facts.removed) return 'Removed';
+  if (facts.replacing !== undefined) return 'Replacing';
   if (!facts.joined) return 'Registered';
   if (facts.repairing && Ready.status !== 'True') return 'Repairing';
   if (CertificatesValid.reason === 'Expired') return 'Expired';
-  if (RenewalsSucceeding.reason === 'Revoked' || RenewalsSucceeding.reason === 'IdentityRevoked') return 'Revoked';
+  // Of its identity alone: a certificate whose renewal is refused is good until its end, and ends as any other whose renewals fail.
+  if (RenewalsSucceeding.reason === 'IdentityRevoked') return 'Revoked';
   if (facts.silentMs === undefined) return 'Joining';
   if (isExpiring(facts)) return 'Expiring';
   if (isUnreachable(facts)) return 'Unreachable';

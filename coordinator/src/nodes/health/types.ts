@@ -117,5 +117,7 @@ export interface HealthFacts {
   problems: readonly string[];
   /** A repair window is open for it. */
   repairing: boolean;
+  /** Id of the replacement that it is the old or the new node of; undefined: none is under way. */
+  replacing: string | undefined;
   nowMs: number;
 }

@@ -8,6 +8,7 @@ const b = certificate('b');
 const withB = (one: CertificateFacts, change: Partial<HealthFacts> = {}): Partial<HealthFacts> => ({ certificates: [one, b], ...change });
 const failing = (ageHours: number) => aged('a', ageHours, { state: 'RenewalFailing', error: 'why', errorCode: 'Unavailable' });
 const repairing = { repairing: true };
+const replacing = { replacing: 'rp-1' };
 const newest = { serial: 'a-2', issuedAtMs: now - hour, notAfterMs: now + 95 * hour };
 const left = (issuedAgoMs: number) =>
   certificate(
@@ -218,6 +219,13 @@ const cases: [
     ['RenewalsSucceeding', 'RenewalOverdue'],
   ],
   ['a failing renewal at half of its time', withB(failing(80)), 'Expiring', 'FTTFTT', /a is RenewalFailing: why/],
+  [
+    'a failing renewal at half of its time, the next try ahead of it',
+    withB(aged('a', 80, { state: 'RenewalFailing', error: 'why', errorCode: 'Unavailable', nextRenewalAtMs: now + 60_000 })),
+    'Expiring',
+    'FTTFTT',
+    /why/,
+  ],
   ['a renewal that never began, at half of its time', withB(aged('a', 80)), 'Expiring', 'FTTFTT', /a was to be renewed/],
   [
     'the last millisecond',
@@ -284,7 +292,7 @@ const cases: [
   [
     'a certificate whose renewal is refused',
     withB({ ...certificate('a'), revokedBy: 'entry 1 of x' }),
-    'Revoked',
+    'RenewalFailing',
     'FTTFTT',
     /a is refused by entry 1 of x/,
     ['RenewalsSucceeding', 'Revoked'],
@@ -292,13 +300,13 @@ const cases: [
   [
     'the same, as the node tells it',
     withB(certificate('a', { state: 'Revoked', error: 'by x', errorCode: 'Revoked' })),
-    'Revoked',
+    'RenewalFailing',
     'FTTFTT',
     /a is Revoked: by x/,
   ],
-  ['a revoked one near its end', withB({ ...aged('a', 90), revokedBy: 'x' }), 'Revoked', 'FTTFTT', /refused by x/],
+  ['a revoked one near its end', withB({ ...aged('a', 90), revokedBy: 'x' }), 'Expiring', 'FTTFTT', /refused by x/],
   ['a revoked one that has ended', withB({ ...aged('a', 96), revokedBy: 'x' }), 'Expired', 'FTFFTT', /a has expired; a is refused by x/],
-  ['a revoked one on a silent node', withB({ ...certificate('a'), revokedBy: 'x' }, silent), 'Revoked', 'FFUFUU', /refused by x/],
+  ['a revoked one on a silent node', withB({ ...certificate('a'), revokedBy: 'x' }, silent), 'Unreachable', 'FFUFUU', /refused by x/],
   [
     'a revoked identity',
     { identity: { serial: 'id', notAfterMs: now + hour, revokedBy: 'entry 1 of x' } },
@@ -321,6 +329,33 @@ const cases: [
     'FUUFUU',
     /identity id/,
   ],
+
+  [
+    'a revoked identity whose certificates have ended',
+    withB(aged('a', 97), { identity: { serial: 'id', notAfterMs: now + hour, revokedBy: 'x' } }),
+    'Expired',
+    'FTFFTT',
+    /a has expired; its identity id is refused by x/,
+  ],
+
+  // Replacement.
+  ['its replacement under way', replacing, 'Replacing', 'FTTTTT', /^replacement rp-1 is under way$/, ['Ready', 'Replacing']],
+  [
+    'its replacement under way, while it is repaired and has ended',
+    withB(failing(97), { ...replacing, ...repairing }),
+    'Replacing',
+    'FTFFTT',
+    /rp-1/,
+  ],
+  [
+    'a replacement whose new node has not joined',
+    { joined: false, silentMs: undefined, reported: false, ...replacing },
+    'Replacing',
+    'FUUUUU',
+    /rp-1/,
+    ['Reachable', 'NotJoined'],
+  ],
+  ['deleted, while it was replaced', { removed: true, ...replacing }, 'Removed', 'UUUUUU', /deleted/],
 
   // Repair.
   ['a repair of what has ended', withB(failing(97), repairing), 'Repairing', 'FTFFTT', /a has expired/],

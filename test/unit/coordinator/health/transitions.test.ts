@@ -128,6 +128,7 @@ describe('whatever is known of a node', () => {
     ),
     problems: fc.array(fc.constant('x'), { maxLength: 1 }),
     repairing: fc.boolean(),
+    replacing: maybe(fc.constant('rp-0123456789')),
     nowMs: ms,
   });
 
