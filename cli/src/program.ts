@@ -15,6 +15,7 @@ import { addGetCommand } from './commands/get.ts';
 import { addLogsCommand } from './commands/logs.ts';
 import { addRenewCommand } from './commands/renew.ts';
 import { addRepairCommand } from './commands/repair.ts';
+import { addReplacementCommand } from './commands/replacement.ts';
 import { addRevokeCommand } from './commands/revoke.ts';
 import type { CommandContext } from './commands/session.ts';
 import { addTokenCommand } from './commands/token.ts';
@@ -64,6 +65,7 @@ export function createProgram(context: CommandContext): Command {
     addRenewCommand,
     addRepairCommand,
     addCordonCommands,
+    addReplacementCommand,
     addRevokeCommand,
     addValidateCommand,
     addCertsCommand,

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { line } from '../environment.ts';
 import { usageError } from '../errors.ts';
+import { timestamp } from '../output/time.ts';
 import { type CommandContext, duration, protoDuration, withSession } from './session.ts';
 
 const examples = `
@@ -48,14 +49,17 @@ async function set(command: Command, { environment }: CommandContext, { names, c
   await withSession(command, environment, async (session) => {
     const cluster = session.requireCluster();
     for (const name of nodes) {
-      const { changed } = await session.api.call('setNodeCordon', {
+      const { changed, node } = await session.api.call('setNodeCordon', {
         cluster,
         name,
         cordoned,
         reason,
         duration: lengthMs === undefined ? undefined : protoDuration(lengthMs),
       });
-      line(environment.out, `node/${name} ${changed ? '' : 'already '}${word}`);
+      line(
+        environment.out,
+        `node/${name} ${changed ? '' : 'already '}${word}${node?.cordon?.until ? ` until ${timestamp(node.cordon.until)}` : ''}`,
+      );
     }
   });
 }

@@ -16,6 +16,8 @@ Examples:
   # A certificate by node and name, or by serial number
   evercert describe certificate cp-1/apiserver
   evercert describe certificate 77fdf4b1033b387aaace6ce1c18710c2
+  # A replacement: its steps with their idempotency keys
+  evercert describe replacement rp-k3v9x2m4qa
   # A CA with its pin and its certificate
   evercert describe ca etcd-ca --cluster demo`;
 

@@ -54,12 +54,15 @@ export async function watchListing<T>({ environment }: CommandContext, session: 
     if (!resource.shown || !['table', 'wide'].includes(print.format) || print.watchEvents) return true;
     const key = `${resource.cluster(item)}/${resource.name(item)}`;
     const before = shown.get(key);
-    const after = resource.shown(item);
+    const after = resource.shown(item, print.format === 'wide');
     shown.set(key, after);
     return before !== after;
   };
+  const { beside } = resource.watch;
+  const notes = beside?.start();
+  const resources = [resource.watch.resource, ...(beside ? [beside.resource] : [])];
   let initial: T[] | undefined = [];
-  for await (const response of api.watch({ cluster: selection.cluster, resources: [resource.watch.resource] })) {
+  for await (const response of api.watch({ cluster: selection.cluster, resources })) {
     const nowMs = environment.clock.nowMs();
     if (response.type === ChangeType.SYNCED && initial) {
       const found = sorted(resource, initial);
@@ -69,7 +72,10 @@ export async function watchListing<T>({ environment }: CommandContext, session: 
       initial = undefined;
       continue;
     }
-    const item = resource.watch.take(response);
+    for (const item of notes?.note(response) ?? [])
+      if (!initial && keep(item) && isNews(item)) environment.out(printer.one(item, nowMs, 'MODIFIED'));
+    const taken = resource.watch.take(response);
+    const item = taken && notes ? notes.complete(taken) : taken;
     const what = changeNames[response.type];
     if (item === undefined || what === undefined || !keep(item)) continue;
     if (initial) initial.push(item);

@@ -3,9 +3,8 @@ import { EvercertError } from '@evercert/shared/errors';
 import { roleFromProto } from '@evercert/shared/wire';
 import { type Command, Option } from 'commander';
 import { type Environment, line } from '../environment.ts';
-import { usageError } from '../errors.ts';
 import { list, printable, renderTable } from '../output/table.ts';
-import { type CommandContext, collect, duration, protoDuration, withSession } from './session.ts';
+import { type CommandContext, clusterArgument, collect, duration, protoDuration, withSession } from './session.ts';
 
 interface RepairOptions {
   node?: string[];
@@ -44,11 +43,8 @@ export function addRepairCommand(program: Command, context: CommandContext): voi
       const { environment } = context;
       const windowMs = options.window === undefined ? undefined : duration(options.window, '--window');
       await withSession(command, environment, async (session) => {
-        if (named !== undefined && command.optsWithGlobals<{ cluster?: string }>().cluster !== undefined) {
-          throw usageError('name the cluster once: as the argument or with --cluster');
-        }
         const request = {
-          cluster: named ?? session.requireCluster(),
+          cluster: clusterArgument(command, session, named),
           nodes: options.node ?? [],
           dryRun: options.dryRun ?? false,
           window: windowMs === undefined ? undefined : protoDuration(windowMs),

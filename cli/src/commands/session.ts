@@ -58,6 +58,13 @@ export async function withSession<T>(command: Command, environment: Environment,
   }
 }
 
+/** The cluster of a command that takes it as its argument: that one, else `--cluster`, else the context's. InvalidArgument: none, or two. */
+export function clusterArgument(command: Command, session: Session, named: string | undefined): string {
+  if (named === undefined) return session.requireCluster();
+  if (globalsOf(command).cluster === undefined) return named;
+  throw usageError('name the cluster once: as the argument or with --cluster');
+}
+
 /** Milliseconds of a duration such as `96h`, more than zero. InvalidArgument names the option. */
 export function duration(text: string, option: string): number {
   let ms: number;

@@ -1,4 +1,4 @@
-import type { Certificate, CertificateStatus } from '@evercert/proto';
+import type { Certificate, Node } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import { apiVersion } from '@evercert/shared/manifest';
 import type { AdminApi } from '../client.ts';
@@ -6,6 +6,7 @@ import type { DescribedTable, Description } from '../output/description.ts';
 import { compact } from '../output/objects.ts';
 import { list as listText, orNone } from '../output/table.ts';
 import { age, expiry, timeWithAge, timeWithExpiry } from '../output/time.ts';
+import { type ListedCertificate, NodeReports, stateOf, watchReports } from './certificate-state.ts';
 import { lastEvents } from './event.ts';
 import { allPages } from './paging.ts';
 import { describeReference, referenceObject, shortReference } from './references.ts';
@@ -20,7 +21,25 @@ function parseName(text: string): { node: string; name: string; serial: string }
   return { node: '', name: '', serial: text.replaceAll(':', '').toLowerCase() };
 }
 
-async function list(api: AdminApi, { cluster, node, names, superseded }: Selection): Promise<Certificate[]> {
+async function list(api: AdminApi, selection: Selection): Promise<ListedCertificate[]> {
+  const [found, nodes] = await Promise.all([listIssued(api, selection), nodesOf(api, selection)]);
+  const reports = new NodeReports();
+  for (const node of nodes) reports.put(node);
+  return found.map((certificate) => reports.join(certificate));
+}
+
+/** The nodes whose certificates are wanted; none when the one of this name is gone. */
+async function nodesOf(api: AdminApi, { cluster, node }: Selection): Promise<Node[]> {
+  try {
+    // Without a cluster the same name may be in several.
+    return (await api.call('listNodes', { cluster, name: cluster === '' ? '' : node })).nodes;
+  } catch (error) {
+    if (error instanceof EvercertError && error.code === 'NotFound') return [];
+    throw error;
+  }
+}
+
+async function listIssued(api: AdminApi, { cluster, node, names, superseded }: Selection): Promise<Certificate[]> {
   const only = names.length === 1 ? parseName(names[0]!) : { node: '', name: '', serial: '' };
   return allPages(async (pageToken) => {
     const answer = await api.call('listCertificates', {
@@ -39,17 +58,6 @@ async function list(api: AdminApi, { cluster, node, names, superseded }: Selecti
 
 const nameOf = (certificate: Certificate): string => `${certificate.node}/${certificate.name}`;
 
-/** What the node says of it; nothing when the node is gone. */
-async function statusOnNode(api: AdminApi, { cluster, node, name }: Certificate): Promise<CertificateStatus | undefined> {
-  try {
-    const { nodes } = await api.call('listNodes', { cluster, name: node });
-    return nodes.find((one) => one.name === node)?.status?.certificates.find((one) => one.name === name);
-  } catch (error) {
-    if (error instanceof EvercertError && error.code === 'NotFound') return undefined;
-    throw error;
-  }
-}
-
 /** In Kubernetes' form of conditions. */
 function revokedCondition({ revokedBy }: Certificate): DescribedTable {
   const headers = ['TYPE', 'STATUS', 'REASON', 'MESSAGE'];
@@ -57,12 +65,9 @@ function revokedCondition({ revokedBy }: Certificate): DescribedTable {
   return { headers, rows: [['Revoked', 'True', 'RenewalRefused', `by ${revokedBy.map(describeReference).join('; ')}`]] };
 }
 
-async function describe(certificate: Certificate, { api, nowMs }: DescribeContext): Promise<Description> {
-  const { cluster, node, name } = certificate;
-  const [status, events] = await Promise.all([
-    statusOnNode(api, certificate),
-    lastEvents(api, { ...everything, cluster, node, certificate: name }, nowMs),
-  ]);
+async function describe(certificate: ListedCertificate, { api, nowMs }: DescribeContext): Promise<Description> {
+  const { cluster, node, name, reported: status } = certificate;
+  const events = await lastEvents(api, { ...everything, cluster, node, certificate: name }, nowMs);
   return [
     ['Name', name],
     ['Node', node],
@@ -80,9 +85,9 @@ async function describe(certificate: Certificate, { api, nowMs }: DescribeContex
     ['Current', certificate.current ? 'yes' : 'no, a newer one has succeeded it'],
     ['Reason', certificate.reason],
     ['Conditions', revokedCondition(certificate)],
+    ['State', stateOf(certificate, nowMs)],
     ...(status && certificate.current
       ? ([
-          ['State', status.state],
           ['Next Renewal', timeWithExpiry(status.nextRenewalAt, nowMs)],
           ['Last Renewal', timeWithAge(status.lastRenewalAt, nowMs)],
           ['Issued In All', String(status.issuedTotal)],
@@ -96,7 +101,7 @@ async function describe(certificate: Certificate, { api, nowMs }: DescribeContex
   ];
 }
 
-export const certificates: Resource<Certificate> = {
+export const certificates: Resource<ListedCertificate> = {
   kind: 'Certificate',
   singular: 'certificate',
   plural: 'certificates',
@@ -107,6 +112,7 @@ export const certificates: Resource<Certificate> = {
     { header: 'NAME', value: (certificate) => certificate.name },
     { header: 'ISSUER', value: (certificate) => certificate.issuer },
     { header: 'SERIAL', value: (certificate) => certificate.serial },
+    { header: 'STATE', value: stateOf },
     { header: 'CURRENT', show: 'superseded', value: (certificate) => String(certificate.current) },
     { header: 'AGE', value: (certificate, nowMs) => age(certificate.issuedAt, nowMs) },
     { header: 'EXPIRES', value: (certificate, nowMs) => expiry(certificate.notAfter, nowMs) },
@@ -129,7 +135,11 @@ export const certificates: Resource<Certificate> = {
     a.name.localeCompare(b.name) ||
     (a.issuedAt?.getTime() ?? 0) - (b.issuedAt?.getTime() ?? 0),
   list,
-  watch: { resource: 'certificates', take: ({ object }) => (object?.$case === 'certificate' ? object.value : undefined) },
+  watch: {
+    resource: 'certificates',
+    take: ({ object }) => (object?.$case === 'certificate' ? object.value : undefined),
+    beside: { resource: 'nodes', start: watchReports },
+  },
   object: (certificate) => ({
     apiVersion,
     kind: 'Certificate',
@@ -147,6 +157,7 @@ export const certificates: Resource<Certificate> = {
     }),
     status: compact({
       serial: certificate.serial,
+      state: stateOf(certificate),
       current: certificate.current,
       reason: certificate.reason,
       issuedAt: certificate.issuedAt,

@@ -1,9 +1,10 @@
 import type { Cluster, ClusterSpec } from '@evercert/proto';
 import { formatDuration } from '@evercert/shared/config';
-import { apiVersion, type ClusterManifest, defaultClusterPolicy } from '@evercert/shared/manifest';
+import { apiVersion, type ClusterManifest, defaultClusterPolicy, formatRfc3339, formatTimeOfDay } from '@evercert/shared/manifest';
+import { replacementPolicyFromProto } from '@evercert/shared/wire';
 import type { Description } from '../output/description.ts';
 import { compact } from '../output/objects.ts';
-import { list, orNone } from '../output/table.ts';
+import { labelText, list, orNone } from '../output/table.ts';
 import { age, timeWithAge, timeWithExpiry } from '../output/time.ts';
 import { canonicalSpec } from './canonical.ts';
 import type { DescribeContext, Resource } from './types.ts';
@@ -13,7 +14,32 @@ const lifetime = (seconds: number | undefined): string => (seconds ? formatDurat
 /** The policy as a manifest has it, so that what `get -o yaml` shows can be applied. */
 function manifestOf(cluster: Cluster): ClusterManifest {
   const spec = cluster.spec as Partial<ClusterSpec> | undefined;
-  return { kind: 'Cluster', metadata: { name: cluster.name }, spec: { ...defaultClusterPolicy, ...spec } as ClusterManifest['spec'] };
+  const policy = { ...defaultClusterPolicy, ...spec, replacement: replacementPolicyFromProto(spec?.replacement) };
+  return { kind: 'Cluster', metadata: { name: cluster.name }, spec: policy as ClusterManifest['spec'] };
+}
+
+/** For `describe`: what is replaced by whom, and within which limits. */
+function replacementLines({ spec }: Cluster): string[] {
+  const policy = replacementPolicyFromProto(spec?.replacement);
+  if (policy.provisioner === '') return ['nobody is replaced: spec.replacement names no provisioner'];
+  const duration = (seconds: number): string => formatDuration(seconds * 1000);
+  return [
+    `by provisioner ${policy.provisioner}, mode ${policy.mode}, ${duration(policy.graceSeconds)} after the end of the certificates`,
+    `while at most ${policy.maxUnhealthy} of the workers fail at once; ${policy.maxConcurrent} at a time, ${policy.maxPerHour} an hour`,
+    `drain within ${duration(policy.drainTimeoutSeconds)}, join within ${duration(policy.joinTimeoutSeconds)}, else again after ${duration(policy.backoffSeconds)} to ${duration(policy.maxBackoffSeconds)}`,
+  ];
+}
+
+function windowRows({ spec }: Cluster): string[][] {
+  return replacementPolicyFromProto(spec?.replacement).maintenanceWindows.map(({ name, time, selector }) => [
+    name,
+    time.type === 'once'
+      ? `${formatRfc3339(time.fromMs)} to ${formatRfc3339(time.untilMs)}`
+      : `${time.days.length === 0 ? 'every day' : time.days.join(',')} from ${formatTimeOfDay(time.startMinutes)} UTC for ${formatDuration(time.durationSeconds * 1000)}`,
+    selector.nodes || selector.labels
+      ? [...(selector.nodes ?? []), labelText(selector.labels ?? {}).replace('<none>', '')].filter((part) => part !== '').join(',')
+      : 'all',
+  ]);
 }
 
 async function describe(cluster: Cluster, { api, nowMs }: DescribeContext): Promise<Description> {
@@ -37,6 +63,8 @@ async function describe(cluster: Cluster, { api, nowMs }: DescribeContext): Prom
     ['Allowed Paths', spec?.allowedPaths ?? []],
     ['Leaf Lifetime', lifetime(spec?.leafLifetimeSeconds)],
     ['Identity Lifetime', lifetime(spec?.identityLifetimeSeconds)],
+    ['Replacement', replacementLines(cluster)],
+    ['Maintenance Windows', { headers: ['NAME', 'TIME', 'NODES'], rows: windowRows(cluster) }],
     ['Nodes', `${ready}/${nodes.length} ready`],
     [
       'Certificate Authorities',

@@ -5,11 +5,13 @@ import { clusters } from './cluster.ts';
 import { events } from './event.ts';
 import { certificateManifests, keyPairManifests, manifests, revocationListManifests, trustBundleManifests } from './manifest.ts';
 import { nodes } from './node.ts';
+import { replacements } from './replacement.ts';
 import { revocations } from './revocation.ts';
 import { tokens } from './token.ts';
 import type { Resource } from './types.ts';
 
 export { listEvents } from './event.ts';
+export { isOfNote, isUnderWay, pauseLines, verdictObject, verdictOf } from './replacement.ts';
 export { type LabelRequirement, matchLabels, parseSelector, requireAll, select, sorted } from './select.ts';
 export { type Column, type DescribeContext, everything, type Resource, type Selection } from './types.ts';
 export {
@@ -21,6 +23,7 @@ export {
   keyPairManifests,
   manifests,
   nodes,
+  replacements,
   revocationListManifests,
   revocations,
   tokens,
@@ -39,6 +42,7 @@ export const resources: readonly Resource<unknown>[] = [
   keyPairManifests,
   revocationListManifests,
   revocations,
+  replacements,
   tokens,
   events,
 ];

@@ -1,15 +1,16 @@
-import type { CertificateStatus, Node } from '@evercert/proto';
+import type { CertificateStatus, Node, NodeCordon } from '@evercert/proto';
 import { formatFileMode } from '@evercert/shared/config';
 import { apiVersion, type NodeManifest } from '@evercert/shared/manifest';
 import { roleFromProto } from '@evercert/shared/wire';
 import type { Description } from '../output/description.ts';
 import { compact } from '../output/objects.ts';
 import { labelText, list, orNone } from '../output/table.ts';
-import { age, expiry, timeWithAge, timeWithExpiry } from '../output/time.ts';
+import { age, expiry, timestamp, timeWithAge, timeWithExpiry } from '../output/time.ts';
 import { canonicalSpec } from './canonical.ts';
 import { lastEvents } from './event.ts';
 import { declaredFiles } from './manifest-files.ts';
 import { conditionTable, isRevoked } from './node-conditions.ts';
+import { machineHistory, verdictLines, verdictObject, verdictOf } from './replacement.ts';
 import { type DescribeContext, everything, type Resource } from './types.ts';
 
 const roleOf = (node: Node): string => roleFromProto(node.role) ?? '<unknown>';
@@ -56,14 +57,22 @@ function manifestOf(node: Node): NodeManifest {
 
 function cordonText({ cordon }: Node, nowMs: number): string {
   if (!cordon) return 'no';
-  return `by ${cordon.by} at ${timeWithAge(cordon.at, nowMs)}${cordon.reason === '' ? '' : `: ${cordon.reason}`}`;
+  const end = cordon.until ? `, until ${timeWithExpiry(cordon.until, nowMs)}` : '';
+  return `by ${cordon.by} at ${timeWithAge(cordon.at, nowMs)}${end}${cordon.reason === '' ? '' : `: ${cordon.reason}`}`;
+}
+
+/** For tables; a cordon without an end lasts until somebody ends it. */
+function cordonEnd(cordon: NodeCordon | undefined): string {
+  if (!cordon) return '<none>';
+  return cordon.until ? timestamp(cordon.until) : '<no-end>';
 }
 
 async function describe(node: Node, { api, nowMs }: DescribeContext): Promise<Description> {
   const { cluster, name, status } = node;
-  const [{ manifests }, events] = await Promise.all([
+  const [{ manifests }, events, machines] = await Promise.all([
     api.call('listManifests', { cluster, kind: '', name: '' }),
     lastEvents(api, { ...everything, cluster, node: name }, nowMs),
+    machineHistory(api, node, nowMs),
   ]);
   return [
     ['Name', name],
@@ -76,6 +85,7 @@ async function describe(node: Node, { api, nowMs }: DescribeContext): Promise<De
     ['Status', `${phaseOf(node)}${status?.phaseSince ? `, since ${timeWithAge(status.phaseSince, nowMs)}` : ''}`],
     ['Message', status?.message ?? ''],
     ['Cordoned', cordonText(node, nowMs)],
+    ['Replacement', verdictLines(node, nowMs)],
     ['Last Seen', timeWithAge(status?.lastSeenAt, nowMs)],
     ['Agent Version', status?.agentVersion ?? ''],
     ['Identity Serial', status?.identitySerial ?? ''],
@@ -146,6 +156,7 @@ async function describe(node: Node, { api, nowMs }: DescribeContext): Promise<De
           ]),
       },
     ],
+    ...machines,
     ['Events', events],
   ];
 }
@@ -180,6 +191,8 @@ export const nodes: Resource<Node> = {
       show: 'wide',
       value: (node, nowMs) => (node.status?.lastSeenAt ? age(node.status.lastSeenAt, nowMs) : '<never>'),
     },
+    { header: 'CORDONED-UNTIL', show: 'wide', value: ({ cordon }) => cordonEnd(cordon) },
+    { header: 'REPLACEMENT', show: 'wide', value: verdictOf },
     { header: 'LABELS', show: 'wide', value: (node) => labelText(node.labels) },
     { header: 'MESSAGE', show: 'wide', value: (node) => orNone(node.status?.message ?? '') },
   ],
@@ -194,7 +207,7 @@ export const nodes: Resource<Node> = {
   },
   watch: { resource: 'nodes', take: ({ object }) => (object?.$case === 'node' ? object.value : undefined) },
   // A node that is well reports twice a minute: a watch has a line when there is something to see.
-  shown: (node) =>
+  shown: (node, wide) =>
     JSON.stringify([
       statusOf(node),
       node.status?.message,
@@ -206,6 +219,7 @@ export const nodes: Resource<Node> = {
       node.status?.agentVersion,
       node.addresses,
       node.labels,
+      wide && [verdictOf(node), node.cordon?.until],
     ]),
   object: (node) => ({
     apiVersion,
@@ -225,6 +239,7 @@ function statusObject(node: Node): Record<string, unknown> {
       phaseSince: status?.phaseSince,
       message: status?.message,
       cordon: node.cordon && compactMessage(node.cordon),
+      replacement: verdictObject(node.replacement),
       lastSeenAt: status?.lastSeenAt,
       agentVersion: status?.agentVersion,
       identity: compact({ serial: status?.identitySerial, notAfter: status?.identityNotAfter }),

@@ -49,11 +49,18 @@ export interface Resource<T> {
   /** May return more than is selected: the caller filters. */
   list(api: AdminApi, selection: Selection): Promise<T[]>;
   /** Absent: the coordinator's Watch does not send it. */
-  watch?: { resource: string; take(response: WatchResponse): T | undefined };
+  watch?: Watched<T>;
   /** What a table shows of it, but for what time alone changes: a watch has no line for an item in which nothing of this has changed. Absent: each change has one. */
-  shown?(item: T): string;
+  shown?(item: T, wide: boolean): string;
   object(item: T): KubernetesObject;
   describe?(item: T, context: DescribeContext): Promise<Description>;
+}
+
+export interface Watched<T> {
+  resource: string;
+  take(response: WatchResponse): T | undefined;
+  /** What else tells of the items, sent before them: each watch has a state of its own. */
+  beside?: { resource: string; start(): { note(response: WatchResponse): T[]; complete(item: T): T } };
 }
 
 export interface DescribeContext {

@@ -33,7 +33,7 @@ const failing = {
 };
 const cp1 = node('cp-1', {
   role: Role.CONTROL_PLANE,
-  cordon: { at: at(-120), by: 'admin/eve', reason: 'disk' },
+  cordon: { at: at(-120), by: 'admin/eve', reason: 'disk', until: at(3600) },
   status: {
     phase: 'RenewalFailing',
     phaseSince: at(-30),
@@ -56,6 +56,7 @@ describe('evercert describe', () => {
   it('shows of a node its conditions, certificates, files and last events', async () => {
     const api = fakeApi({
       listNodes: () => ({ nodes: [cp1] }),
+      listReplacements: () => ({ replacements: [], pauses: [] }),
       listManifests: () => ({ manifests: [manifest] }),
       listEvents: () => ({ events, nextPageToken: '' }),
     });
@@ -63,7 +64,7 @@ describe('evercert describe', () => {
     assert.deepEqual([exitCode, err], [0, '']);
     assert.match(out, /^Name: {14}cp-1\n/);
     assert.match(out, /\nStatus: +RenewalFailing, since 2026-06-01T11:59:30Z \(30s ago\)\n/);
-    assert.match(out, /\nCordoned: +by admin\/eve at 2026-06-01T11:58:00Z \(2m ago\): disk\n/);
+    assert.match(out, /\nCordoned: +by admin\/eve at 2026-06-01T11:58:00Z \(2m ago\), until 2026-06-01T13:00:00Z \(in 1h\): disk\n/);
     assert.match(out, /\n {2}Ready +False +30s +RenewalFailing +apiserver: RenewalFailing\n/);
     assert.match(out, /\n {2}Reachable +True +120m +HeartbeatsArrive +<none>\n/);
     assert.match(out, /\n {2}apiserver +RenewalFailing +aa +in 1m .* Unavailable: connection refused\n/);
@@ -72,7 +73,7 @@ describe('evercert describe', () => {
   });
 
   it('shows of a certificate what its node says of it, and does without when the node is gone', async () => {
-    const listCertificates = () => ({ certificates: [certificate('cp-1', 'apiserver')], nextPageToken: '' });
+    const listCertificates = () => ({ certificates: [certificate('cp-1', 'apiserver', { serial: 'aa' })], nextPageToken: '' });
     const listEvents = () => ({ events: [], nextPageToken: '' });
     const known = await run(['describe', 'certificate', 'cp-1/apiserver'], {
       api: fakeApi({ listCertificates, listEvents, listNodes: () => ({ nodes: [cp1] }) }),
@@ -83,7 +84,8 @@ describe('evercert describe', () => {
     };
     const gone = await run(['describe', 'certificate', 'cp-1/apiserver'], { api: fakeApi({ listCertificates, listEvents, listNodes }) });
     assert.equal(gone.exitCode, 0);
-    assert.doesNotMatch(gone.out, /State:/);
+    assert.match(gone.out, /\nState: +Unknown\n/);
+    assert.doesNotMatch(gone.out, /Failures:/);
   });
 
   it('shows of a manifest its nodes, files and YAML, and of a CA its pin and certificate', async () => {

@@ -4,7 +4,7 @@ import { EvercertError } from '@evercert/shared/errors';
 import { parse } from 'yaml';
 import { at, certificate, fakeApi, node, run } from './support.ts';
 
-const ready = { name: 'apiserver', state: 'Ready', notAfter: at(3600), lastRenewalAt: at(-300), failures: 1 };
+const ready = { name: 'apiserver', state: 'Ready', serial: '0a'.repeat(16), notAfter: at(3600), lastRenewalAt: at(-300), failures: 1 };
 const pending = { name: 'etcd-server', state: 'Pending' };
 const cp1 = node('cp-1', {
   role: Role.CONTROL_PLANE,
@@ -35,18 +35,22 @@ describe('evercert get', () => {
   });
 
   it('shows certificates with their issuer, serial, age and end', async () => {
-    const api = fakeApi({ listCertificates: () => ({ certificates: [certificate('cp-1', 'apiserver')], nextPageToken: '' }) });
+    const api = fakeApi({
+      listCertificates: () => ({ certificates: [certificate('cp-1', 'apiserver')], nextPageToken: '' }),
+      listNodes: () => ({ nodes: [cp1] }),
+    });
     const { out } = await run(['get', 'certs', '--node', 'cp-1'], { api });
     assert.equal(
       out,
-      'NODE   NAME        ISSUER       SERIAL                             AGE   EXPIRES\n' +
-        'cp-1   apiserver   cluster-ca   0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a   60s   in 2h11m\n',
+      'NODE   NAME        ISSUER       SERIAL                             STATE   AGE   EXPIRES\n' +
+        'cp-1   apiserver   cluster-ca   0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a   Ready   60s   in 2h11m\n',
     );
   });
 
   it('finds a certificate by node and name, and by serial number in any notation', async () => {
     const other = certificate('cp-1', 'etcd-server', { serial: 'ff00', current: false });
-    const api = () => fakeApi({ listCertificates: () => ({ certificates: [certificate('cp-1', 'apiserver'), other], nextPageToken: '' }) });
+    const listCertificates = () => ({ certificates: [certificate('cp-1', 'apiserver'), other], nextPageToken: '' });
+    const api = () => fakeApi({ listCertificates, listNodes: () => ({ nodes: [] }) });
     assert.equal((await run(['get', 'certificate', 'cp-1/apiserver', '-o', 'name'], { api: api() })).out, 'certificate/cp-1/apiserver\n');
     assert.equal((await run(['get', 'certificate', 'FF:00', '-o', 'name'], { api: api() })).out, 'certificate/cp-1/etcd-server\n');
   });
@@ -54,6 +58,7 @@ describe('evercert get', () => {
   it('gathers all pages', async () => {
     const names = ['a', 'b', 'c'];
     const api = fakeApi({
+      listNodes: () => ({ nodes: [] }),
       listCertificates: ({ pageToken }) => {
         const page = Number(pageToken || '0');
         return { certificates: [certificate('n', names[page]!)], nextPageToken: page < 2 ? String(page + 1) : '' };

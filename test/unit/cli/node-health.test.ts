@@ -68,13 +68,23 @@ describe('evercert cordon and uncordon', () => {
     const api = fakeApi({ setNodeCordon: ({ name }) => ({ changed: name === 'w-1' }) });
     const { out } = await run(['cordon', 'w-1', 'node/w-2', '--reason', 'disk'], { api });
     assert.equal(out, 'node/w-1 cordoned\nnode/w-2 already cordoned\n');
-    assert.deepEqual(api.calls[1]?.request, { cluster: 'demo', name: 'w-2', cordoned: true, reason: 'disk' });
+    assert.deepEqual(api.calls[1]?.request, { cluster: 'demo', name: 'w-2', cordoned: true, reason: 'disk', duration: undefined });
     assert.equal((await run(['uncordon', 'w-1'], { api })).out, 'node/w-1 uncordoned\n');
     assert.equal((await run(['cordon', 'certificate/x'], { api })).exitCode, 2);
     const setNodeCordon = () => {
       throw new EvercertError('NotFound', 'nodes "w-9" not found in cluster demo');
     };
     assert.equal((await run(['cordon', 'w-9'], { api: fakeApi({ setNodeCordon }) })).exitCode, 4);
+  });
+
+  it('ends by itself where it is told for how long', async () => {
+    const setNodeCordon = () => ({ changed: true, node: node('w-1', { cordon: { by: 'admin/eve', until: at(4 * 3600) } }) });
+    const api = fakeApi({ setNodeCordon });
+    const { out } = await run(['cordon', 'w-1', '--for', '4h'], { api });
+    assert.equal(out, 'node/w-1 cordoned until 2026-06-01T16:00:00Z\n');
+    const duration = { seconds: 14_400, nanos: 0 };
+    assert.deepEqual(api.calls[0]?.request, { cluster: 'demo', name: 'w-1', cordoned: true, reason: '', duration });
+    assert.equal((await run(['cordon', 'w-1', '--for', '4 hours'], { api })).exitCode, 2);
   });
 
   it('are seen beside the phase', async () => {

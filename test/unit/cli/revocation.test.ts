@@ -224,7 +224,13 @@ describe('revocations as a resource', () => {
     const status = { phase: 'Expired', certificates: [revoked], conditions: [refused] };
     const listNodes = () => ({ nodes: [node('cp-1', { role: Role.CONTROL_PLANE, status })] });
     assert.match((await run(['get', 'nodes'], { api: coordinator([], { listNodes }) })).out, /cp-1 +control-plane +Expired,Revoked/);
-    const handlers = { listNodes, listManifests: () => ({ manifests: [] }), listEvents: () => ({ events: [], nextPageToken: '' }) };
+    const listReplacements = () => ({ replacements: [], pauses: [] });
+    const handlers = {
+      listNodes,
+      listReplacements,
+      listManifests: () => ({ manifests: [] }),
+      listEvents: () => ({ events: [], nextPageToken: '' }),
+    };
     const described = await run(['describe', 'node', 'cp-1'], { api: coordinator([], handlers) });
     assert.match(described.out, /RenewalsSucceeding +False +<unknown> +Revoked +apiserver is refused by entry 2\n/);
   });
