@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { commandProvisionerSchema } from './command/config.ts';
+import { nspawnProvisionerSchema } from './nspawn/config.ts';
 import { processProvisionerSchema } from './process/config.ts';
 
 const name = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, {
@@ -7,8 +8,8 @@ const name = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, {
 });
 
 /** The kinds of drivers. */
-const provisioner = z.discriminatedUnion('type', [commandProvisionerSchema, processProvisionerSchema], {
-  error: (issue) => (issue.code === 'invalid_union' ? 'expected a known type of provisioner: "command" or "process"' : undefined),
+const provisioner = z.discriminatedUnion('type', [commandProvisionerSchema, nspawnProvisionerSchema, processProvisionerSchema], {
+  error: (issue) => (issue.code === 'invalid_union' ? 'expected a known type of provisioner: "command", "nspawn" or "process"' : undefined),
 });
 
 /** Who makes and removes machines, by the name that policies call it by. */

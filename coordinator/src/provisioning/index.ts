@@ -6,6 +6,7 @@ import type { Logger } from '@evercert/shared/logging';
 import { createCommandProvisioner } from './command/index.ts';
 import type { ProvisionerConfig, ProvisionersConfig } from './config.ts';
 import type { DriverDeps } from './driver.ts';
+import { createNspawnProvisioner } from './nspawn/index.ts';
 import { createProcessProvisioner } from './process/index.ts';
 import { type Provisioners, provisionersOf } from './provisioners.ts';
 import type { NodeProvisioner } from './types.ts';
@@ -39,6 +40,8 @@ async function open(config: ProvisionerConfig, deps: DriverDeps): Promise<NodePr
   switch (config.type) {
     case 'command':
       return createCommandProvisioner(config, deps);
+    case 'nspawn':
+      return createNspawnProvisioner(config, deps);
     case 'process':
       return createProcessProvisioner(config, deps);
   }

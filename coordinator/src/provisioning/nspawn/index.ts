@@ -1,0 +1,3 @@
+export { type NspawnProvisionerConfig, nspawnProvisionerSchema } from './config.ts';
+export { machineName } from './names.ts';
+export { createNspawnProvisioner } from './provisioner.ts';
