@@ -25,6 +25,8 @@ export interface AvailabilityOptions {
   mark: Pick<ClockMark, 'behindMs'>;
   /** Outages up to this length, such as a restart's, are counted, but `healthySinceMs` stays what it was. 15 s by default. */
   toleratedMs?: number;
+  /** A look that comes so much later than the last one tells that this process did not run. 5 s by default. */
+  standstillMs?: number;
 }
 
 /** What is kept at layout.availability. */
@@ -134,7 +136,7 @@ export class Availability {
     const passed = { wallMs: wallMs - this.#seen.wallMs, monotonicMs: monotonicMs - this.#seen.monotonicMs };
     const before = this.#seen.wallMs;
     this.#seen = { wallMs, monotonicMs };
-    if (passed.monotonicMs > gapMs)
+    if (passed.monotonicMs > (this.#options.standstillMs ?? gapMs))
       this.#wasAway(before, wallMs, `the coordinator's process stood still for ${seconds(passed.monotonicMs)}`);
     else if (passed.wallMs - passed.monotonicMs > gapMs)
       this.#wasAway(before, wallMs, `the clock went forward by ${seconds(passed.wallMs - passed.monotonicMs)}, or the machine slept`);
