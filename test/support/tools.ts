@@ -1,8 +1,9 @@
 /** What the integration tests need from the machine: other people's tools, Kubernetes' binaries, and a way to run them. */
 import { spawn, spawnSync } from 'node:child_process';
-import { accessSync, closeSync, constants, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { basename, delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const repositoryRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -48,6 +49,7 @@ function unpack(packed: string, name: string, version: string): string | undefin
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const unpacked = join(folder, `${name}-${version}`);
   if (isExecutable(unpacked)) return unpacked;
+  checkSum(packed);
   // A name of its own for each process: several may unpack at once, and the rename is atomic.
   const temporary = `${unpacked}.${process.pid}`;
   const output = openSync(temporary, 'w', 0o755);
@@ -60,6 +62,16 @@ function unpack(packed: string, name: string, version: string): string | undefin
     rmSync(temporary, { force: true });
   }
   return unpacked;
+}
+
+/** Against the SHA256SUMS beside it, where there is one. */
+function checkSum(path: string): void {
+  const sums = join(dirname(path), 'SHA256SUMS');
+  if (!existsSync(sums)) return;
+  const lines = readFileSync(sums, 'utf8').split('\n');
+  const expected = lines.map((line) => line.split(/\s+\*?/)).find(([, name]) => name === basename(path))?.[0];
+  const actual = createHash('sha256').update(readFileSync(path)).digest('hex');
+  if (actual !== expected) throw new Error(`${path} has the SHA-256 sum ${actual}; expected ${expected ?? 'a line for it'} in ${sums}`);
 }
 
 /**
