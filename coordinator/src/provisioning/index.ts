@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError, type Fault, toEvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
-import { createClusterApiProvisioner } from './cluster-api/index.ts';
 import { createCommandProvisioner } from './command/index.ts';
 import type { ProvisionerConfig, ProvisionersConfig } from './config.ts';
 import type { DriverDeps } from './driver.ts';
@@ -39,8 +38,11 @@ export async function openProvisioners(
 
 async function open(config: ProvisionerConfig, deps: DriverDeps): Promise<NodeProvisioner> {
   switch (config.type) {
-    case 'cluster-api':
+    case 'cluster-api': {
+      // The Kubernetes client is large: it costs a second at start and memory, which only those pay who use it.
+      const { createClusterApiProvisioner } = await import('./cluster-api/index.ts');
       return createClusterApiProvisioner(config, deps);
+    }
     case 'command':
       return createCommandProvisioner(config, deps);
     case 'nspawn':
