@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { addApplyCommand } from './commands/apply.ts';
 import { addCertsCommand } from './commands/certs.ts';
 import { addClusterCommand } from './commands/cluster.ts';
+import { addCompleteNamesCommand } from './commands/complete-names.ts';
 import { addCompletionCommand } from './commands/completion.ts';
 import { addConfigCommand } from './commands/config.ts';
 import { addCordonCommands } from './commands/cordon.ts';
@@ -71,6 +72,7 @@ export function createProgram(context: CommandContext): Command {
     addCertsCommand,
     addConfigCommand,
     addCompletionCommand,
+    addCompleteNamesCommand,
     addVersionCommand,
   ];
   for (const addCommand of add) addCommand(program, context);

@@ -60,7 +60,7 @@ export function addConfigCommand(program: Command, context: CommandContext): voi
   config
     .command('use-context')
     .description('Make a context the current one.')
-    .argument('<name>', 'name of the context')
+    .argument('<context>', 'name of the context')
     .action(async (name: string, _options: object, command: Command) => {
       const path = pathOf(command);
       const file = await readContexts(path);

@@ -75,6 +75,8 @@ describe('evercert help and version', () => {
       ['cluster', 'create'],
       ['token', 'create'],
       ['renew'],
+      ['cordon'],
+      ['replacement'],
       ['validate'],
       ['certs', 'check'],
       ['config'],
