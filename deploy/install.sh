@@ -72,6 +72,7 @@ cp "$(readlink -f -- "$node")" "$stage/node_modules/node/bin/node"
 ln -s ../node/bin/node "$stage/node_modules/.bin/node"
 cp "$source/package.json" "$source/LICENSE" "$stage/"
 cp -R "$source/docs" "$stage/docs"
+case " $parts " in *" coordinator "*) cp -R "$source/deploy/provisioners" "$stage/provisioners" ;; esac
 chmod -R u=rwX,go=rX "$stage"
 if [ -d "$library" ]; then mv "$library" "$library.old"; fi
 mv "$stage" "$library"

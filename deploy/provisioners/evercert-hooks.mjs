@@ -10,7 +10,7 @@
 //   EVERCERT_NODE         the node whose machine is meant: the old one, or the new one for create and discard
 //   EVERCERT_ADDRESSES    its registered addresses, with blanks between
 //   EVERCERT_DNS_NAMES    its registered DNS names, likewise
-//   EVERCERT_JOIN         for create alone: a folder with `agent.yaml` and `token`, to be put into the machine's /etc/evercert; it is deleted when the hook ends
+//   EVERCERT_JOIN         for create alone: a folder with `agent.yaml` and `token`, to be put into the machine's /etc/evercert-agent; it is deleted when the hook ends
 //
 // Exit code 0: done, and a line on standard output is shown to people. 75: try again later. 78: a person must act. A hook that was interrupted is called again with the same
 // EVERCERT_KEY, so it must not mind what it has done already: remove a machine that is gone, create one that this key has made.
@@ -123,7 +123,7 @@ function writeJoinFiles(folder, { newNode, join: facts }) {
     'node:',
     `  name: ${JSON.stringify(newNode.name)}`,
     `  addresses: ${JSON.stringify(newNode.addresses)}`,
-    'tokenFile: /etc/evercert/token',
+    'tokenFile: /etc/evercert-agent/token',
     '',
   ];
   write(join(folder, 'agent.yaml'), yaml.join('\n'));
