@@ -91,7 +91,7 @@ function rowOf({ name, role, status, replacement }: Node, nowMs: number): string
     roleFromProto(role) ?? '<unknown>',
     status?.phase || 'Registered',
     orNone(replacement?.verdict ?? ''),
-    orNone((replacement?.verdict === 'Replacing' ? replacement.step : replacement?.reason) ?? ''),
+    orNone(replacement?.reason ?? ''),
     replacement?.since ? age(replacement.since, nowMs) : '<none>',
     orNone(replacement?.message ?? ''),
   ];

@@ -52,7 +52,7 @@ export function addReplacementCommand(program: Command, context: CommandContext)
     .command('cancel')
     .summary('end replacements that are under way')
     .description(
-      'Ends a replacement that is under way. Before the old machine has been removed, the node is uncordoned and stays; afterwards the node is gone, and no new machine is made in its place. Exit code 6: it has ended already.',
+      'Ends a replacement that is under way. Before the old node has been removed, it is uncordoned and stays. Afterwards it is gone for good: a new machine that has joined stays, one that has not is discarded, and no other is made. Exit code 6: it has ended already.',
     )
     .argument('<replacements...>', 'ids, as ID or replacement/ID')
     .action(async (ids: string[], _options: unknown, command: Command) => {

@@ -109,21 +109,24 @@ export const replacements: Resource<Replacement> = {
 };
 
 /** `Held/TooManyUnhealthy`, `Replacing/Drain`; `<none>` where there is nothing to decide. */
-export function verdictOf({ replacement }: Node): string {
-  if (!replacement?.verdict) return '<none>';
-  const detail = replacement.verdict === 'Replacing' ? replacement.step : replacement.reason;
+export function verdictOf(node: Node): string {
+  const { replacement } = node;
+  if (!replacement || !isOfNote(node)) return '<none>';
+  const detail = replacement.reason === 'UnderWay' ? replacement.step : replacement.reason;
   return [replacement.verdict, detail].filter((part) => part !== '').join('/');
 }
 
 /** Something was decided of the node: it fails, or is under way. */
 export function isOfNote({ replacement }: Node): boolean {
-  return replacement !== undefined && (replacement.reason !== '' || ['Held', 'Due', 'Replacing'].includes(replacement.verdict));
+  if (!replacement) return false;
+  const { verdict, reason } = replacement;
+  return ['Held', 'Due', 'Replacing'].includes(verdict) || (reason !== '' && reason !== 'NotJoined');
 }
 
 /** For `describe node`: the verdict, since when, and what it waits for. */
 export function verdictLines(node: Node, nowMs: number): string[] {
   const { replacement } = node;
-  if (!replacement?.verdict) return [];
+  if (!replacement || !isOfNote(node)) return [];
   const since = replacement.since ? `, since ${timeWithAge(replacement.since, nowMs)}` : '';
   return [
     `${verdictOf(node)}${since}`,
@@ -145,13 +148,17 @@ export function pauseLines(pauses: readonly ReplacementPause[], nowMs: number): 
 }
 
 const mostReturns = 5;
+/** Where each new machine has a name of its own, the names before it. */
+const mostNames = 4;
 
-/** What `describe node` tells of the machines that have borne the node's name: the replacements, and who came back after it had been removed. */
+/** What `describe node` tells of the machines before this one: the replacements, and which of them came back after it had been removed. */
 export async function machineHistory(api: AdminApi, { cluster, name }: Node, nowMs: number): Promise<Description> {
-  const [{ replacements: found }, returns] = await Promise.all([
-    api.call('listReplacements', { cluster, id: '', node: name }),
-    lastEvents(api, { ...everything, cluster, node: name, reason: 'RemovedNodeReturned', limit: mostReturns }, nowMs),
-  ]);
+  const { replacements: found } = await api.call('listReplacements', { cluster, id: '', node: name });
+  const names = [...new Set([name, ...found.map(({ node }) => node)])].slice(0, mostNames);
+  const returns = await Promise.all(
+    names.map((node) => lastEvents(api, { ...everything, cluster, node, reason: 'RemovedNodeReturned', limit: mostReturns }, nowMs)),
+  );
+  const rows = returns.flatMap((table) => table.rows);
   return [
     [
       'Replacements',
@@ -169,6 +176,6 @@ export async function machineHistory(api: AdminApi, { cluster, name }: Node, now
         ]),
       },
     ],
-    ...(returns.rows.length === 0 ? [] : ([['Removed Machines That Returned', returns]] as const)),
+    ...(rows.length === 0 ? [] : ([['Removed Machines That Returned', { headers: returns[0]!.headers, rows }]] as const)),
   ];
 }
