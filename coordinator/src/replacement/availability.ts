@@ -18,7 +18,7 @@ const writeWithinMs = 10_000;
 const maxProblem = 300;
 
 export interface AvailabilityOptions {
-  store: Store;
+  store: Pick<Store, 'get' | 'transact'>;
   clock: Clock;
   logger: Logger;
   /** Knows whether the wall clock was moved back. */

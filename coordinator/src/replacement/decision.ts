@@ -100,9 +100,9 @@ function underWay(question: ReplacementQuestion, node: ReplacementFacts): Verdic
   const record = history.running.find((one) => one.id === id && one.backingOffUntilMs !== undefined);
   const step = node.replacing?.step ? `, step ${node.replacing.step}` : '';
   const verdict = { node: node.name, kind: 'Replacing' as const };
-  const more = `'evercert get replacements --cluster ${cluster}' tells how it goes`;
+  const more = `'evercert describe replacement ${id}' tells how it goes`;
   if (pause) {
-    const resume = `'evercert replacement resume ${pause.scope === 'all' ? '--all' : `--cluster ${cluster}`}'`;
+    const resume = `'evercert replacement resume ${pause.scope === 'all' ? '--all' : cluster}'`;
     return { ...verdict, reason: 'Paused', message: `replacement ${id}${step} was paused by ${pause.by}: ${resume} lets it go on` };
   }
   if (record?.backingOffUntilMs !== undefined) {

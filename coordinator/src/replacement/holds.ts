@@ -67,7 +67,7 @@ function paused({ cluster, pause }: ReplacementQuestion): Hold | undefined {
   const [whose, resume] =
     scope === 'all'
       ? ['of all clusters', "'evercert replacement resume --all'"]
-      : [`of cluster ${cluster}`, `'evercert replacement resume --cluster ${cluster}'`];
+      : [`of cluster ${cluster}`, `'evercert replacement resume ${cluster}'`];
   return {
     reason: 'Paused',
     message: `replacements ${whose} were paused by ${by}${reason ? `: ${reason}` : ''}; ${resume} lets them go on`,
@@ -102,13 +102,13 @@ function tooManyUnhealthy(question: ReplacementQuestion, { workers, unhealthy, m
   };
 }
 
-function backingOff({ history, cluster, nowMs }: ReplacementQuestion): Hold | undefined {
+function backingOff({ history, nowMs }: ReplacementQuestion): Hold | undefined {
   const waiting = history.running.filter(({ backingOffUntilMs }) => backingOffUntilMs !== undefined);
   const [first] = waiting.toSorted((a, b) => (a.backingOffUntilMs ?? 0) - (b.backingOffUntilMs ?? 0));
   if (first?.backingOffUntilMs === undefined) return undefined;
   return {
     reason: 'BackingOff',
-    message: `the new machine for ${first.node} did not come up (replacement ${first.id}); no other worker is replaced until one does. It is tried again at ${iso(first.backingOffUntilMs)}; 'evercert get replacements --cluster ${cluster}' tells why it failed`,
+    message: `the new machine for ${first.node} did not come up (replacement ${first.id}); no other worker is replaced until one does. It is tried again at ${iso(first.backingOffUntilMs)}; 'evercert describe replacement ${first.id}' tells why it failed`,
     ...(first.backingOffUntilMs > nowMs && { againAtMs: first.backingOffUntilMs }),
   };
 }
