@@ -41,6 +41,24 @@ describe('evercert completion', () => {
     assert.equal(await complete('evercert', 'get', 'no'), 'nodes');
   });
 
+  it('completes names in fish and zsh the same way', async function () {
+    const folder = mkdtempSync(join(tmpdir(), 'evercert-completion-'));
+    try {
+      const fish = needTool(this, 'fish');
+      const asked = `function evercert; echo "$argv"; end\nsource ${join(folder, 'fish')}\ncomplete -C 'evercert get nodes w-'\ncomplete -C 'evercert cordon '\n`;
+      writeFileSync(join(folder, 'fish'), await script('fish'));
+      // Only what begins with the word at the cursor is offered.
+      writeFileSync(join(folder, 'test'), asked.replace('echo "$argv"', 'echo "w-<$argv>"'));
+      assert.equal((await runTool(fish, [join(folder, 'test')])).stdout, 'w-<__complete -- get nodes w->\nw-<__complete -- cordon >\n');
+      const zsh = needTool(this, 'zsh');
+      const fakes = 'compdef() { :; }; compadd() { print -r -- $found; }; evercert() { print -r -- "<$*>"; }';
+      const test = `${fakes}\n${await script('zsh')}\nwords=(evercert get nodes w-); CURRENT=4; _evercert\nwords=(evercert cordon ''); CURRENT=3; _evercert\n`;
+      assert.equal((await runTool(zsh, ['-f', '-c', test])).stdout, '<__complete -- get nodes w->\n<__complete -- cordon >\n');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   describe('of names', () => {
     const nodes = [node('w-1'), node('w-2'), node('w-3', { cluster: 'other' }), node('cp-1'), node('w-$(reboot)')];
     const api = () =>
