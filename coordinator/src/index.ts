@@ -5,6 +5,7 @@ export { checkRedemption, checkSecret, hashSecret, newToken, parseToken } from '
 export { EventRecorder } from './events/recorder.ts';
 export { Admission } from './issuance/admission.ts';
 export { type AddressQuestion, decideAddresses } from './nodes/addresses.ts';
+export { activeCordon, type CordonOrder, NodeCordons } from './nodes/cordons.ts';
 export {
   type CertificateFacts,
   type ConditionType,
@@ -24,6 +25,5 @@ export {
 } from './nodes/health/index.ts';
 export { authorization, authorize } from './rpc/authorization.ts';
 export type { Caller } from './rpc/callers.ts';
-export { replacementPolicyFromProto, replacementPolicyToProto } from './rpc/convert-policy.ts';
 export { networkOf, Strangers } from './rpc/strangers.ts';
 export type { TokenRecord } from './state/records.ts';

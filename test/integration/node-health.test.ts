@@ -283,12 +283,19 @@ describe("a node's health in a coordinator", function () {
   });
 
   it('is cordoned and uncordoned, by whom, when and why', async () => {
-    const set = (cordoned: boolean, reason = '') =>
-      call(coordinator.admin.setNodeCordon, { cluster, name: 'worker-1', cordoned, reason, duration: undefined });
+    const set = (cordoned: boolean, reason = '', seconds = 0) => {
+      const duration = seconds === 0 ? undefined : { seconds, nanos: 0 };
+      return call(coordinator.admin.setNodeCordon, { cluster, name: 'worker-1', cordoned, reason, duration });
+    };
     const first = await set(true, 'disk');
     assert.deepEqual([first.changed, first.node?.cordon?.by, first.node?.cordon?.reason], [true, 'admin/admin', 'disk']);
-    const again = await set(true, 'other');
-    assert.deepEqual([again.changed, again.node?.cordon?.reason], [false, 'disk']);
+    assert.equal((await set(true, 'disk')).changed, false);
+    const timed = await set(true, 'fan', 60);
+    assert.deepEqual([timed.changed, timed.node?.cordon?.reason], [true, 'fan']);
+    assert.ok(Math.abs((timed.node?.cordon?.until?.getTime() ?? 0) - clock.nowMs() - 60_000) < 5000);
+    await assert.rejects(set(true, '', 31 * 86_400), withCode('InvalidArgument'));
+    const again = await set(true, 'disk');
+    assert.deepEqual([again.changed, again.node?.cordon?.until], [true, undefined]);
     const node = 'apiVersion: evercert.io/v1\nkind: Node\nmetadata: { name: worker-1, labels: { rack: a } }\nspec: { role: worker }\n';
     await call(coordinator.admin.apply, { cluster, documents: [{ source: 'n.yaml', yaml: node }], dryRun: false });
     assert.deepEqual([(await nodeNow()).labels['rack'], (await nodeNow()).cordon?.reason], ['a', 'disk']);

@@ -29,25 +29,25 @@ export interface ReplacementSources {
 /** What replacement knows of a node now. */
 export function replacementFactsOf(sources: ReplacementSources, node: NodeRecord): ReplacementFacts {
   const { model, health, stepOf, nowMs } = sources;
-  const { cluster, name, role, labels, replacement } = node;
-  const facts = health.factsOf(node);
+  const { cluster, name, role, labels, identitySerials, replacement } = node;
   const { phase, message } = health.of(node);
+  // Most are: nothing more is asked of those.
+  const facts = phase === 'Ready' ? undefined : health.factsOf(node);
   const identityIssuedAtMs = model.currents.get(layout.current(cluster, name, 'identity'))?.record.issuedAtMs;
-  const expired = expiredOf(facts, identityIssuedAtMs);
-  // Nobody else is asked about: it costs a look-up for each of its names.
+  const expired = facts ? expiredOf(facts, identityIssuedAtMs) : [];
   const refusing = role === 'worker' && expired.length > 0 ? refusingSuccessor(sources, node) : [];
   const cordon = activeCordon(node, nowMs());
   return {
     name,
     role,
     labels,
-    joined: facts.joined,
+    joined: identitySerials.length > 0,
     phase,
     phaseMessage: message,
     expired,
-    failure: failure(facts, new Set(expired.map((one) => one.name))),
+    failure: facts ? failure(facts, new Set(expired.map((one) => one.name))) : '',
     cordon: cordon && { by: cordon.by, reason: cordon.reason, ...(cordon.untilMs !== undefined && { untilMs: cordon.untilMs }) },
-    repairing: facts.repairing,
+    repairing: facts?.repairing ?? false,
     refusedInFuture: entriesOf(refusing),
     refusedByAnyName: entriesOf(refusing.filter(isForAnyName)),
     replacing: replacement && { id: replacement.id, step: stepOf(cluster, replacement.id) },
