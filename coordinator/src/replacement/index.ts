@@ -1,8 +1,12 @@
 export { Availability, type AvailabilityOptions, type AvailabilityRecord } from './availability.ts';
+export { ProvisionerCalls } from './calls.ts';
 export { decide, reconsider } from './decision.ts';
 export { availableMs, evidenceOf } from './evidence.ts';
 export { expiredOf, type ReplacementSources, replacementFactsOf } from './facts.ts';
 export { countWorkers, maxUnhealthyOf, nextByRate } from './limits.ts';
 export { tidyOutages } from './outages.ts';
+export { isEnded } from './progress.ts';
+export type { RecordChange } from './records.ts';
+export { type Confirmation, ReplacementSaga, type SagaOptions } from './saga.ts';
 export * from './types.ts';
 export { openWindow } from './windows.ts';

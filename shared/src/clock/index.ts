@@ -1,2 +1,2 @@
 export { FakeClock } from './fake.ts';
-export { type Clock, systemClock, type Timer } from './system.ts';
+export { type Clock, sleepOn, systemClock, type Timer } from './system.ts';

@@ -1,0 +1,85 @@
+import type { AvailabilityFacts, Decision, ReplacementQuestion, Verdict } from '@evercert/coordinator/replacement';
+import type { Timer } from '@evercert/shared/clock';
+import type { ReplacementPolicy } from '@evercert/shared/manifest';
+import type { SimulatedCoordinator } from './coordinator.ts';
+import { questionOf } from './question.ts';
+import type { SagaHost } from './sagas.ts';
+
+/** The decision code that is on trial. */
+export interface Decisions {
+  decide(question: ReplacementQuestion): Decision;
+  reconsider(question: ReplacementQuestion, node: string): Verdict;
+}
+
+const lookMs = 1000;
+/** Even if nothing tells that something has changed. */
+const againMs = 10 * 60_000;
+
+export interface ControllerOptions {
+  coordinator: SimulatedCoordinator;
+  policy: ReplacementPolicy;
+  decisions: Decisions;
+  availability: () => AvailabilityFacts;
+  /** A node's verdict is another. */
+  told: (verdict: Verdict) => void;
+}
+
+/** Asks the real decision whenever something may have changed, and begins what it says. */
+export class SimulatedController {
+  readonly #options: ControllerOptions;
+  readonly #verdicts = new Map<string, string>();
+  #look: Timer | undefined;
+  #again: Timer | undefined;
+  decided = 0;
+
+  constructor(options: ControllerOptions) {
+    this.#options = options;
+  }
+
+  /** A process begins. */
+  boot(): void {
+    this.#look = undefined;
+    this.#again = undefined;
+  }
+
+  soon(sagas: SagaHost): void {
+    const clock = this.#options.coordinator.process?.clock;
+    if (this.#look || !clock) return;
+    this.#look = clock.after(lookMs, () => {
+      this.#look = undefined;
+      this.#ask(sagas);
+    });
+  }
+
+  reconsider(sagas: SagaHost, node: string, without: string): Verdict {
+    return this.#options.decisions.reconsider(this.#question(sagas, without), node);
+  }
+
+  #question({ records }: SagaHost, without = ''): ReplacementQuestion {
+    const { coordinator, policy, availability } = this.#options;
+    return questionOf({ coordinator, policy, records, availability: availability() }, without);
+  }
+
+  #ask(sagas: SagaHost): void {
+    const { coordinator, decisions, told } = this.#options;
+    this.#again?.cancel();
+    // The real one asks for clusters with something wrong alone.
+    if ([...coordinator.registry.nodes.values()].every(({ health }) => health?.phase === 'Ready')) {
+      this.#verdicts.clear();
+      return;
+    }
+    const question = this.#question(sagas);
+    const { verdicts, start } = decisions.decide(question);
+    this.decided += 1;
+    let againMs_ = againMs;
+    for (const verdict of verdicts) {
+      if (verdict.againAtMs !== undefined) againMs_ = Math.min(againMs_, Math.max(lookMs, verdict.againAtMs - question.nowMs));
+      const said = `${verdict.kind} ${verdict.reason}`;
+      if (this.#verdicts.get(verdict.node) === said) continue;
+      this.#verdicts.set(verdict.node, said);
+      if (verdict.reason !== '') told(verdict);
+    }
+    this.#again = coordinator.process?.clock.after(againMs_, () => this.soon(sagas));
+    for (const node of start) sagas.begin(node);
+  }
+}
