@@ -18,12 +18,13 @@ export function decide(question: ReplacementQuestion): Decision {
   const dryRun = question.policy.mode !== 'active';
   const free = ofLimits.length > 0 ? 0 : freePlaces(question);
   const start = dryRun ? [] : queue.slice(0, free).map(({ name }) => name);
+  const places = new Map(queue.map(({ name }, place) => [name, place]));
   const verdicts = question.nodes.map((node): Verdict => {
     const settled = settledVerdict(question, node);
     if (settled) return settled;
     const own = heldBack.get(node.name);
     if (own) return held(question, node, own);
-    const place = queue.findIndex(({ name }) => name === node.name);
+    const place = places.get(node.name) ?? Number.POSITIVE_INFINITY;
     if (ofLimits[0]) return held(question, node, ofLimits[0]);
     if (dryRun) return held(question, node, dryRunHold(queue, place, free));
     return place < free ? due(question, node) : held(question, node, turnHold(question, queue, place, free));
@@ -127,9 +128,8 @@ function held({ nowMs }: ReplacementQuestion, node: ReplacementFacts, { reason, 
 }
 
 function turnHold({ policy }: ReplacementQuestion, queue: readonly ReplacementFacts[], place: number, free: number): Hold {
-  const before = queue.slice(0, place).map(({ name }) => name);
-  const told =
-    before.length > maxNamed ? `${before.slice(0, maxNamed).join(', ')} and ${before.length - maxNamed} more` : before.join(', ');
+  const before = queue.slice(0, Math.min(place, maxNamed)).map(({ name }) => name);
+  const told = before.join(', ') + (place > maxNamed ? ` and ${place - maxNamed} more` : '');
   const limit =
     free < policy.maxConcurrent
       ? `${free} more may begin now (maxConcurrent ${policy.maxConcurrent}, maxPerHour ${policy.maxPerHour})`

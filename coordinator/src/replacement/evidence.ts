@@ -31,8 +31,8 @@ export function evidenceOf({ dueMs, endMs }: ExpiredCertificate, availability: A
 export function availableMs(fromMs: number, untilMs: number, outages: readonly Outage[]): number {
   let reachedMs = fromMs;
   let thereMs = 0;
-  for (const outage of outages.toSorted((a, b) => a.fromMs - b.fromMs)) {
-    if (outage.fromMs >= untilMs) break;
+  const within = outages.filter((outage) => outage.fromMs < untilMs && outage.untilMs > fromMs);
+  for (const outage of within.toSorted((a, b) => a.fromMs - b.fromMs)) {
     thereMs += Math.max(0, outage.fromMs - reachedMs);
     reachedMs = Math.max(reachedMs, outage.untilMs);
   }
