@@ -212,6 +212,7 @@ export class Applier {
       identityNotAfterMs: earlier?.record.identityNotAfterMs ?? 0,
       renewIfIssuedBeforeMs: earlier?.record.renewIfIssuedBeforeMs ?? {},
       ...(earlier?.record.cordon && { cordon: earlier.record.cordon }),
+      ...(earlier?.record.replacement && { replacement: earlier.record.replacement }),
     };
     draft.nodes.set(name, after);
     const before = earlier ? toYaml(nodeDocument(earlier.record)) : '';

@@ -19,6 +19,8 @@ export interface ClustersOptions {
   keyPairs: KeyPairs;
   events: EventRecorder;
   clock: Clock;
+  /** Replacements under way in a cluster. */
+  replacing: (cluster: string) => readonly { id: string }[];
   /** Base of the URLs in certificates; undefined: none are served. */
   webUrl: string | undefined;
 }
@@ -90,6 +92,13 @@ export class Clusters {
     if (nodes.length > 0) {
       throw new EvercertError('FailedPrecondition', `cluster ${name} still has ${nodes.length} nodes: delete them first`);
     }
+    const [replacement] = this.#options.replacing(name);
+    if (replacement) {
+      throw new EvercertError(
+        'FailedPrecondition',
+        `replacement ${replacement.id} in cluster ${name} is under way: end it first ('evercert replacement cancel ${replacement.id}')`,
+      );
+    }
     const cas = model.authorities.list(layout.authority(name, ''));
     const pairs = model.keyPairs.list(layout.keyPair(name, ''));
     const under = [
@@ -103,12 +112,15 @@ export class Clusters {
       layout.repairWindowsOf(name),
       layout.revocationListsOf(name),
       layout.revocationListPartsOf(name),
+      layout.replacementsOf(name),
+      layout.removedNodesOf(name),
     ];
     await this.#removeTokens(name);
     const { succeeded, revision } = await store.transact(
       [{ key, modRevision: cached.modRevision }],
       [
         { type: 'delete', key },
+        { type: 'delete', key: layout.replacementPause(name) },
         ...under.map((prefix): Operation => ({ type: 'deletePrefix', prefix })),
         events.operation({ cluster: name, actor, reason: 'ClusterDeleted', message: `deleted cluster ${name} with its CAs` }),
       ],

@@ -6,6 +6,7 @@ import { type NodeName, nodeUriOf } from '../identity-uris.ts';
 import { currentCertificate } from '../issuance/current.ts';
 import type { Alongside, CertificateIssuer, Issued, IssueOrder } from '../issuance/issuer.ts';
 import { canonicalAddress, checkNodeName } from '../nodes/names.ts';
+import { notAccepted } from '../nodes/not-accepted.ts';
 import { type NodeRegistry, nodeNotFound } from '../nodes/registry.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { layout } from '../state/layout.ts';
@@ -49,6 +50,8 @@ export interface NodeIdentitiesOptions {
   authorities: Authorities;
   controlCa: AuthorityRecord;
   revocations: Revocations;
+  /** A node of this name was removed, and what it had may not have expired yet. */
+  wasRemoved: (cluster: string, node: string) => boolean;
   nowMs: () => number;
 }
 
@@ -61,6 +64,7 @@ export class NodeIdentities {
   readonly #authorities: Authorities;
   readonly #controlCa: AuthorityRecord;
   readonly #revocations: Revocations;
+  readonly #wasRemoved: (cluster: string, node: string) => boolean;
   readonly #nowMs: () => number;
 
   constructor(options: NodeIdentitiesOptions) {
@@ -71,6 +75,7 @@ export class NodeIdentities {
     this.#authorities = options.authorities;
     this.#controlCa = options.controlCa;
     this.#revocations = options.revocations;
+    this.#wasRemoved = options.wasRemoved;
     this.#nowMs = options.nowMs;
   }
 
@@ -108,10 +113,14 @@ export class NodeIdentities {
     return { record: this.#answer(issued, token.id), node: this.#accept(written, issued) };
   }
 
-  /** Renews the identity of a node that called with a valid one. Errors: NotFound, Revoked, and those of CertificateIssuer.issue. */
-  async renew(cluster: string, name: string, csr: Uint8Array): Promise<CertificateRecord> {
+  /**
+   * Renews the identity of a node that called with a valid one, `serial`. Errors: NotFound, Unauthenticated (it was withdrawn while the call was under way), Revoked, and those of
+   * CertificateIssuer.issue.
+   */
+  async renew({ cluster, name }: NodeName, csr: Uint8Array, serial: string): Promise<CertificateRecord> {
     const earlier = await this.#registry.read(cluster, name);
     if (!earlier) throw nodeNotFound(cluster, name);
+    if (!earlier.record.identitySerials.includes(serial)) throw notAccepted(name, serial);
     const unchanged = this.#revocations.unchanged(cluster);
     await this.#refuseRevoked(cluster, name);
     let written = earlier.record;
@@ -188,7 +197,14 @@ export class NodeIdentities {
   }
 
   #checkRejoin(token: TokenRecord, existing: NodeRecord | undefined): void {
-    if (!existing || existing.identitySerials.length === 0 || token.nodeName === existing.name) return;
+    if (!existing) return;
+    if (existing.identitySerials.length === 0) {
+      // The old machine may still hold a token that lets any node join.
+      if (existing.replacement && token.replacementId !== existing.replacement.id)
+        throw beingReplaced(existing.name, existing.replacement.id);
+      return;
+    }
+    if (token.nodeName === existing.name) return;
     throw new EvercertError(
       'AlreadyExists',
       `node ${existing.name} has joined already: to let it join again, make a token for it by name ('evercert token create --node-name ${existing.name}')`,
@@ -215,8 +231,11 @@ export class NodeIdentities {
       createdAtMs: existing?.createdAtMs ?? this.#nowMs(),
       identitySerials: existing?.identitySerials ?? [],
       identityNotAfterMs: existing?.identityNotAfterMs ?? 0,
-      renewIfIssuedBeforeMs: existing?.renewIfIssuedBeforeMs ?? {},
+      // What a machine has from before its node was removed is revoked: it gets everything anew.
+      renewIfIssuedBeforeMs:
+        existing?.renewIfIssuedBeforeMs ?? (this.#wasRemoved(token.cluster, order.nodeName) ? { '*': this.#nowMs() } : {}),
       ...(existing?.cordon && { cordon: existing.cordon }),
+      ...(existing?.replacement && { replacement: existing.replacement }),
     };
     // What is refused is told when the node connects: as yet, anybody may be using its name.
     const { accepted } = await this.#registry.decideClaims(base, order.addresses);
@@ -239,6 +258,14 @@ export class NodeIdentities {
       specHash: '',
     };
   }
+}
+
+function beingReplaced(name: string, id: string): EvercertError {
+  return new EvercertError(
+    'FailedPrecondition',
+    `node ${name} is being replaced by ${id}: only its new machine may join; to join another, end the replacement first ('evercert replacement cancel ${id}')`,
+    { metadata: { node: name, replacement: id } },
+  );
 }
 
 function nodeIdentityProfile(cluster: string, node: string): LeafProfile {

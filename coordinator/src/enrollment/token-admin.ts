@@ -7,7 +7,7 @@ import { canonicalAddress, checkNodeName } from '../nodes/names.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import { encodeRecord, type TokenRecord } from '../state/records.ts';
-import type { Store } from '../store/index.ts';
+import type { Compare, Operation, Store } from '../store/index.ts';
 import { hashSecret, newSalt, newToken } from './tokens.ts';
 
 export interface TokenOrder {
@@ -23,6 +23,18 @@ export interface TokenOrder {
   labels: Record<string, string>;
   addresses: string[];
   dnsNames: string[];
+  /** Made for the new node of a replacement: it alone lets a node join that is being replaced. */
+  replacementId?: string;
+}
+
+/** A token that is not made yet. */
+export interface TokenDraft {
+  /** The whole of it, to be told once. */
+  token: string;
+  record: TokenRecord;
+  compares: Compare[];
+  operations: Operation[];
+  accept: (revision: number) => void;
 }
 
 const defaultLifetimeSeconds = 24 * 3600;
@@ -46,7 +58,16 @@ export class TokenAdmin {
 
   /** The whole token is returned this once; only its hash is kept. Errors: InvalidArgument, NotFound (the cluster). */
   async create(order: TokenOrder, actor: string): Promise<{ token: string; record: TokenRecord }> {
-    const { store, model, events, clock } = this.#options;
+    const { token, record, compares, operations, accept } = this.draft(order, actor);
+    const { succeeded, revision } = await this.#options.store.transact(compares, operations);
+    if (!succeeded) throw new EvercertError('Conflict', 'the token id was taken: try again');
+    accept(revision);
+    return { token, record };
+  }
+
+  /** What it takes to make a token, for a transaction with something else. Errors: as `create`. */
+  draft(order: TokenOrder, actor: string): TokenDraft {
+    const { model, events, clock } = this.#options;
     const lifetimeSeconds = order.lifetimeSeconds ?? defaultLifetimeSeconds;
     this.#check(order, lifetimeSeconds);
     const { id, secret } = newToken();
@@ -67,19 +88,20 @@ export class TokenAdmin {
       labels: order.labels,
       addresses: order.addresses.map(canonicalAddress),
       dnsNames: order.dnsNames,
+      ...(order.replacementId !== undefined && { replacementId: order.replacementId }),
     };
     const key = layout.token(id);
     const message = `created bootstrap token ${id} for ${record.role} ${record.nodeName || 'nodes'} until ${new Date(record.expiresAtMs).toISOString()}`;
-    const { succeeded, revision } = await store.transact(
-      [{ key, modRevision: 0 }],
-      [
+    return {
+      token: `${id}.${secret}`,
+      record,
+      compares: [{ key, modRevision: 0 }],
+      operations: [
         { type: 'put', key, value: encodeRecord(record) },
         events.operation({ cluster: order.cluster, actor, reason: 'TokenCreated', message }),
       ],
-    );
-    if (!succeeded) throw new EvercertError('Conflict', 'the token id was taken: try again');
-    model.tokens.accept(key, record, revision);
-    return { token: `${id}.${secret}`, record };
+      accept: (revision) => model.tokens.accept(key, record, revision),
+    };
   }
 
   /** NotFound: no such token. */

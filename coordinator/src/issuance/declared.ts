@@ -2,6 +2,7 @@ import { EvercertError } from '@evercert/shared/errors';
 import type { ResolvedCertificate } from '@evercert/shared/manifest';
 import type { Authorities } from '../ca/authorities.ts';
 import type { DesiredStates } from '../desired/desired-states.ts';
+import { notAccepted } from '../nodes/not-accepted.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
@@ -17,6 +18,8 @@ export interface DeclaredRequest {
   csr: Uint8Array;
   specHash: string;
   reason: string;
+  /** Of the identity that the node called with. */
+  identitySerial: string;
 }
 
 const maxAttempts = 3;
@@ -59,7 +62,7 @@ export class DeclaredCertificates {
   }
 
   /**
-   * Errors: NotFound (not declared for this node), StaleSpec (the agent acts on an old declaration), Revoked (the certificate in use, or what would be issued), and those of
+   * Errors: NotFound (not declared for this node), Unauthenticated (its identity was withdrawn while the call was under way), StaleSpec (the agent acts on an old declaration), Revoked (the certificate in use, or what would be issued), and those of
    * CertificateIssuer.issue.
    */
   async issue(request: DeclaredRequest): Promise<CertificateRecord> {
@@ -83,6 +86,8 @@ export class DeclaredCertificates {
         metadata: { certificate: name, node },
       });
     }
+    // The record that is compared at the commit: what is withdrawn after this fails there.
+    if (!registered.record.identitySerials.includes(request.identitySerial)) throw notAccepted(node, request.identitySerial);
     if (request.specHash !== declared.specHash) {
       throw new EvercertError('StaleSpec', `the declaration of ${name} has changed: wait for the new desired state`, {
         retryAfterMs: 1000,

@@ -1,7 +1,6 @@
 import { canonicalAddress as parseAddress } from '@evercert/shared/config';
 import { EvercertError } from '@evercert/shared/errors';
 import type { EventRecorder } from '../events/recorder.ts';
-import { renewalSource } from '../events/renewal-log.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import { decodeRecord, encodeRecord, type NodeRecord } from '../state/records.ts';
@@ -121,32 +120,21 @@ export class NodeRegistry {
     throw new EvercertError('Conflict', `node ${name} keeps changing under this request: try again`);
   }
 
-  /** Removes a node; its identity is refused from the next call on. NotFound: no such node. */
-  async remove(cluster: string, name: string, actor: string): Promise<void> {
-    const earlier = await this.read(cluster, name);
-    if (!earlier) throw nodeNotFound(cluster, name);
+  /** What it takes to delete a node and what is known of it. */
+  erase({ record, modRevision }: { record: NodeRecord; modRevision: number }): NodeWrite {
+    const { cluster, name } = record;
     const key = layout.node(cluster, name);
-    const { succeeded, revision } = await this.#store.transact(
-      [{ key, modRevision: earlier.modRevision }],
-      [
+    return {
+      compares: [{ key, modRevision }],
+      operations: [
         { type: 'delete', key },
         { type: 'delete', key: layout.nodeStatus(cluster, name) },
         { type: 'delete', key: layout.nodeHealth(cluster, name) },
         { type: 'delete', key: layout.repairWindow(cluster, name) },
         { type: 'deletePrefix', prefix: layout.currents(cluster, name) },
-        ...addressesOf(earlier.record).map((address): Operation => ({ type: 'delete', key: layout.address(cluster, address) })),
-        this.#events.operation({
-          cluster,
-          node: name,
-          actor,
-          reason: 'NodeDeleted',
-          source: renewalSource(earlier.record.role),
-          message: `deleted node ${name}`,
-        }),
+        ...addressesOf(record).map((address): Operation => ({ type: 'delete', key: layout.address(cluster, address) })),
       ],
-    );
-    if (!succeeded) throw new EvercertError('Conflict', `node ${name} changed under this request: try again`);
-    this.#model.nodes.drop(key, revision);
+    };
   }
 }
 

@@ -1,6 +1,7 @@
 import { activeCordon } from '../nodes/cordons.ts';
 import type { NodeHealth, NodeHealthState } from '../nodes/health/index.ts';
 import type { NodeStatuses, NodeStatusView } from '../nodes/statuses.ts';
+import type { Replacements, ShownVerdict } from '../replacement/controller.ts';
 import type { RevocationMatch, Revocations } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
@@ -46,6 +47,8 @@ export interface NodeView {
   cordon: CordonRecord | undefined;
   /** Undefined: it was never heard. */
   status: NodeStatusView | undefined;
+  /** What was decided of its replacement; undefined: there is nothing to tell. */
+  replacement: ShownVerdict | undefined;
 }
 
 export interface CertificateView {
@@ -77,6 +80,7 @@ export interface QueriesOptions {
   health: NodeHealth;
   statuses: NodeStatuses;
   revocations: Revocations;
+  replacements: Pick<Replacements, 'verdictOf'>;
   nowMs: () => number;
 }
 
@@ -89,9 +93,10 @@ export class Queries {
   }
 
   node(record: NodeRecord): NodeView {
-    const { health, statuses, nowMs } = this.#options;
+    const { health, statuses, replacements, nowMs } = this.#options;
     const status = statuses.get(record.cluster, record.name);
-    return { record, health: health.of(record), cordon: activeCordon(record, nowMs()), status };
+    const replacement = replacements.verdictOf(record);
+    return { record, health: health.of(record), cordon: activeCordon(record, nowMs()), status, replacement };
   }
 
   async certificates(filter: CertificateFilter, page: Page): Promise<{ items: CertificateView[]; next: string }> {

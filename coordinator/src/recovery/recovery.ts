@@ -6,6 +6,8 @@ import { type CertificateInfo, openCsr, parseCertificate, verifyChain } from '@e
 import type { NodeIdentities } from '../enrollment/identities.ts';
 import { type NodeName, nodeOfIdentity } from '../identity-uris.ts';
 import type { RepairWindows } from '../repair/windows.ts';
+import type { RemovedNodes } from '../replacement/returned.ts';
+import type { RemovedNodeRecord } from '../replacement/types.ts';
 import type { Model } from '../state/model.ts';
 import type { CertificateRecord, NodeRecord } from '../state/records.ts';
 import type { ClockMark } from './clock-mark.ts';
@@ -28,6 +30,8 @@ export interface RecoveryOptions {
   identities: NodeIdentities;
   model: Model;
   controlAnchors: () => Buffer[];
+  /** Nodes that were removed: their machines do not come back. */
+  removed: Pick<RemovedNodes, 'find' | 'cameBack'>;
   /** What names the serial number of an identity as revoked; undefined: nothing. */
   revokedBy: (cluster: string, serial: string, issuedAtMs: number) => EvercertError | undefined;
   /** How far notBefore is set back from the issue, milliseconds. */
@@ -69,7 +73,7 @@ export class Recovery {
     let proven: Proven | undefined;
     try {
       proven = await this.#prove(request);
-      const record = await this.#grant(proven, request);
+      const record = await this.#grant(proven, request, peer);
       refusals.forget(proven.node.cluster, proven.node.name);
       return record;
     } catch (caught) {
@@ -110,9 +114,14 @@ export class Recovery {
     throw refused('the certificate is no identity of a node');
   }
 
-  async #grant({ node, info }: Proven, request: RecoveryRequest): Promise<CertificateRecord> {
+  async #grant({ node, info }: Proven, request: RecoveryRequest, peer: string): Promise<CertificateRecord> {
     const { model, identities, mark, windows } = this.#options;
     const record = model.node(node.cluster, node.name);
+    const removed = this.#options.removed.find(node.cluster, info.serial);
+    if (removed && !record?.identitySerials.includes(info.serial)) {
+      this.#options.removed.cameBack({ cluster: node.cluster, serial: info.serial, peer });
+      throw removedError(removed);
+    }
     if (!record) throw refused(`node ${node.name} does not exist (any more) in cluster ${node.cluster}`);
     const newest = record.identitySerials[0] === info.serial;
     // An answer that was lost is given again: the new key is that of the newest identity, and the node has just proved both keys.
@@ -182,6 +191,14 @@ export class Recovery {
 
 function refused(message: string, cause?: unknown): EvercertError {
   return new EvercertError('RecoveryRefused', message, { cause });
+}
+
+function removedError({ name, removedAtMs, by }: RemovedNodeRecord): EvercertError {
+  return new EvercertError(
+    'RecoveryRefused',
+    `node ${name} was removed at ${new Date(removedAtMs).toISOString()} by ${by}, and this machine with it: a machine that is to be a node again joins with a new token`,
+    { metadata: { reason: 'RemovedNode' } },
+  );
 }
 
 function staleError({ name, identitySerials }: NodeRecord, info: CertificateInfo): EvercertError {

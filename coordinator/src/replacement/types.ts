@@ -167,12 +167,19 @@ export interface ReplacementRecord {
   attemptStartedAtMs?: number;
   /** The last 64. */
   steps: ReplacementStepRecord[];
+  /** When the old node's identity was withdrawn: from then on there is no way back. */
+  withdrawnAtMs?: number;
+  /** Why the machine of the present attempt is given up; absent: it is not. */
+  discarding?: string;
+  /** It is being brought to its end without a new node. */
+  cancel?: { by: string; atMs: number; reason: string };
 }
 
 /** A node that was removed: whoever comes with one of its identities is refused and told of. */
 export interface RemovedNodeRecord {
   cluster: string;
   name: string;
+  role: RoleName;
   removedAtMs: number;
   /** The replacement, or the admin. */
   by: string;

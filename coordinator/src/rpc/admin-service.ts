@@ -14,9 +14,12 @@ import type { NodeCordons } from '../nodes/cordons.ts';
 import type { NodeHealth } from '../nodes/health/index.ts';
 import type { NodeHub } from '../nodes/hub.ts';
 import { type NodeRegistry, nodeNotFound } from '../nodes/registry.ts';
-import type { NodeStatuses } from '../nodes/statuses.ts';
 import type { Queries } from '../queries/queries.ts';
 import type { Repairs } from '../repair/controller.ts';
+import type { Replacements } from '../replacement/controller.ts';
+import type { ReplacementPauses } from '../replacement/pauses.ts';
+import type { ReplacementRecords } from '../replacement/records.ts';
+import type { NodeRemoval } from '../replacement/removal.ts';
 import type { Revocations } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
@@ -36,13 +39,13 @@ import {
 } from './convert.ts';
 import type { Guard } from './guard.ts';
 import { repair } from './repair.ts';
+import { replacementMethods } from './replacement.ts';
 import { watch } from './watch.ts';
 
 export interface AdminServiceOptions {
   guard: Guard;
   store: Store;
   model: Model;
-  statuses: NodeStatuses;
   queries: Queries;
   clusters: Clusters;
   applier: Applier;
@@ -50,7 +53,13 @@ export interface AdminServiceOptions {
   revocationChanges: RevocationChanges;
   tokens: TokenAdmin;
   registry: NodeRegistry;
+  removal: NodeRemoval;
+  /** Ten characters of [a-z0-9], never the same. */
+  newSuffix: () => string;
   cordons: NodeCordons;
+  replacements: Replacements;
+  replacementRecords: ReplacementRecords;
+  pauses: ReplacementPauses;
   health: NodeHealth;
   desired: DesiredStates;
   hub: NodeHub;
@@ -64,7 +73,7 @@ export interface AdminServiceOptions {
 
 /** The admin API: each method converts, calls the part that does the work, and converts back. */
 export function adminService(options: AdminServiceOptions): AdminServiceServer {
-  const { guard, model, queries, clusters, applier, revocationChanges, tokens, registry, cordons, statuses } = options;
+  const { guard, model, queries, clusters, applier, revocationChanges, tokens, removal, cordons } = options;
   return {
     createCluster: guard.unary(async ({ name, spec }, context) => {
       const { cluster, authorities } = await clusters.create(name, policyFromProto(spec), actorOf(context.caller));
@@ -88,8 +97,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
       return { nodes: nodes.map((node) => nodeToProto(queries.node(node))) };
     }),
     deleteNode: guard.unary(async ({ cluster, name }, context) => {
-      await registry.remove(cluster, name, actorOf(context.caller));
-      statuses.forget(cluster, name);
+      await removal.remove(cluster, name, actorOf(context.caller), options.newSuffix());
       return {};
     }),
     setNodeCordon: guard.unary(async ({ duration, ...order }, context) => {
@@ -145,6 +153,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
       const { items, next } = await queries.events(filter, { size: pageSize, token: pageToken });
       return { events: items.map(eventToProto), nextPageToken: next };
     }),
+    ...replacementMethods(options),
     repair: guard.stream((call: Parameters<typeof repair>[0], context) => repair(call, context, options.repairs)),
     watch: guard.stream((call: Parameters<typeof watch>[0], context) => watch(call, context, options)),
     getServerInfo: guard.unary(async (_request, context) => ({

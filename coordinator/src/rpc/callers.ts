@@ -2,7 +2,9 @@ import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import type { RoleName } from '@evercert/shared/manifest';
 import { type CertificateInfo, parseCertificate } from '@evercert/shared/x509';
-import { adminOfIdentity, nodeOfIdentity } from '../identity-uris.ts';
+import { adminOfIdentity, type NodeName, nodeOfIdentity } from '../identity-uris.ts';
+import { notAccepted } from '../nodes/not-accepted.ts';
+import type { RemovedNodes } from '../replacement/returned.ts';
 import { identityRefusal } from '../revocation/refusal.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import type { Model } from '../state/model.ts';
@@ -21,26 +23,37 @@ export function actorOf(caller: Caller): string {
 /** Parsed certificates of connected peers; a call should not parse the same certificate again. */
 const maxCached = 20_000;
 
+export interface CallersOptions {
+  model: Model;
+  clock: Clock;
+  revocations: Revocations;
+  removed: Pick<RemovedNodes, 'find' | 'cameBack'>;
+  backdateMs: number;
+}
+
 /** Tells who calls from the client certificate, anew on every call: what was true when the connection opened may not be true any more (invariant 9). */
 export class Callers {
   readonly #model: Model;
   readonly #clock: Clock;
   readonly #revocations: Revocations;
   readonly #backdateMs: number;
+  readonly #removed: Pick<RemovedNodes, 'find' | 'cameBack'>;
   readonly #parsed = new Map<string, CertificateInfo>();
 
-  constructor(options: { model: Model; clock: Clock; revocations: Revocations; backdateMs: number }) {
+  constructor(options: CallersOptions) {
     this.#model = options.model;
     this.#clock = options.clock;
     this.#revocations = options.revocations;
     this.#backdateMs = options.backdateMs;
+    this.#removed = options.removed;
   }
 
   /**
    * @param peer the certificate that the TLS layer verified against the control CA; undefined when there was none or it did not verify.
+   * @param from `address:port` of the connection, for what is told of a removed node.
    * Errors: IdentityExpired (it ran out while the connection was open), Unauthenticated (it is no identity of ours, or one that is not accepted any more), Revoked.
    */
-  identify(peer: { raw: Buffer; fingerprint256: string } | undefined): Caller {
+  identify(peer: { raw: Buffer; fingerprint256: string } | undefined, from: string): Caller {
     if (!peer) return { kind: 'anonymous' };
     const info = this.#parse(peer);
     const notAfterMs = info.notAfter.getTime();
@@ -50,19 +63,16 @@ export class Callers {
     const admin = adminOfIdentity(info.uris);
     if (admin !== undefined) return { kind: 'admin', name: admin, serial: info.serial, notAfterMs };
     const node = nodeOfIdentity(info.uris);
-    if (node) return this.#node(node.cluster, node.name, info);
+    if (node) return this.#node(node, info, from);
     throw new EvercertError('Unauthenticated', 'the client certificate is neither a node identity nor an admin identity');
   }
 
-  #node(cluster: string, name: string, { serial, notBefore, notAfter }: CertificateInfo): Caller {
+  #node({ cluster, name }: NodeName, { serial, notBefore, notAfter }: CertificateInfo, from: string): Caller {
     const record = this.#model.node(cluster, name);
     const place = record?.identitySerials.indexOf(serial) ?? -1;
     if (!record || place < 0) {
-      throw new EvercertError(
-        'Unauthenticated',
-        `identity ${serial} of node ${name} is not accepted (any more): the node was deleted or joined again; let it join with a new token`,
-        { metadata: { node: name, serial } },
-      );
+      this.#removed.cameBack({ cluster, serial, peer: from });
+      throw notAccepted(name, serial, this.#removed.find(cluster, serial));
     }
     // The newest first. Who revokes an identity means the node: an earlier one, that a thief may hold a copy of, is not accepted in its place.
     for (const revocable of record.identitySerials.slice(0, place + 1)) {

@@ -17,6 +17,7 @@ import { referenceOf } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
 import { nodeFacts } from '../state/model.ts';
 import type { AuthorityRecord, ClusterRecord, EventRecord, ManifestRecord, NodeRecord, TokenRecord } from '../state/records.ts';
+import { nodeReplacementToProto } from './convert-replacement.ts';
 
 export function clusterToProto({ name, uid, createdAtMs, policy }: ClusterRecord): Cluster {
   return {
@@ -68,7 +69,7 @@ export function authorityToProto(authority: AuthorityRecord): CertificateAuthori
   };
 }
 
-export function nodeToProto({ record: node, health, cordon, status }: NodeView): Node {
+export function nodeToProto({ record: node, health, cordon, status, replacement }: NodeView): Node {
   const { phase, phaseSinceMs, message, conditions } = health;
   const { addresses, dnsNames } = nodeFacts(node);
   return {
@@ -101,7 +102,7 @@ export function nodeToProto({ record: node, health, cordon, status }: NodeView):
       reason: cordon.reason,
       until: cordon.untilMs === undefined ? undefined : new Date(cordon.untilMs),
     },
-    replacement: undefined,
+    replacement: nodeReplacementToProto(replacement),
   };
 }
 

@@ -81,7 +81,7 @@ export class Guard {
    */
   readonly interceptor: ServerInterceptor = ({ path }, call: EarlyCall) => {
     try {
-      const caller = this.#callers.identify(this.#peerCertificate(call, call.stream?.session));
+      const caller = this.#callers.identify(this.#peerCertificate(call, call.stream?.session), call.getPeer());
       authorize(path, caller);
       this.#bound(path, call, caller);
       // As it is: of what an interceptor returns grpc-js uses the interface alone, and most calls need no wrapping.
@@ -212,7 +212,7 @@ export class Guard {
   #admit(path: string, call: AnyCall, peer: string): CallContext {
     const certificate = this.#peerCertificate(call);
     const recheck = (): Caller => {
-      const caller = this.#callers.identify(certificate);
+      const caller = this.#callers.identify(certificate, peer);
       authorize(path, caller);
       return caller;
     };

@@ -87,9 +87,9 @@ export function nodeService({
   controlAnchors,
 }: NodeServicesOptions): NodeServiceServer {
   const issueCertificate = async (request: IssueCertificateRequest, context: CallContext): Promise<IssueCertificateResponse> => {
-    const { cluster, name: node, role } = nodeOf(context);
+    const { cluster, name: node, role, serial } = nodeOf(context);
     try {
-      const record = await declared.issue({ cluster, node, ...request });
+      const record = await declared.issue({ cluster, node, identitySerial: serial, ...request });
       const chain = [Buffer.from(record.certificate, 'base64')];
       return { chain, issuedAt: new Date(record.issuedAtMs), notAfter: new Date(record.notAfterMs) };
     } catch (error) {
@@ -114,8 +114,8 @@ export function nodeService({
   };
 
   const renewIdentity = async ({ csr }: RenewIdentityRequest, context: CallContext): Promise<RenewIdentityResponse> => {
-    const { cluster, name, role } = nodeOf(context);
-    const record = await identities.renew(cluster, name, csr).catch((error: unknown) => {
+    const { cluster, name, role, serial } = nodeOf(context);
+    const record = await identities.renew({ cluster, name }, csr, serial).catch((error: unknown) => {
       if (error instanceof EvercertError && error.code === 'Revoked') {
         const actor = `node/${cluster}/${name}`;
         events.recordOncePerMinute(actor, ['RenewalRefused', error.code], {

@@ -3,6 +3,8 @@ import { EvercertError } from '@evercert/shared/errors';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { NodeHealth } from '../nodes/health/index.ts';
 import type { Queries } from '../queries/queries.ts';
+import type { Replacements } from '../replacement/controller.ts';
+import type { ReplacementRecords } from '../replacement/records.ts';
 import type { Revocations } from '../revocation/index.ts';
 import type { Change, Informer } from '../state/informer.ts';
 import { layout } from '../state/layout.ts';
@@ -18,6 +20,7 @@ import {
   revocationToProto,
   tokenToProto,
 } from './convert.ts';
+import { replacementToProto } from './convert-replacement.ts';
 import type { CallContext } from './guard.ts';
 
 type WatchObject = NonNullable<WatchResponse['object']>;
@@ -34,9 +37,11 @@ export interface WatchSources {
   health: NodeHealth;
   queries: Queries;
   revocations: Revocations;
+  replacements: Pick<Replacements, 'verdicts'>;
+  replacementRecords: ReplacementRecords;
 }
 
-const resources = ['clusters', 'nodes', 'certificates', 'manifests', 'revocations', 'tokens', 'events'] as const;
+const resources = ['clusters', 'nodes', 'certificates', 'manifests', 'revocations', 'tokens', 'events', 'replacements'] as const;
 type Resource = (typeof resources)[number];
 
 /** Sends what is there, then what changes, until the reader goes. */
@@ -78,6 +83,11 @@ export async function watch(
           (t) => ({ $case: 'token', value: tokenToProto(t) }),
           (t) => cluster === '' || t.cluster === cluster,
         ),
+      );
+    }
+    if (wanted.has('replacements')) {
+      stops.push(
+        follow(sources.replacementRecords.informer, cluster, send, (r) => ({ $case: 'replacement', value: replacementToProto(r) })),
       );
     }
     const follows: Promise<void>[] = [];
@@ -125,15 +135,17 @@ function follow<T extends object>(
   });
 }
 
-/** A node changes with its record, with its reports, and by time alone. */
-function followNodes({ model, health, queries }: WatchSources, cluster: string, send: Send): (() => void)[] {
+/** A node changes with its record, with its reports, with what is decided of its replacement, and by time alone. */
+function followNodes({ model, health, queries, replacements }: WatchSources, cluster: string, send: Send): (() => void)[] {
+  const changed = (ofCluster: string, name: string): void => {
+    const record = model.node(ofCluster, name);
+    if (record && (cluster === '' || ofCluster === cluster))
+      send(ChangeType.MODIFIED, { $case: 'node', value: nodeToProto(queries.node(record)) });
+  };
   return [
     follow(model.nodes, cluster, send, (node) => ({ $case: 'node', value: nodeToProto(queries.node(node)) })),
-    health.subscribe((ofCluster, name) => {
-      const record = model.node(ofCluster, name);
-      if (record && (cluster === '' || ofCluster === cluster))
-        send(ChangeType.MODIFIED, { $case: 'node', value: nodeToProto(queries.node(record)) });
-    }),
+    health.subscribe(changed),
+    replacements.verdicts.subscribe(changed),
   ];
 }
 

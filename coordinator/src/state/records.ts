@@ -110,6 +110,8 @@ export interface TokenRecord {
   labels: Record<string, string>;
   addresses: string[];
   dnsNames: string[];
+  /** Of the replacement that it was made for. */
+  replacementId?: string;
 }
 
 export interface CertificateRecord {

@@ -1,0 +1,88 @@
+import type { EventRecorder, NewEvent } from '../events/recorder.ts';
+import type { Operation, Store } from '../store/index.ts';
+import type { Verdict } from './types.ts';
+
+/** A verdict with the time since when its kind and reason are these. */
+export interface KeptVerdict extends Verdict {
+  sinceMs: number;
+}
+
+/** Events in one transaction. */
+const eventsAtOnce = 50;
+
+/** Keeps what was decided of each node, and tells what has changed. Nodes of which there is nothing to tell are not kept. */
+export class Verdicts {
+  readonly #options: { store: Store; events: EventRecorder; nowMs: () => number };
+  readonly #kept = new Map<string, Map<string, KeptVerdict>>();
+  readonly #listeners = new Set<(cluster: string, node: string) => void>();
+
+  constructor(options: { store: Store; events: EventRecorder; nowMs: () => number }) {
+    this.#options = options;
+  }
+
+  get(cluster: string, node: string): KeptVerdict | undefined {
+    return this.#kept.get(cluster)?.get(node);
+  }
+
+  /** Calls back after a verdict's kind or reason has changed. Returns a function that ends it. */
+  subscribe(listener: (cluster: string, node: string) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  forget(cluster: string): void {
+    this.#kept.delete(cluster);
+  }
+
+  /** Takes the place of what was kept of a cluster; changes are durable as events when it resolves. */
+  async keep(cluster: string, verdicts: readonly Verdict[]): Promise<void> {
+    const { nowMs } = this.#options;
+    const before = this.#kept.get(cluster) ?? new Map<string, KeptVerdict>();
+    const after = new Map<string, KeptVerdict>();
+    const changed: Verdict[] = [];
+    for (const verdict of verdicts) {
+      const earlier = before.get(verdict.node);
+      const same = earlier?.kind === verdict.kind && earlier.reason === verdict.reason;
+      if (verdict.reason !== '') after.set(verdict.node, { ...verdict, sinceMs: same ? earlier.sinceMs : nowMs() });
+      if (!same && (earlier || verdict.reason !== '')) changed.push(verdict);
+    }
+    if (after.size > 0) this.#kept.set(cluster, after);
+    else this.#kept.delete(cluster);
+    for (const { node } of changed) for (const listener of this.#listeners) listener(cluster, node);
+    await this.#tell(changed.flatMap((verdict) => eventOf(cluster, verdict) ?? []));
+  }
+
+  async #tell(news: readonly NewEvent[]): Promise<void> {
+    const { store, events } = this.#options;
+    for (let from = 0; from < news.length; from += eventsAtOnce) {
+      const operations = news.slice(from, from + eventsAtOnce).map((event): Operation => events.operation(event));
+      await store.transact([], operations);
+    }
+  }
+}
+
+/** Undefined: the node's health, or the replacement itself, tells it. */
+function eventOf(cluster: string, { node, kind, reason, message }: Verdict): NewEvent | undefined {
+  const base = { cluster, node, actor: 'coordinator', source: 'certificate-renewal-worker' as const };
+  switch (kind) {
+    case 'Held':
+      return reason === 'DryRun'
+        ? { ...base, reason: 'ReplacementWouldStart', message: `node ${node}: ${message}` }
+        : { ...base, reason: 'ReplacementHeld', warning: true, message: `node ${node} (${reason}): ${message}` };
+    case 'Due':
+      return { ...base, reason: 'ReplacementDue', warning: true, message: `node ${node}: ${message}` };
+    case 'Never':
+      return reason === ''
+        ? undefined
+        : {
+            ...base,
+            source: 'certificate-renewal-controller',
+            reason: 'NodeNeedsRepair',
+            warning: true,
+            message: `node ${node}: ${message}`,
+          };
+    case 'NotDue':
+    case 'Replacing':
+      return undefined;
+  }
+}
