@@ -146,6 +146,12 @@ describe('what a coordinator knows of its own availability', () => {
     assert.ok(facts().outages.some(({ fromMs, untilMs }) => fromMs <= before - 30 * second && untilMs >= before));
   });
 
+  it('counts from the beginning again after a clock was set back, however little', async () => {
+    await clock.advance(minute);
+    await clock.step(-8 * second);
+    assert.equal(facts().healthySinceMs, clock.nowMs());
+  });
+
   it('does not mind corrections of a few seconds', async () => {
     const before = facts();
     for (const step of [3, -3, 4, -4]) {

@@ -173,6 +173,14 @@ const cases: [what: string, change: Change, expected: Expected][] = [
     { is: 'Held CoordinatorWasAway', message: /not known when its renewal was due/ },
   ],
   [
+    'a certificate of which it is not known when it was due, and a coordinator that was not well at its end',
+    {
+      availability: well(30 * minute),
+      nodes: fleet(lost('w-0', { expired: [{ name: 'x', dueMs: now - hour, endMs: now - hour }] })),
+    },
+    { is: 'Held CoordinatorWasAway' },
+  ],
+  [
     'a certificate of which it is not known when it was due, and a coordinator that was there',
     { availability: well(2 * hour), nodes: fleet(lost('w-0', { expired: [{ name: 'x', dueMs: now - hour, endMs: now - hour }] })) },
     { is: 'Due CertificatesExpired' },
