@@ -15,6 +15,7 @@ export { type EtcdEndpoint, type EtcdMemberOptions, etcdArguments } from './etcd
 export { EtcdWriter, type WriterMember, type WriterOptions, type WriterStatistics } from './etcd/writer.ts';
 export { pause, repeat, type WaitOptions, waitUntil } from './loop.ts';
 export { type MachineApi, serveMachines } from './machines/api.ts';
+export { Fleet, type FleetOptions, type FleetTally } from './machines/fleet.ts';
 export { MachineHost } from './machines/host.ts';
 export { ActionJournal, type JournalEntry } from './machines/journal.ts';
 export type { MachineKeeper, MachineOrder, MachineView } from './machines/types.ts';
