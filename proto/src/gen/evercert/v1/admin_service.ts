@@ -72,6 +72,55 @@ export interface CreateClusterResponse {
   certificateAuthorities: CertificateAuthority[];
 }
 
+export interface ImportClusterRequest {
+  name: string;
+  /** Zero values stand for the defaults, and for what the CAs and certificates tell (key algorithm, service range, domain). */
+  spec: ClusterSpec | undefined;
+  authorities: ImportedAuthority[];
+  /** Kubernetes' service-account key pair, as sa.key has it; secret. Empty: one is made when a node asks. */
+  serviceAccountKeyPem: string;
+  /** Certificates in place on a node of the cluster, for the comparison with what would be issued. */
+  certificates: ImportedCertificate[];
+  /** The node that they are from. */
+  nodeName: string;
+  nodeAddresses: string[];
+  dryRun: boolean;
+}
+
+export interface ImportedAuthority {
+  /** "cluster-ca", "etcd-ca", "front-proxy-ca". */
+  name: string;
+  /** The CA's certificate first, then what else is to be trusted, or its issuers. */
+  certificatesPem: string;
+  /** PKCS#8, PKCS#1 or SEC 1, not encrypted; secret. Empty: certificates of this CA are only watched. */
+  privateKeyPem: string;
+  /** File names, for messages. */
+  source: string;
+}
+
+export interface ImportedCertificate {
+  path: string;
+  certificatePem: string;
+}
+
+export interface ImportClusterResponse {
+  cluster: Cluster | undefined;
+  certificateAuthorities: CertificateAuthority[];
+  /** What was found, worst first. */
+  findings: ImportFinding[];
+}
+
+export interface ImportFinding {
+  /** "Error", "Warning", "Info". */
+  severity: string;
+  path: string;
+  /** The manifest that declares it; empty: none does. */
+  certificate: string;
+  /** "Same", "Different", "Missing", "Unmanaged", "Authority". */
+  kind: string;
+  message: string;
+}
+
 export interface DeleteClusterRequest {
   name: string;
 }
@@ -373,6 +422,10 @@ export interface CreateTokenRequest {
   /** Registered for the node that joins; only with node_name. */
   addresses: string[];
   dnsNames: string[];
+  /** Also written to the cluster's API server as a bootstrap token Secret, for kubelets and kubeadm; cluster-info is signed with it. FAILED_PRECONDITION: no bridge to it. */
+  kubernetes: boolean;
+  /** Groups of the Secret's user, beside system:bootstrappers; each begins with "system:bootstrappers:". */
+  kubernetesGroups: string[];
 }
 
 export interface CreateTokenRequest_LabelsEntry {
@@ -587,6 +640,499 @@ export const CreateClusterResponse: MessageFns<CreateClusterResponse> = {
       : undefined;
     message.certificateAuthorities = object.certificateAuthorities?.map((e) => CertificateAuthority.fromPartial(e)) ||
       [];
+    return message;
+  },
+};
+
+function createBaseImportClusterRequest(): ImportClusterRequest {
+  return {
+    name: "",
+    spec: undefined,
+    authorities: [],
+    serviceAccountKeyPem: "",
+    certificates: [],
+    nodeName: "",
+    nodeAddresses: [],
+    dryRun: false,
+  };
+}
+
+export const ImportClusterRequest: MessageFns<ImportClusterRequest> = {
+  encode(message: ImportClusterRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.spec !== undefined) {
+      ClusterSpec.encode(message.spec, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.authorities) {
+      ImportedAuthority.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.serviceAccountKeyPem !== "") {
+      writer.uint32(34).string(message.serviceAccountKeyPem);
+    }
+    for (const v of message.certificates) {
+      ImportedCertificate.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.nodeName !== "") {
+      writer.uint32(50).string(message.nodeName);
+    }
+    for (const v of message.nodeAddresses) {
+      writer.uint32(58).string(v!);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(64).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportClusterRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportClusterRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.spec = ClusterSpec.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.authorities.push(ImportedAuthority.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.serviceAccountKeyPem = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.certificates.push(ImportedCertificate.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.nodeName = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.nodeAddresses.push(reader.string());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImportClusterRequest>): ImportClusterRequest {
+    return ImportClusterRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImportClusterRequest>): ImportClusterRequest {
+    const message = createBaseImportClusterRequest();
+    message.name = object.name ?? "";
+    message.spec = (object.spec !== undefined && object.spec !== null)
+      ? ClusterSpec.fromPartial(object.spec)
+      : undefined;
+    message.authorities = object.authorities?.map((e) => ImportedAuthority.fromPartial(e)) || [];
+    message.serviceAccountKeyPem = object.serviceAccountKeyPem ?? "";
+    message.certificates = object.certificates?.map((e) => ImportedCertificate.fromPartial(e)) || [];
+    message.nodeName = object.nodeName ?? "";
+    message.nodeAddresses = object.nodeAddresses?.map((e) => e) || [];
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseImportedAuthority(): ImportedAuthority {
+  return { name: "", certificatesPem: "", privateKeyPem: "", source: "" };
+}
+
+export const ImportedAuthority: MessageFns<ImportedAuthority> = {
+  encode(message: ImportedAuthority, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.certificatesPem !== "") {
+      writer.uint32(18).string(message.certificatesPem);
+    }
+    if (message.privateKeyPem !== "") {
+      writer.uint32(26).string(message.privateKeyPem);
+    }
+    if (message.source !== "") {
+      writer.uint32(34).string(message.source);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportedAuthority {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportedAuthority();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.certificatesPem = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.privateKeyPem = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImportedAuthority>): ImportedAuthority {
+    return ImportedAuthority.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImportedAuthority>): ImportedAuthority {
+    const message = createBaseImportedAuthority();
+    message.name = object.name ?? "";
+    message.certificatesPem = object.certificatesPem ?? "";
+    message.privateKeyPem = object.privateKeyPem ?? "";
+    message.source = object.source ?? "";
+    return message;
+  },
+};
+
+function createBaseImportedCertificate(): ImportedCertificate {
+  return { path: "", certificatePem: "" };
+}
+
+export const ImportedCertificate: MessageFns<ImportedCertificate> = {
+  encode(message: ImportedCertificate, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.certificatePem !== "") {
+      writer.uint32(18).string(message.certificatePem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportedCertificate {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportedCertificate();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.certificatePem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImportedCertificate>): ImportedCertificate {
+    return ImportedCertificate.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImportedCertificate>): ImportedCertificate {
+    const message = createBaseImportedCertificate();
+    message.path = object.path ?? "";
+    message.certificatePem = object.certificatePem ?? "";
+    return message;
+  },
+};
+
+function createBaseImportClusterResponse(): ImportClusterResponse {
+  return { cluster: undefined, certificateAuthorities: [], findings: [] };
+}
+
+export const ImportClusterResponse: MessageFns<ImportClusterResponse> = {
+  encode(message: ImportClusterResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== undefined) {
+      Cluster.encode(message.cluster, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.certificateAuthorities) {
+      CertificateAuthority.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.findings) {
+      ImportFinding.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportClusterResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportClusterResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = Cluster.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.certificateAuthorities.push(CertificateAuthority.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.findings.push(ImportFinding.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImportClusterResponse>): ImportClusterResponse {
+    return ImportClusterResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImportClusterResponse>): ImportClusterResponse {
+    const message = createBaseImportClusterResponse();
+    message.cluster = (object.cluster !== undefined && object.cluster !== null)
+      ? Cluster.fromPartial(object.cluster)
+      : undefined;
+    message.certificateAuthorities = object.certificateAuthorities?.map((e) => CertificateAuthority.fromPartial(e)) ||
+      [];
+    message.findings = object.findings?.map((e) => ImportFinding.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseImportFinding(): ImportFinding {
+  return { severity: "", path: "", certificate: "", kind: "", message: "" };
+}
+
+export const ImportFinding: MessageFns<ImportFinding> = {
+  encode(message: ImportFinding, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.severity !== "") {
+      writer.uint32(10).string(message.severity);
+    }
+    if (message.path !== "") {
+      writer.uint32(18).string(message.path);
+    }
+    if (message.certificate !== "") {
+      writer.uint32(26).string(message.certificate);
+    }
+    if (message.kind !== "") {
+      writer.uint32(34).string(message.kind);
+    }
+    if (message.message !== "") {
+      writer.uint32(42).string(message.message);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportFinding {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportFinding();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.severity = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.certificate = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImportFinding>): ImportFinding {
+    return ImportFinding.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImportFinding>): ImportFinding {
+    const message = createBaseImportFinding();
+    message.severity = object.severity ?? "";
+    message.path = object.path ?? "";
+    message.certificate = object.certificate ?? "";
+    message.kind = object.kind ?? "";
+    message.message = object.message ?? "";
     return message;
   },
 };
@@ -3873,6 +4419,8 @@ function createBaseCreateTokenRequest(): CreateTokenRequest {
     labels: {},
     addresses: [],
     dnsNames: [],
+    kubernetes: false,
+    kubernetesGroups: [],
   };
 }
 
@@ -3904,6 +4452,12 @@ export const CreateTokenRequest: MessageFns<CreateTokenRequest> = {
     }
     for (const v of message.dnsNames) {
       writer.uint32(74).string(v!);
+    }
+    if (message.kubernetes !== false) {
+      writer.uint32(80).bool(message.kubernetes);
+    }
+    for (const v of message.kubernetesGroups) {
+      writer.uint32(90).string(v!);
     }
     return writer;
   },
@@ -3996,6 +4550,22 @@ export const CreateTokenRequest: MessageFns<CreateTokenRequest> = {
             message.dnsNames.push(reader.string());
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.kubernetes = reader.bool();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.kubernetesGroups.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4032,6 +4602,8 @@ export const CreateTokenRequest: MessageFns<CreateTokenRequest> = {
     );
     message.addresses = object.addresses?.map((e) => e) || [];
     message.dnsNames = object.dnsNames?.map((e) => e) || [];
+    message.kubernetes = object.kubernetes ?? false;
+    message.kubernetesGroups = object.kubernetesGroups?.map((e) => e) || [];
     return message;
   },
 };
@@ -4993,6 +5565,17 @@ export const AdminServiceService = {
       Buffer.from(CreateClusterResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CreateClusterResponse => CreateClusterResponse.decode(value),
   },
+  /** Takes a cluster over that exists: its CAs, with their keys or (then its certificates are only watched) without. */
+  importCluster: {
+    path: "/evercert.v1.AdminService/ImportCluster" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ImportClusterRequest): Buffer => Buffer.from(ImportClusterRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ImportClusterRequest => ImportClusterRequest.decode(value),
+    responseSerialize: (value: ImportClusterResponse): Buffer =>
+      Buffer.from(ImportClusterResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ImportClusterResponse => ImportClusterResponse.decode(value),
+  },
   deleteCluster: {
     path: "/evercert.v1.AdminService/DeleteCluster" as const,
     requestStream: false as const,
@@ -5249,6 +5832,8 @@ export const AdminServiceService = {
 
 export interface AdminServiceServer extends UntypedServiceImplementation {
   createCluster: handleUnaryCall<CreateClusterRequest, CreateClusterResponse>;
+  /** Takes a cluster over that exists: its CAs, with their keys or (then its certificates are only watched) without. */
+  importCluster: handleUnaryCall<ImportClusterRequest, ImportClusterResponse>;
   deleteCluster: handleUnaryCall<DeleteClusterRequest, DeleteClusterResponse>;
   listClusters: handleUnaryCall<ListClustersRequest, ListClustersResponse>;
   listCertificateAuthorities: handleUnaryCall<ListCertificateAuthoritiesRequest, ListCertificateAuthoritiesResponse>;
@@ -5299,6 +5884,22 @@ export interface AdminServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CreateClusterResponse) => void,
+  ): ClientUnaryCall;
+  /** Takes a cluster over that exists: its CAs, with their keys or (then its certificates are only watched) without. */
+  importCluster(
+    request: ImportClusterRequest,
+    callback: (error: ServiceError | null, response: ImportClusterResponse) => void,
+  ): ClientUnaryCall;
+  importCluster(
+    request: ImportClusterRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ImportClusterResponse) => void,
+  ): ClientUnaryCall;
+  importCluster(
+    request: ImportClusterRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ImportClusterResponse) => void,
   ): ClientUnaryCall;
   deleteCluster(
     request: DeleteClusterRequest,

@@ -56,7 +56,13 @@ export interface DesiredCertificate {
     | Date
     | undefined;
   /** Set while renewal of the certificate in use, or issue of another, is refused. */
-  revoked: RevocationReference | undefined;
+  revoked:
+    | RevocationReference
+    | undefined;
+  /** A certificate of this CA that is in place already may be adopted (AdoptCertificate) instead of being replaced. */
+  adopt: boolean;
+  /** The CA's key is not at the coordinator: the certificate is watched and never renewed. */
+  watchOnly: boolean;
 }
 
 export interface FileSpec {
@@ -116,10 +122,27 @@ export interface Pkcs12Output {
 }
 
 export interface Reload {
-  kind: { $case: "systemd"; value: SystemdReload } | { $case: "signal"; value: SignalReload } | {
-    $case: "command";
-    value: CommandReload;
-  } | undefined;
+  kind:
+    | { $case: "systemd"; value: SystemdReload }
+    | { $case: "signal"; value: SignalReload }
+    | { $case: "command"; value: CommandReload }
+    | { $case: "staticPod"; value: StaticPodReload }
+    | undefined;
+  /** Restarts what a cluster cannot do without: one node of the cluster at a time, by a lease of the coordinator. */
+  oneAtATime: boolean;
+  /** Name of the component in the lease and in reports; empty: derived. */
+  component: string;
+}
+
+/** Has kubelet stop a static pod and start it anew, without a container tool. */
+export interface StaticPodReload {
+  /** The pod's manifest, as "/etc/kubernetes/manifests/kube-apiserver.yaml". */
+  manifestPath: string;
+  /** "move": out of the folder and back once it has ended; "annotation": a changed annotation makes kubelet replace the pod. */
+  method: string;
+  /** File that holds the process number of the pod's main process, or "tls://HOST:PORT" that it serves on: how its end is seen. Empty: by time alone. */
+  watch: string;
+  timeoutSeconds: number;
 }
 
 export interface SystemdReload {
@@ -145,7 +168,11 @@ export interface DesiredBundle {
   version: number;
   certificates: Buffer[];
   file: FileSpec | undefined;
-  reload: Reload | undefined;
+  reload:
+    | Reload
+    | undefined;
+  /** "tls://HOST:PORT" of the component that accepts clients by this bundle: the CAs that it names to clients are compared with it. Empty: not looked at. */
+  verify: string;
 }
 
 /** A key pair that is the same on several nodes (Kubernetes' service-account keys). The private part comes by GetKeyPair alone. */
@@ -340,6 +367,8 @@ function createBaseDesiredCertificate(): DesiredCertificate {
     trustAnchors: [],
     renewIfIssuedBefore: undefined,
     revoked: undefined,
+    adopt: false,
+    watchOnly: false,
   };
 }
 
@@ -395,6 +424,12 @@ export const DesiredCertificate: MessageFns<DesiredCertificate> = {
     }
     if (message.revoked !== undefined) {
       RevocationReference.encode(message.revoked, writer.uint32(138).fork()).join();
+    }
+    if (message.adopt !== false) {
+      writer.uint32(144).bool(message.adopt);
+    }
+    if (message.watchOnly !== false) {
+      writer.uint32(152).bool(message.watchOnly);
     }
     return writer;
   },
@@ -548,6 +583,22 @@ export const DesiredCertificate: MessageFns<DesiredCertificate> = {
             message.revoked = RevocationReference.decode(reader, reader.uint32());
             continue;
           }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.adopt = reader.bool();
+            continue;
+          }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.watchOnly = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -586,6 +637,8 @@ export const DesiredCertificate: MessageFns<DesiredCertificate> = {
     message.revoked = (object.revoked !== undefined && object.revoked !== null)
       ? RevocationReference.fromPartial(object.revoked)
       : undefined;
+    message.adopt = object.adopt ?? false;
+    message.watchOnly = object.watchOnly ?? false;
     return message;
   },
 };
@@ -1209,7 +1262,7 @@ export const Pkcs12Output: MessageFns<Pkcs12Output> = {
 };
 
 function createBaseReload(): Reload {
-  return { kind: undefined };
+  return { kind: undefined, oneAtATime: false, component: "" };
 }
 
 export const Reload: MessageFns<Reload> = {
@@ -1224,6 +1277,15 @@ export const Reload: MessageFns<Reload> = {
       case "command":
         CommandReload.encode(message.kind.value, writer.uint32(26).fork()).join();
         break;
+      case "staticPod":
+        StaticPodReload.encode(message.kind.value, writer.uint32(34).fork()).join();
+        break;
+    }
+    if (message.oneAtATime !== false) {
+      writer.uint32(40).bool(message.oneAtATime);
+    }
+    if (message.component !== "") {
+      writer.uint32(50).string(message.component);
     }
     return writer;
   },
@@ -1265,6 +1327,30 @@ export const Reload: MessageFns<Reload> = {
             message.kind = { $case: "command", value: CommandReload.decode(reader, reader.uint32()) };
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.kind = { $case: "staticPod", value: StaticPodReload.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.oneAtATime = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.component = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1301,7 +1387,106 @@ export const Reload: MessageFns<Reload> = {
         }
         break;
       }
+      case "staticPod": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "staticPod", value: StaticPodReload.fromPartial(object.kind.value) };
+        }
+        break;
+      }
     }
+    message.oneAtATime = object.oneAtATime ?? false;
+    message.component = object.component ?? "";
+    return message;
+  },
+};
+
+function createBaseStaticPodReload(): StaticPodReload {
+  return { manifestPath: "", method: "", watch: "", timeoutSeconds: 0 };
+}
+
+export const StaticPodReload: MessageFns<StaticPodReload> = {
+  encode(message: StaticPodReload, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.manifestPath !== "") {
+      writer.uint32(10).string(message.manifestPath);
+    }
+    if (message.method !== "") {
+      writer.uint32(18).string(message.method);
+    }
+    if (message.watch !== "") {
+      writer.uint32(26).string(message.watch);
+    }
+    if (message.timeoutSeconds !== 0) {
+      writer.uint32(32).int64(message.timeoutSeconds);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StaticPodReload {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStaticPodReload();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.manifestPath = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.method = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.watch = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.timeoutSeconds = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StaticPodReload>): StaticPodReload {
+    return StaticPodReload.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StaticPodReload>): StaticPodReload {
+    const message = createBaseStaticPodReload();
+    message.manifestPath = object.manifestPath ?? "";
+    message.method = object.method ?? "";
+    message.watch = object.watch ?? "";
+    message.timeoutSeconds = object.timeoutSeconds ?? 0;
     return message;
   },
 };
@@ -1508,7 +1693,7 @@ export const CommandReload: MessageFns<CommandReload> = {
 };
 
 function createBaseDesiredBundle(): DesiredBundle {
-  return { name: "", issuer: "", version: 0, certificates: [], file: undefined, reload: undefined };
+  return { name: "", issuer: "", version: 0, certificates: [], file: undefined, reload: undefined, verify: "" };
 }
 
 export const DesiredBundle: MessageFns<DesiredBundle> = {
@@ -1530,6 +1715,9 @@ export const DesiredBundle: MessageFns<DesiredBundle> = {
     }
     if (message.reload !== undefined) {
       Reload.encode(message.reload, writer.uint32(50).fork()).join();
+    }
+    if (message.verify !== "") {
+      writer.uint32(58).string(message.verify);
     }
     return writer;
   },
@@ -1595,6 +1783,14 @@ export const DesiredBundle: MessageFns<DesiredBundle> = {
             message.reload = Reload.decode(reader, reader.uint32());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.verify = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1620,6 +1816,7 @@ export const DesiredBundle: MessageFns<DesiredBundle> = {
     message.reload = (object.reload !== undefined && object.reload !== null)
       ? Reload.fromPartial(object.reload)
       : undefined;
+    message.verify = object.verify ?? "";
     return message;
   },
 };

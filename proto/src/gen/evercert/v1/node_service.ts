@@ -146,6 +146,46 @@ export interface GetKeyPairResponse {
   publicKeyPem: string;
 }
 
+export interface AdoptCertificateRequest {
+  name: string;
+  /** DER, leaf first. */
+  chain: Buffer[];
+  /** spec_hash of the desired certificate that the agent acts on. */
+  specHash: string;
+}
+
+export interface AdoptCertificateResponse {
+  /** The time from which its life is reckoned for renewal: when it was adopted. */
+  adoptedAt:
+    | Date
+    | undefined;
+  /** It is renewed then; no later than a certificate that was issued at adopted_at would be. */
+  renewAt:
+    | Date
+    | undefined;
+  /** What the manifest would issue differently, for a person; the next renewal brings it. */
+  differences: string[];
+}
+
+export interface AcquireRestartLeaseRequest {
+  /** The component, as "kube-apiserver"; for people. */
+  component: string;
+  /** How long the restart may take; 10 minutes at most. */
+  duration: Duration | undefined;
+}
+
+export interface AcquireRestartLeaseResponse {
+  expiresAt: Date | undefined;
+}
+
+export interface ReleaseRestartLeaseRequest {
+  /** Whether the component serves again; false keeps others waiting for a while. */
+  serving: boolean;
+}
+
+export interface ReleaseRestartLeaseResponse {
+}
+
 function createBaseConnectRequest(): ConnectRequest {
   return { message: undefined };
 }
@@ -1433,6 +1473,386 @@ export const GetKeyPairResponse: MessageFns<GetKeyPairResponse> = {
   },
 };
 
+function createBaseAdoptCertificateRequest(): AdoptCertificateRequest {
+  return { name: "", chain: [], specHash: "" };
+}
+
+export const AdoptCertificateRequest: MessageFns<AdoptCertificateRequest> = {
+  encode(message: AdoptCertificateRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    for (const v of message.chain) {
+      writer.uint32(18).bytes(v!);
+    }
+    if (message.specHash !== "") {
+      writer.uint32(26).string(message.specHash);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdoptCertificateRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdoptCertificateRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.chain.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.specHash = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AdoptCertificateRequest>): AdoptCertificateRequest {
+    return AdoptCertificateRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AdoptCertificateRequest>): AdoptCertificateRequest {
+    const message = createBaseAdoptCertificateRequest();
+    message.name = object.name ?? "";
+    message.chain = object.chain?.map((e) => e) || [];
+    message.specHash = object.specHash ?? "";
+    return message;
+  },
+};
+
+function createBaseAdoptCertificateResponse(): AdoptCertificateResponse {
+  return { adoptedAt: undefined, renewAt: undefined, differences: [] };
+}
+
+export const AdoptCertificateResponse: MessageFns<AdoptCertificateResponse> = {
+  encode(message: AdoptCertificateResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.adoptedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.adoptedAt), writer.uint32(10).fork()).join();
+    }
+    if (message.renewAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.renewAt), writer.uint32(18).fork()).join();
+    }
+    for (const v of message.differences) {
+      writer.uint32(26).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdoptCertificateResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdoptCertificateResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.adoptedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.renewAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.differences.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AdoptCertificateResponse>): AdoptCertificateResponse {
+    return AdoptCertificateResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AdoptCertificateResponse>): AdoptCertificateResponse {
+    const message = createBaseAdoptCertificateResponse();
+    message.adoptedAt = object.adoptedAt ?? undefined;
+    message.renewAt = object.renewAt ?? undefined;
+    message.differences = object.differences?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseAcquireRestartLeaseRequest(): AcquireRestartLeaseRequest {
+  return { component: "", duration: undefined };
+}
+
+export const AcquireRestartLeaseRequest: MessageFns<AcquireRestartLeaseRequest> = {
+  encode(message: AcquireRestartLeaseRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.component !== "") {
+      writer.uint32(10).string(message.component);
+    }
+    if (message.duration !== undefined) {
+      Duration.encode(message.duration, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AcquireRestartLeaseRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAcquireRestartLeaseRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.component = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.duration = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AcquireRestartLeaseRequest>): AcquireRestartLeaseRequest {
+    return AcquireRestartLeaseRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AcquireRestartLeaseRequest>): AcquireRestartLeaseRequest {
+    const message = createBaseAcquireRestartLeaseRequest();
+    message.component = object.component ?? "";
+    message.duration = (object.duration !== undefined && object.duration !== null)
+      ? Duration.fromPartial(object.duration)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseAcquireRestartLeaseResponse(): AcquireRestartLeaseResponse {
+  return { expiresAt: undefined };
+}
+
+export const AcquireRestartLeaseResponse: MessageFns<AcquireRestartLeaseResponse> = {
+  encode(message: AcquireRestartLeaseResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.expiresAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.expiresAt), writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AcquireRestartLeaseResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAcquireRestartLeaseResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.expiresAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AcquireRestartLeaseResponse>): AcquireRestartLeaseResponse {
+    return AcquireRestartLeaseResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AcquireRestartLeaseResponse>): AcquireRestartLeaseResponse {
+    const message = createBaseAcquireRestartLeaseResponse();
+    message.expiresAt = object.expiresAt ?? undefined;
+    return message;
+  },
+};
+
+function createBaseReleaseRestartLeaseRequest(): ReleaseRestartLeaseRequest {
+  return { serving: false };
+}
+
+export const ReleaseRestartLeaseRequest: MessageFns<ReleaseRestartLeaseRequest> = {
+  encode(message: ReleaseRestartLeaseRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.serving !== false) {
+      writer.uint32(8).bool(message.serving);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReleaseRestartLeaseRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReleaseRestartLeaseRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.serving = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReleaseRestartLeaseRequest>): ReleaseRestartLeaseRequest {
+    return ReleaseRestartLeaseRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReleaseRestartLeaseRequest>): ReleaseRestartLeaseRequest {
+    const message = createBaseReleaseRestartLeaseRequest();
+    message.serving = object.serving ?? false;
+    return message;
+  },
+};
+
+function createBaseReleaseRestartLeaseResponse(): ReleaseRestartLeaseResponse {
+  return {};
+}
+
+export const ReleaseRestartLeaseResponse: MessageFns<ReleaseRestartLeaseResponse> = {
+  encode(_: ReleaseRestartLeaseResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReleaseRestartLeaseResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReleaseRestartLeaseResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReleaseRestartLeaseResponse>): ReleaseRestartLeaseResponse {
+    return ReleaseRestartLeaseResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ReleaseRestartLeaseResponse>): ReleaseRestartLeaseResponse {
+    const message = createBaseReleaseRestartLeaseResponse();
+    return message;
+  },
+};
+
 /** For agents, over mTLS with the node's identity. Every call speaks of the caller's own node. */
 export type NodeServiceService = typeof NodeServiceService;
 export const NodeServiceService = {
@@ -1484,6 +1904,49 @@ export const NodeServiceService = {
     responseSerialize: (value: GetKeyPairResponse): Buffer => Buffer.from(GetKeyPairResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetKeyPairResponse => GetKeyPairResponse.decode(value),
   },
+  /**
+   * Takes a certificate that is in place already, and was not issued here, into management: it is recorded, shown and renewed from then on. Idempotent by serial number.
+   *
+   * NOT_FOUND: nothing of this name is declared for the node. FAILED_PRECONDITION: the cluster takes none over, or this one is not signed by its CA. PERMISSION_DENIED: it is revoked.
+   */
+  adoptCertificate: {
+    path: "/evercert.v1.NodeService/AdoptCertificate" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AdoptCertificateRequest): Buffer =>
+      Buffer.from(AdoptCertificateRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AdoptCertificateRequest => AdoptCertificateRequest.decode(value),
+    responseSerialize: (value: AdoptCertificateResponse): Buffer =>
+      Buffer.from(AdoptCertificateResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AdoptCertificateResponse => AdoptCertificateResponse.decode(value),
+  },
+  /**
+   * Asks to be the one node of the cluster on which a control-plane component restarts now. Idempotent for the holder, which extends it so.
+   *
+   * ABORTED with RetryInfo: another node has it.
+   */
+  acquireRestartLease: {
+    path: "/evercert.v1.NodeService/AcquireRestartLease" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AcquireRestartLeaseRequest): Buffer =>
+      Buffer.from(AcquireRestartLeaseRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AcquireRestartLeaseRequest => AcquireRestartLeaseRequest.decode(value),
+    responseSerialize: (value: AcquireRestartLeaseResponse): Buffer =>
+      Buffer.from(AcquireRestartLeaseResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AcquireRestartLeaseResponse => AcquireRestartLeaseResponse.decode(value),
+  },
+  releaseRestartLease: {
+    path: "/evercert.v1.NodeService/ReleaseRestartLease" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReleaseRestartLeaseRequest): Buffer =>
+      Buffer.from(ReleaseRestartLeaseRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReleaseRestartLeaseRequest => ReleaseRestartLeaseRequest.decode(value),
+    responseSerialize: (value: ReleaseRestartLeaseResponse): Buffer =>
+      Buffer.from(ReleaseRestartLeaseResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReleaseRestartLeaseResponse => ReleaseRestartLeaseResponse.decode(value),
+  },
 } as const;
 
 export interface NodeServiceServer extends UntypedServiceImplementation {
@@ -1500,6 +1963,19 @@ export interface NodeServiceServer extends UntypedServiceImplementation {
   renewIdentity: handleUnaryCall<RenewIdentityRequest, RenewIdentityResponse>;
   /** Hands out a shared key pair that is declared for the node. Control-plane identities only. */
   getKeyPair: handleUnaryCall<GetKeyPairRequest, GetKeyPairResponse>;
+  /**
+   * Takes a certificate that is in place already, and was not issued here, into management: it is recorded, shown and renewed from then on. Idempotent by serial number.
+   *
+   * NOT_FOUND: nothing of this name is declared for the node. FAILED_PRECONDITION: the cluster takes none over, or this one is not signed by its CA. PERMISSION_DENIED: it is revoked.
+   */
+  adoptCertificate: handleUnaryCall<AdoptCertificateRequest, AdoptCertificateResponse>;
+  /**
+   * Asks to be the one node of the cluster on which a control-plane component restarts now. Idempotent for the holder, which extends it so.
+   *
+   * ABORTED with RetryInfo: another node has it.
+   */
+  acquireRestartLease: handleUnaryCall<AcquireRestartLeaseRequest, AcquireRestartLeaseResponse>;
+  releaseRestartLease: handleUnaryCall<ReleaseRestartLeaseRequest, ReleaseRestartLeaseResponse>;
 }
 
 export interface NodeServiceClient extends Client {
@@ -1559,6 +2035,61 @@ export interface NodeServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetKeyPairResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Takes a certificate that is in place already, and was not issued here, into management: it is recorded, shown and renewed from then on. Idempotent by serial number.
+   *
+   * NOT_FOUND: nothing of this name is declared for the node. FAILED_PRECONDITION: the cluster takes none over, or this one is not signed by its CA. PERMISSION_DENIED: it is revoked.
+   */
+  adoptCertificate(
+    request: AdoptCertificateRequest,
+    callback: (error: ServiceError | null, response: AdoptCertificateResponse) => void,
+  ): ClientUnaryCall;
+  adoptCertificate(
+    request: AdoptCertificateRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AdoptCertificateResponse) => void,
+  ): ClientUnaryCall;
+  adoptCertificate(
+    request: AdoptCertificateRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AdoptCertificateResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Asks to be the one node of the cluster on which a control-plane component restarts now. Idempotent for the holder, which extends it so.
+   *
+   * ABORTED with RetryInfo: another node has it.
+   */
+  acquireRestartLease(
+    request: AcquireRestartLeaseRequest,
+    callback: (error: ServiceError | null, response: AcquireRestartLeaseResponse) => void,
+  ): ClientUnaryCall;
+  acquireRestartLease(
+    request: AcquireRestartLeaseRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AcquireRestartLeaseResponse) => void,
+  ): ClientUnaryCall;
+  acquireRestartLease(
+    request: AcquireRestartLeaseRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AcquireRestartLeaseResponse) => void,
+  ): ClientUnaryCall;
+  releaseRestartLease(
+    request: ReleaseRestartLeaseRequest,
+    callback: (error: ServiceError | null, response: ReleaseRestartLeaseResponse) => void,
+  ): ClientUnaryCall;
+  releaseRestartLease(
+    request: ReleaseRestartLeaseRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReleaseRestartLeaseResponse) => void,
+  ): ClientUnaryCall;
+  releaseRestartLease(
+    request: ReleaseRestartLeaseRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReleaseRestartLeaseResponse) => void,
   ): ClientUnaryCall;
 }
 

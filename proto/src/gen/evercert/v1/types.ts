@@ -29,7 +29,26 @@ export interface Cluster {
   /** Stable over the cluster's life; a cluster deleted and made again has another. */
   uid: string;
   createdAt: Date | undefined;
-  spec: ClusterSpec | undefined;
+  spec:
+    | ClusterSpec
+    | undefined;
+  /** Set where this coordinator has a bridge to the cluster's API server. */
+  kubernetes: KubernetesBridge | undefined;
+}
+
+/** How the bridge to a cluster's API server stands. */
+export interface KubernetesBridge {
+  server: string;
+  /** "Connecting", "Connected", "Degraded", "Disconnected". */
+  state: string;
+  message: string;
+  lastContactAt:
+    | Date
+    | undefined;
+  /** Since the coordinator started. */
+  signed: number;
+  denied: number;
+  failed: number;
 }
 
 export interface ClusterSpec {
@@ -57,7 +76,11 @@ export interface ClusterSpec {
   controlPlaneRecovery: string;
   workerRecovery: string;
   /** When and how workers are replaced. */
-  replacement: ReplacementPolicy | undefined;
+  replacement:
+    | ReplacementPolicy
+    | undefined;
+  /** Certificates of the cluster's CAs that are in place on a joining node are taken over instead of being replaced at once; set by an import. */
+  adopt: boolean;
 }
 
 /** Workers whose renewals failed until their certificates expired are replaced by this policy. Zero values stand for the defaults. */
@@ -457,7 +480,7 @@ export interface Event {
 }
 
 function createBaseCluster(): Cluster {
-  return { name: "", uid: "", createdAt: undefined, spec: undefined };
+  return { name: "", uid: "", createdAt: undefined, spec: undefined, kubernetes: undefined };
 }
 
 export const Cluster: MessageFns<Cluster> = {
@@ -473,6 +496,9 @@ export const Cluster: MessageFns<Cluster> = {
     }
     if (message.spec !== undefined) {
       ClusterSpec.encode(message.spec, writer.uint32(34).fork()).join();
+    }
+    if (message.kubernetes !== undefined) {
+      KubernetesBridge.encode(message.kubernetes, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -522,6 +548,14 @@ export const Cluster: MessageFns<Cluster> = {
             message.spec = ClusterSpec.decode(reader, reader.uint32());
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.kubernetes = KubernetesBridge.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -545,6 +579,136 @@ export const Cluster: MessageFns<Cluster> = {
     message.spec = (object.spec !== undefined && object.spec !== null)
       ? ClusterSpec.fromPartial(object.spec)
       : undefined;
+    message.kubernetes = (object.kubernetes !== undefined && object.kubernetes !== null)
+      ? KubernetesBridge.fromPartial(object.kubernetes)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseKubernetesBridge(): KubernetesBridge {
+  return { server: "", state: "", message: "", lastContactAt: undefined, signed: 0, denied: 0, failed: 0 };
+}
+
+export const KubernetesBridge: MessageFns<KubernetesBridge> = {
+  encode(message: KubernetesBridge, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.server !== "") {
+      writer.uint32(10).string(message.server);
+    }
+    if (message.state !== "") {
+      writer.uint32(18).string(message.state);
+    }
+    if (message.message !== "") {
+      writer.uint32(26).string(message.message);
+    }
+    if (message.lastContactAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.lastContactAt), writer.uint32(34).fork()).join();
+    }
+    if (message.signed !== 0) {
+      writer.uint32(40).int64(message.signed);
+    }
+    if (message.denied !== 0) {
+      writer.uint32(48).int64(message.denied);
+    }
+    if (message.failed !== 0) {
+      writer.uint32(56).int64(message.failed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KubernetesBridge {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKubernetesBridge();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.server = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.lastContactAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.signed = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.denied = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.failed = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<KubernetesBridge>): KubernetesBridge {
+    return KubernetesBridge.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KubernetesBridge>): KubernetesBridge {
+    const message = createBaseKubernetesBridge();
+    message.server = object.server ?? "";
+    message.state = object.state ?? "";
+    message.message = object.message ?? "";
+    message.lastContactAt = object.lastContactAt ?? undefined;
+    message.signed = object.signed ?? 0;
+    message.denied = object.denied ?? 0;
+    message.failed = object.failed ?? 0;
     return message;
   },
 };
@@ -564,6 +728,7 @@ function createBaseClusterSpec(): ClusterSpec {
     controlPlaneRecovery: "",
     workerRecovery: "",
     replacement: undefined,
+    adopt: false,
   };
 }
 
@@ -607,6 +772,9 @@ export const ClusterSpec: MessageFns<ClusterSpec> = {
     }
     if (message.replacement !== undefined) {
       ReplacementPolicy.encode(message.replacement, writer.uint32(106).fork()).join();
+    }
+    if (message.adopt !== false) {
+      writer.uint32(112).bool(message.adopt);
     }
     return writer;
   },
@@ -728,6 +896,14 @@ export const ClusterSpec: MessageFns<ClusterSpec> = {
             message.replacement = ReplacementPolicy.decode(reader, reader.uint32());
             continue;
           }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.adopt = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -760,6 +936,7 @@ export const ClusterSpec: MessageFns<ClusterSpec> = {
     message.replacement = (object.replacement !== undefined && object.replacement !== null)
       ? ReplacementPolicy.fromPartial(object.replacement)
       : undefined;
+    message.adopt = object.adopt ?? false;
     return message;
   },
 };
