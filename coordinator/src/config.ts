@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { durationSeconds, hostPort } from '@evercert/shared/config';
 import { z } from 'zod';
+import { bridgesSchema } from './kubernetes/config.ts';
 import { provisionersSchema } from './provisioning/config.ts';
 
 /** Base of URLs, without a slash at its end. */
@@ -68,6 +69,8 @@ export const configSchema = z.strictObject({
     .prefault({}),
   /** Who makes and removes workers' machines, by the name that a cluster's policy calls it by. */
   provisioners: provisionersSchema.default({}),
+  /** Bridges to the API servers of clusters, by the cluster's name. */
+  kubernetes: bridgesSchema.default({}),
   /** gRPC server reflection, for admins. */
   reflection: z.boolean().default(true),
   log: z

@@ -49,9 +49,11 @@ export async function startCoordinator(options: CoordinatorParts): Promise<Runni
   server.setServing(true);
   logger.info('serving', { listen: server.listening, address });
   await parts.startReplacing();
+  parts.bridges.start();
 
   const stop = async (): Promise<void> => {
     await parts.stopReplacing();
+    await parts.bridges.stop();
     server.setServing(false);
     own.stop();
     parts.hub.sayGoodbye('the coordinator stops');

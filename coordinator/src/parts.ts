@@ -14,6 +14,7 @@ import { Admission } from './issuance/admission.ts';
 import { DeclaredCertificates } from './issuance/declared.ts';
 import { CertificateIssuer } from './issuance/issuer.ts';
 import type { KeyProvider } from './keys/index.ts';
+import { KubernetesBridges } from './kubernetes/index.ts';
 import { NodeHealth } from './nodes/health/index.ts';
 import { NodeHub } from './nodes/hub.ts';
 import { NodeRegistry } from './nodes/registry.ts';
@@ -58,12 +59,14 @@ export async function startParts(options: PartsOptions) {
   const { model, store, statuses, revocations } = state;
   const queries = new Queries({ store, model, statuses, revocations, nowMs: state.nowMs, ...health, ...replacing });
   const { replacements, availability } = replacing;
+  const bridges = kubernetesBridges(options);
   return {
     ...state,
     ...issuing,
     ...health,
     ...replacing,
     queries,
+    bridges,
     /** Replacement: once the coordinator serves, so that new nodes can join. */
     async startReplacing(): Promise<void> {
       await availability.start();
@@ -227,6 +230,11 @@ function replacingParts({ store, provisioners, clock, logger, address }: PartsOp
     fault: faultPoint,
   });
   return { removal, newSuffix, availability, replacements };
+}
+
+/** What works at the API servers of clusters; each feature is a controller there, switched on in the configuration. */
+function kubernetesBridges({ config, clock, logger }: PartsOptions): KubernetesBridges {
+  return new KubernetesBridges({ config: config.kubernetes, features: [], clock, logger, random: Math.random });
 }
 
 const alphabet = 'abcdefghijklmnopqrstuvwxyz0123456789';

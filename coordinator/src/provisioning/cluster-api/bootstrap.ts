@@ -2,8 +2,8 @@ import { open } from 'node:fs/promises';
 import { posix } from 'node:path';
 import { describeError, EvercertError } from '@evercert/shared/errors';
 import { parse, stringify } from 'yaml';
+import type { KubernetesApi } from '../../kubernetes/core/index.ts';
 import type { JoinFacts } from '../types.ts';
-import type { KubernetesApi } from './api.ts';
 import type { ClusterApiProvisionerConfig } from './config.ts';
 import { bootstrapSecretType, claimAnnotation, clusterNameLabel, type Machine } from './objects.ts';
 

@@ -1,6 +1,6 @@
 import type { Clock } from '@evercert/shared/clock';
 import { describeError, EvercertError } from '@evercert/shared/errors';
-import { type KubernetesApi, unlessMissing } from './api.ts';
+import { type KubernetesApi, unlessMissing } from '../../kubernetes/core/index.ts';
 import type { ClusterApiProvisionerConfig } from './config.ts';
 import { readNode } from './nodes.ts';
 import { annotationOf, controllerOf, type Pod } from './objects.ts';

@@ -1,5 +1,5 @@
 import { EvercertError } from '@evercert/shared/errors';
-import { type KubernetesApi, unlessMissing } from './api.ts';
+import { type KubernetesApi, unlessMissing } from '../../kubernetes/core/index.ts';
 import type { ClusterApiProvisionerConfig } from './config.ts';
 import {
   annotationOf,

@@ -1,4 +1,4 @@
-import { type KubernetesApi, unlessMissing } from './api.ts';
+import { type KubernetesApi, unlessMissing } from '../../kubernetes/core/index.ts';
 import { annotationOf, cordonAnnotation, type NodeObject } from './objects.ts';
 
 function path(name: string): string {

@@ -1,35 +1,6 @@
 /** The parts of Kubernetes' and Cluster API's objects that are read here; whatever else they hold is left as it is. */
 
-export interface OwnerReference {
-  apiVersion: string;
-  kind: string;
-  name: string;
-  uid: string;
-  controller?: boolean;
-}
-
-export interface ObjectMeta {
-  name: string;
-  namespace?: string;
-  uid: string;
-  resourceVersion: string;
-  creationTimestamp: string;
-  deletionTimestamp?: string;
-  deletionGracePeriodSeconds?: number;
-  finalizers?: string[];
-  labels?: Record<string, string>;
-  annotations?: Record<string, string>;
-  ownerReferences?: OwnerReference[];
-}
-
-export interface KubernetesObject {
-  metadata: ObjectMeta;
-}
-
-export interface List<T> {
-  metadata: { continue?: string };
-  items: T[];
-}
+import type { KubernetesObject, OwnerReference } from '../../kubernetes/core/index.ts';
 
 export interface BootstrapSpec {
   configRef?: { kind?: string; name?: string };

@@ -1,8 +1,8 @@
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
+import { connect, type KubernetesApi, unlessMissing } from '../../kubernetes/core/index.ts';
 import type { ActionCall, ActionReport, AllocateCall, CreateCall, DiscardCall, DrainCall, NewNode, NodeProvisioner } from '../types.ts';
-import { connect, type KubernetesApi, unlessMissing } from './api.ts';
 import { cloudConfig, readTemplate, secretName, writeSecret } from './bootstrap.ts';
 import type { ClusterApiProvisionerConfig } from './config.ts';
 import { drainNode } from './drain.ts';
@@ -143,7 +143,13 @@ class ClusterApiProvisioner implements NodeProvisioner {
 
   #connect(call: ActionCall, kubeconfig: string | undefined): Promise<KubernetesApi> {
     // Each action reads its kubeconfig anew: the certificates in it are renewed, too.
-    return connect({ kubeconfig, requestTimeoutMs: this.#config.requestTimeout, signal: this.#signal(call), clock: this.#clock });
+    return connect({
+      kubeconfig,
+      requestTimeoutMs: this.#config.requestTimeout,
+      signal: this.#signal(call),
+      clock: this.#clock,
+      roles: 'deploy/kubernetes/cluster-api-rbac.yaml',
+    });
   }
 
   async #management(call: ActionCall): Promise<ManagementCluster> {

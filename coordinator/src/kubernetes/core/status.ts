@@ -1,0 +1,70 @@
+import type { Clock } from '@evercert/shared/clock';
+import type { EvercertError } from '@evercert/shared/errors';
+
+export type BridgeState = 'Connecting' | 'Connected' | 'Degraded' | 'Disconnected';
+
+export interface BridgeView {
+  server: string;
+  state: BridgeState;
+  message: string;
+  /** When the API server last answered, whatever it said. */
+  lastContactAtMs: number | undefined;
+  /** Since the coordinator started. */
+  signed: number;
+  denied: number;
+  failed: number;
+}
+
+const maxMessage = 500;
+const unreachableCodes = new Set(['Unavailable', 'DeadlineExceeded']);
+
+/** How the bridge to one cluster stands: each part of it tells how it fares, under a name of its own. */
+export class BridgeStatus {
+  readonly #clock: Clock;
+  readonly #parts = new Map<string, { message: string; unreachable: boolean } | undefined>();
+  #server = '';
+  #lastContactAtMs: number | undefined;
+  #signed = 0;
+  #denied = 0;
+  #failed = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  answered(server: string): void {
+    this.#server = server;
+    this.#lastContactAtMs = this.#clock.nowMs();
+  }
+
+  well(part: string): void {
+    this.#parts.set(part, undefined);
+  }
+
+  failing(part: string, { code, message }: Pick<EvercertError, 'code' | 'message'>): void {
+    this.#parts.set(part, { message, unreachable: unreachableCodes.has(code) });
+  }
+
+  count(what: 'signed' | 'denied' | 'failed'): void {
+    if (what === 'signed') this.#signed += 1;
+    else if (what === 'denied') this.#denied += 1;
+    else this.#failed += 1;
+  }
+
+  view(): BridgeView {
+    const troubles = [...this.#parts].flatMap(([part, trouble]) => (trouble ? [{ part, ...trouble }] : []));
+    const allUnreachable = troubles.length === this.#parts.size && troubles.every(({ unreachable }) => unreachable);
+    return {
+      server: this.#server,
+      state: this.#parts.size === 0 ? 'Connecting' : troubles.length === 0 ? 'Connected' : allUnreachable ? 'Disconnected' : 'Degraded',
+      message: troubles
+        .map(({ part, message }) => `${part}: ${message}`)
+        .join('; ')
+        .slice(0, maxMessage),
+      lastContactAtMs: this.#lastContactAtMs,
+      signed: this.#signed,
+      denied: this.#denied,
+      failed: this.#failed,
+    };
+  }
+}
