@@ -14,7 +14,7 @@ import { Admission } from './issuance/admission.ts';
 import { DeclaredCertificates } from './issuance/declared.ts';
 import { CertificateIssuer } from './issuance/issuer.ts';
 import type { KeyProvider } from './keys/index.ts';
-import { KubernetesBridges } from './kubernetes/index.ts';
+import { KubernetesBridges, signersFeature } from './kubernetes/index.ts';
 import { NodeHealth } from './nodes/health/index.ts';
 import { NodeHub } from './nodes/hub.ts';
 import { NodeRegistry } from './nodes/registry.ts';
@@ -59,7 +59,7 @@ export async function startParts(options: PartsOptions) {
   const { model, store, statuses, revocations } = state;
   const queries = new Queries({ store, model, statuses, revocations, nowMs: state.nowMs, ...health, ...replacing });
   const { replacements, availability } = replacing;
-  const bridges = kubernetesBridges(options);
+  const bridges = kubernetesBridges(options, { ...state, ...issuing });
   return {
     ...state,
     ...issuing,
@@ -180,7 +180,7 @@ function issuingParts({ config, store, keys, clock, logger }: PartsOptions, stat
     backdateMs,
   });
   const tokens = new TokenAdmin({ store, model, events, clock });
-  return { registry, keyPairs, declared, identities, hub, refusals, recovery, tokens };
+  return { registry, issuer, wasRemoved, keyPairs, declared, identities, hub, refusals, recovery, tokens };
 }
 
 /** What knows how nodes are, and brings them back. */
@@ -233,8 +233,8 @@ function replacingParts({ store, provisioners, clock, logger, address }: PartsOp
 }
 
 /** What works at the API servers of clusters; each feature is a controller there, switched on in the configuration. */
-function kubernetesBridges({ config, clock, logger }: PartsOptions): KubernetesBridges {
-  return new KubernetesBridges({ config: config.kubernetes, features: [], clock, logger, random: Math.random });
+function kubernetesBridges({ config, clock, logger }: PartsOptions, parts: State & Issuing): KubernetesBridges {
+  return new KubernetesBridges({ config: config.kubernetes, features: [signersFeature(parts)], clock, logger, random: Math.random });
 }
 
 const alphabet = 'abcdefghijklmnopqrstuvwxyz0123456789';

@@ -2,8 +2,9 @@ import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import { eventId } from './events/recorder.ts';
+import { isRequestName } from './kubernetes/signers/certificate-names.ts';
 import { layout } from './state/layout.ts';
-import { type CertificateRecord, decodeRecord } from './state/records.ts';
+import { type CertificateRecord, type CurrentRecord, decodeRecord } from './state/records.ts';
 import type { KeyValue, Operation, Store } from './store/index.ts';
 
 export interface RetentionOptions {
@@ -44,6 +45,11 @@ export class Retention {
     const { clock, certificatesMs, eventsMs } = this.#options;
     const certificatesBefore = clock.nowMs() - certificatesMs;
     const certificates = await this.#sweep(layout.certificates, (entry) => forgetCertificate(entry, certificatesBefore));
+    // Names that manifests declare are few, and stay; every request may bring another.
+    await this.#sweep(layout.allCurrents, ({ key, value }) => {
+      const ended = isRequestName(key) && decodeRecord<CurrentRecord>(key, value).notAfterMs < certificatesBefore;
+      return ended ? [{ type: 'delete', key }] : [];
+    });
     const oldest = eventId(clock.nowMs() - eventsMs, '');
     const events = await this.#sweep(layout.events, ({ key }) => {
       const id = key.slice(key.lastIndexOf('/') + 1);
@@ -72,8 +78,11 @@ export class Retention {
     for (let after = ''; ; ) {
       const { entries, more } = await store.range({ prefix, limit: chunk, ...(after && { after }) });
       const doomed = entries.filter((entry) => judge(entry).length > 0);
-      if (doomed.length > 0) await store.transact([], doomed.flatMap(judge));
-      gone += doomed.length;
+      if (doomed.length > 0) {
+        // What has changed since it was read is looked at in the next pass.
+        const unchanged = doomed.map(({ key, modRevision }) => ({ key, modRevision }));
+        if ((await store.transact(unchanged, doomed.flatMap(judge))).succeeded) gone += doomed.length;
+      }
       if (!more) return gone;
       after = entries.at(-1)?.key ?? '';
       await clock.sleep(pauseMs, this.#stop.signal);

@@ -23,8 +23,10 @@ import type { Admission } from './admission.ts';
 /** Everything that the coordinator decided about a certificate before it saw the request. */
 export interface IssueOrder {
   cluster: string;
+  /** Empty: it is no node's. */
   node: string;
-  role: RoleName;
+  /** Absent: the node is not registered, or there is none. */
+  role?: RoleName | undefined;
   name: string;
   issuerName: string;
   issuer: PreparedIssuer;
@@ -37,6 +39,8 @@ export interface IssueOrder {
   reason: string;
   actor: string;
   tokenId?: string;
+  /** How far notBefore is set back; absent: as for all others. */
+  backdateMs?: number;
 }
 
 /** More to be written, and to be compared, in the transaction of the issue. */
@@ -120,7 +124,7 @@ export class CertificateIssuer {
       throw new EvercertError('FailedPrecondition', `${order.issuerName} has expired: rotate it before anything can be issued`);
     }
     const serial = newSerial();
-    const notBeforeMs = issuedAtMs - this.#backdateMs;
+    const notBeforeMs = issuedAtMs - (order.backdateMs ?? this.#backdateMs);
     const certificate = await issueLeaf(order.issuer, {
       spki: csr.spki,
       keyAlgorithm: csr.keyAlgorithm,
@@ -164,7 +168,7 @@ export class CertificateIssuer {
           node,
           actor: order.actor,
           reason: 'CertificateIssued',
-          source: renewalSource(order.role),
+          ...(order.role && { source: renewalSource(order.role) }),
           certificate: name,
           serial,
           message: `issued ${name} by ${order.issuerName} until ${new Date(notAfterMs).toISOString()} (${order.reason})`,

@@ -1,5 +1,6 @@
 import { isAbsolute } from 'node:path';
-import { durationMs } from '@evercert/shared/config';
+import { durationMs, ipRange } from '@evercert/shared/config';
+import { issuers } from '@evercert/shared/manifest';
 import { z } from 'zod';
 
 const file = z.string().min(1).max(4096).refine(isAbsolute, { error: 'expected an absolute path' });
@@ -7,6 +8,27 @@ const file = z.string().min(1).max(4096).refine(isAbsolute, { error: 'expected a
 const clusterName = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, {
   error: 'expected the name of a cluster: 1 to 63 lower-case letters, digits and hyphens',
 });
+
+const texts = z.array(z.string().min(1).max(317)).max(200).default([]);
+
+/** Approves a request to a signer of Evercert's own without a person: for these requesters, if everything that it asks for fits. In texts, `*` stands for any characters but a dot. */
+const approvalRule = z
+  .strictObject({
+    users: texts,
+    groups: texts,
+    commonNames: texts,
+    organizations: texts,
+    dnsNames: texts,
+    uris: texts,
+    ipRanges: z.array(ipRange()).max(200).default([]),
+    usages: z
+      .array(z.enum(['client auth', 'server auth']))
+      .max(2)
+      .default(['client auth', 'server auth']),
+  })
+  .refine(({ users, groups }) => users.length + groups.length > 0, {
+    error: 'expected `users` or `groups`: whose requests the rule approves',
+  });
 
 /** The bridge to one cluster's API server. Nothing is done there that is not switched on here. */
 export const bridgeSchema = z.strictObject({
@@ -16,6 +38,17 @@ export const bridgeSchema = z.strictObject({
   requestTimeout: durationMs({ min: '1s', max: '5m' }).default(15_000),
   /** Approves and signs CertificateSigningRequests. */
   signers: z.boolean().default(false),
+  /** The CAs that sign as `evercert.io/CLUSTER-CA`. */
+  ownSigners: z
+    .array(z.enum(issuers))
+    .max(issuers.length)
+    .default([...issuers]),
+  /** By CA, what its own signer approves without a person. Default: nothing. */
+  autoApprove: z.partialRecord(z.enum(issuers), z.array(approvalRule).max(100)).default({}),
+  /** How far notBefore of what is signed is set back, as kube-controller-manager does it; never more than a twelfth of the life. */
+  backdate: durationMs({ min: '0s', max: '1h' }).default(300_000),
+  /** Deletes requests after the times of kube-controller-manager's csrcleaner; for clusters where that does not run. */
+  cleanup: z.boolean().default(false),
   /** Writes tokens that ask for it as bootstrap token Secrets, and signs cluster-info. */
   bootstrapTokens: z.boolean().default(false),
   /** Takes RenewRevocation objects from the API server. */

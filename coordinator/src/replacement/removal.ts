@@ -3,6 +3,7 @@ import { EvercertError } from '@evercert/shared/errors';
 import type { DesiredStates } from '../desired/desired-states.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { renewalSource } from '../events/renewal-log.ts';
+import { nodeRequestNames } from '../kubernetes/signers/certificate-names.ts';
 import { type NodeRegistry, type NodeWrite, nodeNotFound } from '../nodes/registry.ts';
 import type { NodeStatuses } from '../nodes/statuses.ts';
 import type { Revocations } from '../revocation/index.ts';
@@ -119,14 +120,15 @@ export class NodeRemoval {
     };
   }
 
-  /** That what was issued last for each name is so still, names that are declared and have nothing yet included. */
+  /** That what was issued last for each name is so still, names that are declared or can be requested, and have nothing yet, included. */
   async #currents(cluster: string, name: string): Promise<Compare[]> {
     const { store, desired } = this.#options;
     const { entries } = await store.range({ prefix: layout.currents(cluster, name) });
     const there = entries.map(({ key, modRevision }): Compare => ({ key, modRevision }));
     const known = new Set(there.map(({ key }) => key));
-    const declared = desired.plan(cluster, name)?.resolved.certificates.map((one) => layout.current(cluster, name, one.name)) ?? [];
-    const missing = declared.filter((key) => !known.has(key)).map((key): Compare => ({ key, modRevision: 0 }));
+    const declared = desired.plan(cluster, name)?.resolved.certificates.map((one) => one.name) ?? [];
+    const possible = [...nodeRequestNames, ...declared].map((one) => layout.current(cluster, name, one));
+    const missing = possible.filter((key) => !known.has(key)).map((key): Compare => ({ key, modRevision: 0 }));
     return [...there, ...missing].slice(0, maxComparedCurrents);
   }
 

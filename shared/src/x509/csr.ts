@@ -3,7 +3,7 @@ import { EvercertError, toEvercertError } from '../errors/index.ts';
 import { type SignatureAlgorithm, signatureAlgorithmByOid } from './algorithms.ts';
 import { bits, children, decode, hasTag, oid, type Slice, sequenceSlices, slices } from './asn1.ts';
 import { readExtensions } from './extensions.ts';
-import type { AlternativeNames } from './general-names.ts';
+import type { ReadNames } from './general-names.ts';
 import { attributeValues, readName } from './names.ts';
 import { oids } from './oids.ts';
 import { describeKey, openSpki, spkiAlgorithm } from './spki.ts';
@@ -12,7 +12,7 @@ import type { KeyAlgorithm } from './types.ts';
 const maxCsrBytes = 64 * 1024;
 
 /** What the request asks for. Nothing of it is believed: the coordinator decides what a certificate says. */
-export interface RequestedContents extends AlternativeNames {
+export interface RequestedContents extends ReadNames {
   commonName: string;
   organizations: string[];
   isCa?: boolean;
@@ -128,13 +128,14 @@ function readAlgorithm(slice: Slice, keyAlgorithm: KeyAlgorithm): SignatureAlgor
 
 function readRequested(subject: Slice, attributes: Slice | undefined): RequestedContents {
   const name = readName(decode(subject.bytes), 'the subject');
-  const { dnsNames, ipAddresses, uris, isCa } = readRequestedExtensions(attributes);
+  const { dnsNames, ipAddresses, uris, otherNames, isCa } = readRequestedExtensions(attributes);
   return {
     commonName: attributeValues(name, oids.commonName).at(-1) ?? '',
     organizations: attributeValues(name, oids.organization),
     dnsNames,
     ipAddresses,
     uris,
+    otherNames,
     isCa,
   };
 }

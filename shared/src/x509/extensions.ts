@@ -2,7 +2,7 @@
 import { readDistributionPoints, readInfoAccess } from './access.ts';
 import { type Asn1, children, content, decode, hasTag, oid } from './asn1.ts';
 import { booleanTrue, contextPrimitive, namedBits, nullValue, objectIdentifier, octetString, sequence } from './der.ts';
-import { type AlternativeNames, readGeneralNames } from './general-names.ts';
+import { type ReadNames, readGeneralNames } from './general-names.ts';
 import { oids } from './oids.ts';
 import { extension, rawExtensions } from './raw-extensions.ts';
 import { usages as knownUsages, type Usage } from './types.ts';
@@ -83,7 +83,7 @@ export function subjectAltNameExtension(generalNames: Buffer, subjectIsEmpty: bo
 }
 
 /** What is read from a certificate's or a request's extensions. */
-export interface ReadExtensions extends AlternativeNames {
+export interface ReadExtensions extends ReadNames {
   usages: Usage[];
   /** Basic constraints say CA, and key usage, where present, allows signing certificates. */
   isCa: boolean;
@@ -120,6 +120,7 @@ function noExtensions(): ReadExtensions {
     dnsNames: [],
     ipAddresses: [],
     uris: [],
+    otherNames: 0,
     usages: [],
     isCa: false,
     pathLength: undefined,

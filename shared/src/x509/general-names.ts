@@ -51,9 +51,13 @@ export function encodeGeneralNames({ dnsNames, ipAddresses, uris }: AlternativeN
   return parts.length === 0 ? undefined : sequence(...parts);
 }
 
-/** Reads GeneralNames; the kinds that Evercert does not know are skipped. */
-export function readGeneralNames(node: Asn1): AlternativeNames {
-  const names: AlternativeNames = { dnsNames: [], ipAddresses: [], uris: [] };
+/** What is read: the kinds that Evercert does not know, such as e-mail addresses, are counted. */
+export interface ReadNames extends AlternativeNames {
+  otherNames: number;
+}
+
+export function readGeneralNames(node: Asn1): ReadNames {
+  const names: ReadNames = { dnsNames: [], ipAddresses: [], uris: [], otherNames: 0 };
   const parts = children(node, 'the subject alternative name');
   if (parts.length > 4 * maxNames) throw new Error(`there are more than ${4 * maxNames} alternative names`);
   for (const part of parts) {
@@ -61,6 +65,7 @@ export function readGeneralNames(node: Asn1): AlternativeNames {
     if (part.type === 2) names.dnsNames.push(content(part, 'a DNS name').toString('latin1'));
     else if (part.type === 6) names.uris.push(content(part, 'a URI').toString('latin1'));
     else if (part.type === 7) names.ipAddresses.push(ipFromBytes(content(part, 'an IP address')));
+    else names.otherNames += 1;
   }
   return names;
 }

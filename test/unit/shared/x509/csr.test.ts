@@ -26,6 +26,7 @@ describe('a certificate request', () => {
         dnsNames: ['node-1'],
         ipAddresses: ['10.0.0.1'],
         uris: [],
+        otherNames: 0,
         isCa: false,
       });
     });
@@ -45,6 +46,7 @@ describe('a certificate request', () => {
       dnsNames: ['a.example'],
       ipAddresses: ['10.0.0.1', '::1'],
       uris: ['spiffe://a/b'],
+      otherNames: 0,
       isCa: true,
     });
   });
