@@ -42,6 +42,17 @@ function windowRows({ spec }: Cluster): string[][] {
   ]);
 }
 
+/** For `describe`: how the bridge to the API server stands. */
+function bridgeLines({ kubernetes }: Cluster, nowMs: number): string[] {
+  if (!kubernetes) return ['this coordinator has no bridge to its API server'];
+  const { server, state, message, lastContactAt, signed, denied, failed } = kubernetes;
+  return [
+    `${state}${server === '' ? '' : `, ${server}`}${lastContactAt === undefined ? '' : `, last heard ${timeWithAge(lastContactAt, nowMs)}`}`,
+    ...(message === '' ? [] : [message]),
+    `requests since the coordinator started: ${signed} signed, ${denied} denied, ${failed} failed`,
+  ];
+}
+
 async function describe(cluster: Cluster, { api, nowMs }: DescribeContext): Promise<Description> {
   const [authorities, { nodes }] = await Promise.all([
     api.call('listCertificateAuthorities', { cluster: cluster.name }),
@@ -65,6 +76,7 @@ async function describe(cluster: Cluster, { api, nowMs }: DescribeContext): Prom
     ['Identity Lifetime', lifetime(spec?.identityLifetimeSeconds)],
     ['Replacement', replacementLines(cluster)],
     ['Maintenance Windows', { headers: ['NAME', 'TIME', 'NODES'], rows: windowRows(cluster) }],
+    ['Kubernetes', bridgeLines(cluster, nowMs)],
     ['Nodes', `${ready}/${nodes.length} ready`],
     [
       'Certificate Authorities',
@@ -93,6 +105,7 @@ export const clusters: Resource<Cluster> = {
     { header: 'SERVICE-CIDR', show: 'wide', value: (cluster) => orNone(cluster.spec?.serviceCidr ?? '') },
     { header: 'DNS-DOMAIN', show: 'wide', value: (cluster) => orNone(cluster.spec?.dnsDomain ?? '') },
     { header: 'NODE-RANGES', show: 'wide', value: (cluster) => list(cluster.spec?.nodeAddressRanges ?? [], 2) },
+    { header: 'KUBERNETES', show: 'wide', value: (cluster) => orNone(cluster.kubernetes?.state ?? '') },
   ],
   name: (cluster) => cluster.name,
   // The context's cluster does not narrow the list of clusters.

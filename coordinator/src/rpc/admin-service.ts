@@ -10,6 +10,7 @@ import type { DesiredStates } from '../desired/desired-states.ts';
 import { identityName } from '../enrollment/identities.ts';
 import type { TokenAdmin } from '../enrollment/token-admin.ts';
 import type { EventRecorder } from '../events/recorder.ts';
+import type { KubernetesBridges } from '../kubernetes/index.ts';
 import type { NodeCordons } from '../nodes/cordons.ts';
 import type { NodeHealth } from '../nodes/health/index.ts';
 import type { NodeHub } from '../nodes/hub.ts';
@@ -64,6 +65,7 @@ export interface AdminServiceOptions {
   desired: DesiredStates;
   hub: NodeHub;
   repairs: Repairs;
+  bridges: KubernetesBridges;
   events: EventRecorder;
   controlCa: AuthorityRecord;
   /** `HOST:PORT` for agents and admins. */
@@ -73,17 +75,19 @@ export interface AdminServiceOptions {
 
 /** The admin API: each method converts, calls the part that does the work, and converts back. */
 export function adminService(options: AdminServiceOptions): AdminServiceServer {
-  const { guard, model, queries, clusters, applier, revocationChanges, tokens, removal, cordons } = options;
+  const { guard, model, queries, clusters, applier, revocationChanges, tokens, removal, cordons, bridges } = options;
   return {
     createCluster: guard.unary(async ({ name, spec }, context) => {
       const { cluster, authorities } = await clusters.create(name, policyFromProto(spec), actorOf(context.caller));
-      return { cluster: clusterToProto(cluster), certificateAuthorities: authorities.map(authorityToProto) };
+      return { cluster: clusterToProto(cluster, bridges.statusOf(name)), certificateAuthorities: authorities.map(authorityToProto) };
     }),
     deleteCluster: guard.unary(async ({ name }, context) => {
       await clusters.remove(name, actorOf(context.caller));
       return {};
     }),
-    listClusters: guard.unary(async () => ({ clusters: model.clusters.list().map(clusterToProto) })),
+    listClusters: guard.unary(async () => ({
+      clusters: model.clusters.list().map((cluster) => clusterToProto(cluster, bridges.statusOf(cluster.name))),
+    })),
     listCertificateAuthorities: guard.unary(async ({ cluster }) => {
       if (cluster !== '' && !model.cluster(cluster)) throw clusterNotFound(cluster);
       const ofClusters = model.authorities.list(cluster === '' ? layout.authorities : layout.authority(cluster, ''));

@@ -1,5 +1,16 @@
 /** Records as the protocol tells them. */
-import type { Certificate, CertificateAuthority, Cluster, ClusterSpec, Event, Manifest, Node, Revocation, Token } from '@evercert/proto';
+import type {
+  Certificate,
+  CertificateAuthority,
+  Cluster,
+  ClusterSpec,
+  Event,
+  KubernetesBridge,
+  Manifest,
+  Node,
+  Revocation,
+  Token,
+} from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import {
   type ClusterPolicy,
@@ -12,6 +23,7 @@ import {
 } from '@evercert/shared/manifest';
 import { oneOf, replacementPolicyFromProto, replacementPolicyToProto, roleToProto } from '@evercert/shared/wire';
 import { certificatesToPem, keyAlgorithms, publicKeyPin } from '@evercert/shared/x509';
+import type { BridgeView } from '../kubernetes/index.ts';
 import type { CertificateView, NodeView, RevocationView } from '../queries/queries.ts';
 import { referenceOf } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
@@ -19,13 +31,19 @@ import { nodeFacts } from '../state/model.ts';
 import type { AuthorityRecord, ClusterRecord, EventRecord, ManifestRecord, NodeRecord, TokenRecord } from '../state/records.ts';
 import { nodeReplacementToProto } from './convert-replacement.ts';
 
-export function clusterToProto({ name, uid, createdAtMs, policy }: ClusterRecord): Cluster {
+/** @param bridge undefined: this coordinator has none to the cluster's API server. */
+export function clusterToProto({ name, uid, createdAtMs, policy }: ClusterRecord, bridge: BridgeView | undefined): Cluster {
   return {
     name,
     uid,
     createdAt: new Date(createdAtMs),
     spec: { ...policy, replacement: replacementPolicyToProto(replacementPolicyOf(policy)) },
+    kubernetes: bridge && bridgeToProto(bridge),
   };
+}
+
+function bridgeToProto({ lastContactAtMs, ...rest }: BridgeView): KubernetesBridge {
+  return { ...rest, lastContactAt: lastContactAtMs === undefined ? undefined : new Date(lastContactAtMs) };
 }
 
 /** Zero values stand for defaults. InvalidArgument names the field. */

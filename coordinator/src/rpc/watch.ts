@@ -1,6 +1,7 @@
 import { type Certificate, ChangeType, type WatchRequest, type WatchResponse } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import type { ServerWritableStream } from '@grpc/grpc-js';
+import type { KubernetesBridges } from '../kubernetes/index.ts';
 import type { NodeHealth } from '../nodes/health/index.ts';
 import type { Queries } from '../queries/queries.ts';
 import type { Replacements } from '../replacement/controller.ts';
@@ -39,6 +40,7 @@ export interface WatchSources {
   revocations: Revocations;
   replacements: Pick<Replacements, 'verdicts'>;
   replacementRecords: ReplacementRecords;
+  bridges: Pick<KubernetesBridges, 'statusOf'>;
 }
 
 const resources = ['clusters', 'nodes', 'certificates', 'manifests', 'revocations', 'tokens', 'events', 'replacements'] as const;
@@ -64,9 +66,9 @@ export async function watch(
     });
   };
   try {
-    const { model } = sources;
+    const { model, bridges } = sources;
     if (wanted.has('clusters')) {
-      stops.push(follow(model.clusters, '', send, (c) => ({ $case: 'cluster', value: clusterToProto(c) })));
+      stops.push(follow(model.clusters, '', send, (c) => ({ $case: 'cluster', value: clusterToProto(c, bridges.statusOf(c.name)) })));
     }
     if (wanted.has('nodes')) stops.push(...followNodes(sources, cluster, send));
     if (wanted.has('manifests')) {
