@@ -138,6 +138,7 @@ async function prepareNode(coordinator: LocalCoordinator, keyAlgorithm: KeyAlgor
     controlPlaneRecovery: '',
     workerRecovery: '',
     replacement: undefined,
+    adopt: false,
   });
   await admin.call(admin.client.apply, { cluster, documents: [{ source: 'bench.yaml', yaml: manifest }], dryRun: false });
   const { chain, privateKey, trustAnchors } = await enroll(coordinator, admin);

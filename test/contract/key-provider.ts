@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createPrivateKey, createPublicKey, verify } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, verify } from 'node:crypto';
 import type { KeyProvider } from '@evercert/coordinator/keys';
 import { keyAlgorithmOf, spkiDer } from '@evercert/shared/x509';
 
@@ -47,6 +47,20 @@ export function describeKeyProviderContract(name: string, open: () => Promise<Ke
         assert.deepEqual(spkiDer(signer.publicKey), spkiDer(made.publicKey));
         assert.ok(verify('sha256', data, made.publicKey, await signer.sign(data)));
       }
+    });
+
+    it("takes over a key that was made elsewhere, kubeadm's RSA 2048 included, under an id that is free", async () => {
+      const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+      const signer = await provider.import('demo/cluster-ca/1', privateKey);
+      const later = await (await fixture.reopen()).signer('demo/cluster-ca/1');
+      for (const each of [signer, later]) {
+        assert.equal(each.keyAlgorithm, 'rsa-2048');
+        assert.ok(verify('sha256', data, createPublicKey(privateKey), await each.sign(data)));
+      }
+      await assert.rejects(provider.import('demo/cluster-ca/1', privateKey), { code: 'AlreadyExists' });
+      const odd = generateKeyPairSync('ec', { namedCurve: 'P-521' }).privateKey;
+      await assert.rejects(provider.import('demo/cluster-ca/2', odd), { code: 'InvalidArgument' });
+      assert.deepEqual(await provider.list(), ['demo/cluster-ca/1']);
     });
 
     it('signs many at the same time', async () => {

@@ -9,11 +9,11 @@
  */
 import type { KeyObject } from 'node:crypto';
 import type { ResolvedCertificate } from '@evercert/shared/manifest';
-import type { KeyAlgorithm } from '@evercert/shared/x509';
+import type { KnownKeyAlgorithm } from '@evercert/shared/x509';
 
 export interface PendingPair {
   privateKey: KeyObject;
-  keyAlgorithm: KeyAlgorithm;
+  keyAlgorithm: KnownKeyAlgorithm;
   /** DER, leaf first; absent until the coordinator has answered. */
   chain?: Buffer[];
   /** Spec that the request was made for. */

@@ -112,6 +112,7 @@ export function addClusterCommand(program: Command, context: CommandContext): vo
           graceSeconds: seconds(options.replacementGrace, '--replacement-grace'),
           maxUnhealthy: options.maxUnhealthy ?? '',
         }),
+        adopt: false,
       };
       await withSession(command, environment, async ({ api }) => {
         const { cluster: created, certificateAuthorities } = await api.call('createCluster', { name, spec });

@@ -101,12 +101,12 @@ export class DesiredStates {
     if (!record || !clusterRecord) return undefined;
     const facts = { name: cluster, policy: clusterRecord.policy, ...(this.#webUrl !== undefined && { webUrl: this.#webUrl }) };
     const { resolved, problems } = resolveTolerantly(facts, nodeFacts(record), this.#model.manifestsOf(cluster));
-    const plan = { resolved, problems, desired: this.#toProto(record, resolved) };
+    const plan = { resolved, problems, desired: this.#toProto(record, resolved, clusterRecord.policy.adopt ?? false) };
     this.#plans.set(key, plan);
     return plan;
   }
 
-  #toProto(node: NodeRecord, resolved: ResolvedNode): DesiredState {
+  #toProto(node: NodeRecord, resolved: ResolvedNode, adopt: boolean): DesiredState {
     const authority = (name: string) => this.#model.authority(node.cluster, name);
     const anchors = (name: string): Buffer[] => {
       const record = authority(name);
@@ -122,6 +122,8 @@ export class DesiredStates {
         desiredCertificateToProto(c, anchors(c.issuer), {
           renewIfIssuedBefore: renewBefore(c.name),
           revoked: this.#revoked(node, c),
+          adopt,
+          watchOnly: authority(c.issuer)?.keyId === '',
         }),
       ),
       bundles: resolved.bundles.map((b) => desiredBundleToProto(b, authority(b.issuer)?.bundleVersion ?? 0, anchors(b.issuer))),

@@ -80,6 +80,12 @@ class FileKeyProvider implements KeyProvider {
     return (await this.#remember(id, this.#make(id, algorithm))).signer;
   }
 
+  async import(id: string, privateKey: KeyObject): Promise<Signer> {
+    checkKeyId(id);
+    if (this.#open.has(id)) throw taken(id);
+    return (await this.#remember(id, this.#take(id, privateKey))).signer;
+  }
+
   async signer(id: string): Promise<Signer> {
     checkKeyId(id);
     return (await this.#key(id)).signer;
@@ -130,13 +136,25 @@ class FileKeyProvider implements KeyProvider {
   }
 
   async #make(id: string, algorithm: KeyAlgorithm): Promise<OpenKey> {
-    const path = this.#path(id);
-    if (await isThere(path)) throw taken(id);
+    if (await isThere(this.#path(id))) throw taken(id);
     const { privateKey } = await generateKeyPair(algorithm);
+    const opened = await this.#store(id, privateKey);
+    this.#logger.info('made a key', { key: id, algorithm });
+    return opened;
+  }
+
+  async #take(id: string, privateKey: KeyObject): Promise<OpenKey> {
+    const opened = await this.#store(id, privateKey);
+    this.#logger.info('took a key over', { key: id, algorithm: opened.signer.keyAlgorithm });
+    return opened;
+  }
+
+  async #store(id: string, privateKey: KeyObject): Promise<OpenKey> {
+    const path = this.#path(id);
+    const signer = signerFor(privateKey);
     await makeFoldersBetween(this.#directory, dirname(path));
     await this.#write(path, id, encryptKey(privateKey, this.#passphrase));
-    this.#logger.info('made a key', { key: id, algorithm });
-    return { privateKey, signer: signerFor(privateKey) };
+    return { privateKey, signer };
   }
 
   /** Durable, and never over a key that is there. */

@@ -74,7 +74,8 @@ function expiredCertificate(
   outdated: boolean,
 ): ReplacementFacts['expired'][number] | undefined {
   const endMs = endOf(certificate, outdated);
-  if (endMs === undefined || endMs > nowMs) return undefined;
+  // Whoever holds the key of what is only watched has to renew it: the worker is not to blame.
+  if (endMs === undefined || endMs > nowMs || certificate.watchOnly) return undefined;
   const { name, issued } = certificate;
   const newer = issued !== undefined && issued.notAfterMs > endMs ? issued : undefined;
   // It is on its way into place.

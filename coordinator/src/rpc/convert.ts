@@ -37,7 +37,7 @@ export function clusterToProto({ name, uid, createdAtMs, policy }: ClusterRecord
     name,
     uid,
     createdAt: new Date(createdAtMs),
-    spec: { ...policy, replacement: replacementPolicyToProto(replacementPolicyOf(policy)) },
+    spec: { ...policy, replacement: replacementPolicyToProto(replacementPolicyOf(policy)), adopt: policy.adopt ?? false },
     kubernetes: bridge && bridgeToProto(bridge),
   };
 }
@@ -69,6 +69,7 @@ export function policyFromProto(spec: ClusterSpec | undefined): ClusterPolicy {
     controlPlaneRecovery: oneOf(recoveryPolicies, 'control_plane_recovery', spec.controlPlaneRecovery, d.controlPlaneRecovery),
     workerRecovery: oneOf(recoveryPolicies, 'worker_recovery', spec.workerRecovery, d.workerRecovery),
     replacement: replacementPolicyFromProto(spec.replacement),
+    ...(spec.adopt && { adopt: true }),
   };
 }
 
@@ -84,6 +85,7 @@ export function authorityToProto(authority: AuthorityRecord): CertificateAuthori
     publicKeyPin: publicKeyPin(der),
     certificatePem: certificatesToPem([der]),
     bundleVersion: authority.bundleVersion,
+    watchOnly: authority.keyId === '',
   };
 }
 

@@ -3,7 +3,7 @@
 import { EvercertError } from '@evercert/shared/errors';
 import type { ClusterPolicy, Manifest, RevocationApiVersion, RevocationKind, RoleName } from '@evercert/shared/manifest';
 import type { RevocationReason } from '@evercert/shared/revocation';
-import type { KeyAlgorithm, Usage } from '@evercert/shared/x509';
+import type { KnownKeyAlgorithm, Usage } from '@evercert/shared/x509';
 import type { RenewalSource } from '../events/renewal-log.ts';
 import type { NodeHealthState } from '../nodes/health/types.ts';
 
@@ -18,9 +18,10 @@ export interface AuthorityRecord {
   /** `_control` for the control CA. */
   cluster: string;
   name: string;
-  /** Id of the signing key in the key provider. */
+  /** Id of the signing key in the key provider. Empty: the key is not here, and what the CA issued is only watched. */
   keyId: string;
-  keyAlgorithm: KeyAlgorithm;
+  /** Empty: one that is not known here, of a CA that is only watched. */
+  keyAlgorithm: KnownKeyAlgorithm | '';
   serial: string;
   /** DER, base64. */
   certificate: string;
@@ -126,16 +127,18 @@ export interface CertificateRecord {
   ipAddresses: string[];
   uris: string[];
   usages: Usage[];
-  keyAlgorithm: KeyAlgorithm;
+  keyAlgorithm: KnownKeyAlgorithm;
   spkiSha256: string;
   specHash: string;
-  /** The coordinator's clock at issue; notBefore is backdated from it. */
+  /** The coordinator's clock at issue; notBefore is backdated from it. Of a certificate that was taken over, its notBefore: nobody knows better when it was issued. */
   issuedAtMs: number;
   notBeforeMs: number;
   notAfterMs: number;
   reason: string;
   /** DER, base64. */
   certificate: string;
+  /** When it was taken over, which is the time from which its life is reckoned; absent: it was issued here. */
+  adoptedAtMs?: number;
   /** For an identity that a token brought: the token's id. */
   tokenId?: string;
 }
@@ -152,6 +155,7 @@ export interface CurrentRecord {
   specHash: string;
   issuedAtMs: number;
   notAfterMs: number;
+  adoptedAtMs?: number;
   /** What the certificate says, for revocations; records of earlier releases lack it. */
   commonName?: string;
   organizations?: string[];

@@ -153,6 +153,8 @@ export class RevocationLists {
     const known = this.#unread.has(key) ? undefined : this.#held.get(key);
     const held = known ?? (await this.#load(key, authority));
     const nowMs = Math.floor(clock.nowMs());
+    // Without its key nothing can be signed: whoever holds it makes the list.
+    if (authority.keyId === '') return;
     if (authority.notAfterMs <= nowMs) {
       if (held) held.renewAtMs = Number.POSITIVE_INFINITY;
       return;

@@ -195,6 +195,7 @@ const clusterSpec = z.strictObject({
   controlPlaneRecovery: z.enum(recoveryPolicies).optional(),
   workerRecovery: z.enum(recoveryPolicies).optional(),
   replacement: replacementSpec.optional(),
+  adopt: z.boolean().optional(),
 });
 export type RawClusterSpec = z.output<typeof clusterSpec>;
 

@@ -167,6 +167,7 @@ function policyOf(policy: ClusterManifest['spec']): unknown {
     controlPlaneRecovery: policy.controlPlaneRecovery,
     workerRecovery: policy.workerRecovery,
     replacement: policy.replacement && replacementOf(policy.replacement),
+    adopt: policy.adopt,
   } satisfies Record<keyof RawClusterSpec, unknown>;
 }
 

@@ -155,6 +155,8 @@ export interface ClusterPolicy {
   workerRecovery: RecoveryPolicy;
   /** Absent in records of earlier releases: the default. */
   replacement?: ReplacementPolicy;
+  /** Certificates of the cluster's CAs that are in place on a joining node are taken over instead of being replaced at once. Absent: they are not. */
+  adopt?: boolean;
 }
 
 /** `active` replaces; `dry-run` decides and tells, and does nothing; `off` does not even decide. */

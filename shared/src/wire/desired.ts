@@ -142,7 +142,12 @@ function reloadFromProto(reload: proto.Reload | undefined): ReloadSpec | undefin
 export function desiredCertificateToProto(
   certificate: ResolvedCertificate,
   trustAnchors: Buffer[],
-  marks: { renewIfIssuedBefore?: Date | undefined; revoked?: proto.RevocationReference | undefined } = {},
+  marks: {
+    renewIfIssuedBefore?: Date | undefined;
+    revoked?: proto.RevocationReference | undefined;
+    adopt?: boolean;
+    watchOnly?: boolean;
+  } = {},
 ): proto.DesiredCertificate {
   const { outputs, reload, verify, ...rest } = certificate;
   return {
@@ -153,6 +158,8 @@ export function desiredCertificateToProto(
     trustAnchors,
     renewIfIssuedBefore: marks.renewIfIssuedBefore,
     revoked: marks.revoked,
+    adopt: marks.adopt ?? false,
+    watchOnly: marks.watchOnly ?? false,
   };
 }
 

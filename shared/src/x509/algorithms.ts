@@ -1,5 +1,5 @@
 import { nullValue, objectIdentifier, sequence } from './der.ts';
-import type { KeyAlgorithm } from './types.ts';
+import type { KnownKeyAlgorithm } from './types.ts';
 
 export interface SignatureAlgorithm {
   name: string;
@@ -46,14 +46,15 @@ export function signatureAlgorithmName(oid: string): string {
   return byOid.get(oid)?.name ?? otherNames[oid] ?? oid;
 }
 
-const signingNames: Readonly<Record<KeyAlgorithm, string>> = {
+const signingNames: Readonly<Record<KnownKeyAlgorithm, string>> = {
   'ecdsa-p256': 'ecdsa-with-SHA256',
   'ecdsa-p384': 'ecdsa-with-SHA384',
+  'rsa-2048': 'sha256WithRSAEncryption',
   'rsa-3072': 'sha256WithRSAEncryption',
   'rsa-4096': 'sha256WithRSAEncryption',
 };
 
 /** The algorithm that Evercert signs with, one for each kind of key. */
-export function signingAlgorithm(keyAlgorithm: KeyAlgorithm): SignatureAlgorithm {
+export function signingAlgorithm(keyAlgorithm: KnownKeyAlgorithm): SignatureAlgorithm {
   return byName.get(signingNames[keyAlgorithm]) as SignatureAlgorithm;
 }

@@ -1,13 +1,13 @@
 import { signatureAlgorithmName } from './algorithms.ts';
 import { children, decode, oid } from './asn1.ts';
 import { certificateParts, readingCertificate } from './certificate-parts.ts';
-import { readExtensions } from './extensions.ts';
+import { type CaParts, readExtensions } from './extensions.ts';
 import { spkiSha256 } from './keys.ts';
 import { attributeValues, formatName, readName } from './names.ts';
 import { oids } from './oids.ts';
 import { describeSpki, spkiAlgorithm } from './spki.ts';
 import { readTime } from './times.ts';
-import type { KeyAlgorithm, Usage } from './types.ts';
+import type { KnownKeyAlgorithm, Usage } from './types.ts';
 
 /** What a certificate says. */
 export interface CertificateInfo {
@@ -30,12 +30,14 @@ export interface CertificateInfo {
   usages: Usage[];
   /** Basic constraints say CA and key usage, where present, allows signing certificates. */
   isCa: boolean;
+  /** The same in parts, for whoever has to say what is missing. Key usages that are not restricted are all true. */
+  caParts: CaParts;
   /** Certificates that may stand between this CA and a leaf; undefined: any number. */
   pathLength: number | undefined;
   /** True: any extended purpose is allowed (no extended key usage, or anyExtendedKeyUsage in it). */
   anyPurpose: boolean;
-  /** Undefined for keys that Evercert does not make. */
-  keyAlgorithm: KeyAlgorithm | undefined;
+  /** Undefined for keys that Evercert neither makes nor takes over. */
+  keyAlgorithm: KnownKeyAlgorithm | undefined;
   /** As `ECDSA P-384` or `RSA 2048`. */
   keyDescription: string;
   /** As `ecdsa-with-SHA384`; dotted numbers if it is not known. */
@@ -75,6 +77,7 @@ export function parseCertificate(der: Buffer): CertificateInfo {
       uris: extensions.uris,
       usages: extensions.usages,
       isCa: extensions.isCa,
+      caParts: extensions.caParts,
       pathLength: extensions.pathLength,
       anyPurpose: extensions.anyPurpose || !extensions.hasExtendedKeyUsage,
       keyAlgorithm: spkiAlgorithm(parts.spki.bytes),

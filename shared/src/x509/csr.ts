@@ -97,7 +97,7 @@ function readingCsr<T>(read: () => T): T {
 function openKey(spki: Buffer): { keyAlgorithm: KeyAlgorithm; publicKey: KeyObject } {
   const publicKey = openSpki(spki);
   const keyAlgorithm = spkiAlgorithm(spki);
-  if (keyAlgorithm !== undefined) return { keyAlgorithm, publicKey };
+  if (keyAlgorithm !== undefined && keyAlgorithm !== 'rsa-2048') return { keyAlgorithm, publicKey };
   const expected = 'expected ECDSA P-256 or P-384 (named curve, uncompressed point), or RSA 3072 or 4096 with exponent 65537';
   throw new EvercertError(
     isWeak(publicKey) ? 'WeakKey' : 'InvalidCsr',

@@ -82,11 +82,21 @@ export function subjectAltNameExtension(generalNames: Buffer, subjectIsEmpty: bo
   return extension(types.subjectAltName, subjectIsEmpty, generalNames);
 }
 
+/** What makes a CA. */
+export interface CaParts {
+  /** Basic constraints say CA. */
+  constraint: boolean;
+  certSign: boolean;
+  crlSign: boolean;
+}
+
 /** What is read from a certificate's or a request's extensions. */
 export interface ReadExtensions extends ReadNames {
   usages: Usage[];
   /** Basic constraints say CA, and key usage, where present, allows signing certificates. */
   isCa: boolean;
+  /** The same in parts, for whoever has to say what is missing. Key usages that are not restricted are all true. */
+  caParts: CaParts;
   pathLength: number | undefined;
   /** False: the extension is absent and any purpose is allowed. */
   hasExtendedKeyUsage: boolean;
@@ -103,17 +113,16 @@ export interface ReadExtensions extends ReadNames {
 
 /** Reads a SEQUENCE OF Extension; undefined stands for none. */
 export function readExtensions(node: Asn1 | undefined): ReadExtensions {
-  const found: Found = { ...noExtensions(), certSign: true };
+  const found = noExtensions();
   for (const { type, critical, value } of rawExtensions(node)) {
     const read = readers[type];
     if (read !== undefined) read(decode(value), found);
     else if (critical) found.unknownCritical.push(type);
   }
-  const { certSign, ...result } = found;
-  return { ...result, isCa: result.isCa && certSign };
+  return { ...found, isCa: found.caParts.constraint && found.caParts.certSign };
 }
 
-type Found = ReadExtensions & { certSign: boolean };
+type Found = ReadExtensions;
 
 function noExtensions(): ReadExtensions {
   return {
@@ -123,6 +132,7 @@ function noExtensions(): ReadExtensions {
     otherNames: 0,
     usages: [],
     isCa: false,
+    caParts: { constraint: false, certSign: true, crlSign: true },
     pathLength: undefined,
     hasExtendedKeyUsage: false,
     anyPurpose: false,
@@ -155,7 +165,7 @@ const readers: Readonly<Record<string, (value: Asn1, found: Found) => void>> = {
 
 function readBasicConstraints(value: Asn1, found: Found): void {
   const fields = children(value, 'the basic constraints');
-  found.isCa = hasTag(fields[0], 0x01) && content(fields[0], 'the basic constraints')[0] !== 0;
+  found.caParts.constraint = hasTag(fields[0], 0x01) && content(fields[0], 'the basic constraints')[0] !== 0;
   const length = fields.find((field) => hasTag(field, 0x02));
   if (length === undefined) return;
   const bytes = content(length, 'the path length');
@@ -169,7 +179,8 @@ function readKeyUsage(value: Asn1, found: Found): void {
   const first = bytes[1] ?? 0;
   if (first & 0x80) found.usages.push('digital signature');
   if (first & 0x20) found.usages.push('key encipherment');
-  found.certSign = (first & 0x04) !== 0;
+  found.caParts.certSign = (first & 0x04) !== 0;
+  found.caParts.crlSign = (first & 0x02) !== 0;
 }
 
 function readExtendedKeyUsage(value: Asn1, found: Found): void {

@@ -71,14 +71,13 @@ export async function createRootCertificate(request: RootRequest): Promise<Buffe
 }
 
 /**
- * Makes a CA ready to issue. InvalidCertificate: it cannot be read, is no CA or has no subject key identifier.
+ * Makes a CA ready to issue. One without a subject key identifier (of Go before 1.15, say) is pointed to by what would be its own: verifiers compare it only with one that is there.
+ * InvalidCertificate: it cannot be read, or is no CA.
  * InvalidArgument: the signer holds another key.
  */
 export function prepareIssuer(caDer: Buffer, signer: CertificateSigner): PreparedIssuer {
   const info = parseCertificate(caDer);
-  if (!info.isCa || info.subjectKeyId === undefined) {
-    throw new EvercertError('InvalidCertificate', `${info.subject} cannot issue: it is no CA, or it has no subject key identifier`);
-  }
+  if (!info.isCa) throw new EvercertError('InvalidCertificate', `${info.subject} cannot issue: it is no CA`);
   if (!info.spki.equals(spkiDer(signer.publicKey))) {
     throw new EvercertError('InvalidArgument', `the signer does not hold the key of ${info.subject}`);
   }
@@ -87,7 +86,9 @@ export function prepareIssuer(caDer: Buffer, signer: CertificateSigner): Prepare
     notAfter: info.notAfter,
     signer,
     name: readingCertificate(() => certificateParts(caDer).subject.bytes),
-    authorityKeyIdentifier: authorityKeyIdentifierExtension(Buffer.from(info.subjectKeyId, 'hex')),
+    authorityKeyIdentifier: authorityKeyIdentifierExtension(
+      info.subjectKeyId === undefined ? keyIdentifier(info.spki) : Buffer.from(info.subjectKeyId, 'hex'),
+    ),
     algorithm: signingAlgorithm(signer.keyAlgorithm).encoded,
   };
 }

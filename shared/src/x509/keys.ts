@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 import { EvercertError } from '../errors/index.ts';
 import { signingAlgorithm } from './algorithms.ts';
 import { certificateSpki } from './certificate-parts.ts';
-import type { KeyAlgorithm } from './types.ts';
+import type { KeyAlgorithm, KnownKeyAlgorithm } from './types.ts';
 
 const maxPemBytes = 64 * 1024;
 
@@ -34,29 +34,31 @@ export function generateKeyPair(algorithm: KeyAlgorithm): Promise<KeyPair> {
   }
 }
 
-/** The listed algorithm of a private or public key; undefined for every other key (other curves and sizes, RSA exponents other than 65537). */
-export function keyAlgorithmOf(key: KeyObject): KeyAlgorithm | undefined {
+const rsaAlgorithms: Readonly<Record<number, KnownKeyAlgorithm>> = { 2048: 'rsa-2048', 3072: 'rsa-3072', 4096: 'rsa-4096' };
+
+/** The known algorithm of a private or public key; undefined for every other key (other curves and sizes, RSA exponents other than 65537). */
+export function keyAlgorithmOf(key: KeyObject): KnownKeyAlgorithm | undefined {
   const details = key.asymmetricKeyDetails;
   if (key.asymmetricKeyType === 'ec') {
     return details?.namedCurve === 'prime256v1' ? 'ecdsa-p256' : details?.namedCurve === 'secp384r1' ? 'ecdsa-p384' : undefined;
   }
   if (key.asymmetricKeyType !== 'rsa' || details?.publicExponent !== 65537n) return undefined;
-  return details.modulusLength === 3072 ? 'rsa-3072' : details.modulusLength === 4096 ? 'rsa-4096' : undefined;
+  return rsaAlgorithms[details.modulusLength ?? 0];
 }
 
 /** Signs certificates and requests with one private key. The key itself may lie elsewhere. */
 export interface CertificateSigner {
-  readonly keyAlgorithm: KeyAlgorithm;
+  readonly keyAlgorithm: KnownKeyAlgorithm;
   readonly publicKey: KeyObject;
   /** Signature over the data: ECDSA in DER with the curve's hash (SHA-256 for P-256, SHA-384 for P-384), RSA PKCS#1 v1.5 with SHA-256. */
   sign(data: Uint8Array): Promise<Buffer>;
 }
 
-/** A signer over a key in memory; runs on the thread pool. InvalidArgument: not a private key, or not of a listed algorithm. */
+/** A signer over a key in memory; runs on the thread pool. InvalidArgument: not a private key, or not of a known algorithm. */
 export function signerFor(privateKey: KeyObject): CertificateSigner {
   const keyAlgorithm = privateKey.type === 'private' ? keyAlgorithmOf(privateKey) : undefined;
   if (keyAlgorithm === undefined) {
-    throw new EvercertError('InvalidArgument', 'only private keys of ECDSA P-256, ECDSA P-384, RSA 3072 and RSA 4096 can sign');
+    throw new EvercertError('InvalidArgument', 'only private keys of ECDSA P-256, ECDSA P-384, RSA 2048, RSA 3072 and RSA 4096 can sign');
   }
   const { hash: hashName } = signingAlgorithm(keyAlgorithm);
   return {

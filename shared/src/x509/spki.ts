@@ -1,24 +1,25 @@
 import { createPublicKey, hash, type KeyObject } from 'node:crypto';
 import { sequenceSlices } from './asn1.ts';
-import type { KeyAlgorithm } from './types.ts';
+import type { KnownKeyAlgorithm } from './types.ts';
 
 /**
  * SubjectPublicKeyInfo of a listed key has one encoding only: a fixed head, the key's bytes, and for RSA the exponent 65537. Telling them by their bytes needs no
  * call into OpenSSL and lets no compressed point, explicit curve or sloppy encoding into a certificate.
  */
-const shapes: readonly { algorithm: KeyAlgorithm; head: Buffer; tail: Buffer; length: number }[] = [
+const shapes: readonly { algorithm: KnownKeyAlgorithm; head: Buffer; tail: Buffer; length: number }[] = [
   shape('ecdsa-p256', '3059301306072a8648ce3d020106082a8648ce3d03010703420004', '', 91),
   shape('ecdsa-p384', '3076301006072a8648ce3d020106052b8104002203620004', '', 120),
+  shape('rsa-2048', '30820122300d06092a864886f70d01010105000382010f003082010a0282010100', '0203010001', 294),
   shape('rsa-3072', '308201a2300d06092a864886f70d01010105000382018f003082018a0282018100', '0203010001', 422),
   shape('rsa-4096', '30820222300d06092a864886f70d01010105000382020f003082020a0282020100', '0203010001', 550),
 ];
 
-function shape(algorithm: KeyAlgorithm, head: string, tail: string, length: number): (typeof shapes)[number] {
+function shape(algorithm: KnownKeyAlgorithm, head: string, tail: string, length: number): (typeof shapes)[number] {
   return { algorithm, head: Buffer.from(head, 'hex'), tail: Buffer.from(tail, 'hex'), length };
 }
 
-/** The listed algorithm of an encoded SubjectPublicKeyInfo; undefined for anything else. */
-export function spkiAlgorithm(spki: Buffer): KeyAlgorithm | undefined {
+/** The known algorithm of an encoded SubjectPublicKeyInfo; undefined for anything else. */
+export function spkiAlgorithm(spki: Buffer): KnownKeyAlgorithm | undefined {
   for (const { algorithm, head, tail, length } of shapes) {
     if (spki.length !== length || spki.compare(head, 0, head.length, 0, head.length) !== 0) continue;
     if (spki.compare(tail, 0, tail.length, length - tail.length) !== 0) continue;
@@ -60,9 +61,10 @@ export function describeKey(key: KeyObject): string {
   }
 }
 
-const descriptions: Readonly<Record<KeyAlgorithm, string>> = {
+const descriptions: Readonly<Record<KnownKeyAlgorithm, string>> = {
   'ecdsa-p256': 'ECDSA P-256',
   'ecdsa-p384': 'ECDSA P-384',
+  'rsa-2048': 'RSA 2048',
   'rsa-3072': 'RSA 3072',
   'rsa-4096': 'RSA 4096',
 };

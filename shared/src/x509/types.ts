@@ -4,6 +4,10 @@ import type { KeyObject } from 'node:crypto';
 export const keyAlgorithms = ['ecdsa-p256', 'ecdsa-p384', 'rsa-3072', 'rsa-4096'] as const;
 export type KeyAlgorithm = (typeof keyAlgorithms)[number];
 
+/** Beside them, what others made before Evercert came: kubeadm's RSA 2048. Such a CA signs and such a leaf is taken over, but no key of the kind is made or certified. */
+export const knownKeyAlgorithms = [...keyAlgorithms, 'rsa-2048'] as const;
+export type KnownKeyAlgorithm = (typeof knownKeyAlgorithms)[number];
+
 /** Key usages by Kubernetes' names (certificates.k8s.io/v1 KeyUsage). */
 export const usages = ['digital signature', 'key encipherment', 'server auth', 'client auth'] as const;
 export type Usage = (typeof usages)[number];

@@ -58,14 +58,17 @@ function certificatesOf(
 ): CertificateFacts[] {
   const reports = new Map(report?.certificates.map((status) => [status.name, status]));
   const refused = new Map(plan.desired.certificates.map(({ name, revoked }) => [name, revoked]));
+  const watched = new Set(plan.desired.certificates.filter(({ watchOnly }) => watchOnly).map(({ name }) => name));
   return plan.resolved.certificates.map(({ name, renewAt }): CertificateFacts => {
     const issued = model.currents.get(layout.current(cluster, node, name))?.record;
     const status = reports.get(name);
     const revoked = refused.get(name);
     return {
       name,
-      renewAt,
-      issued: issued && { serial: issued.serial, issuedAtMs: issued.issuedAtMs, notAfterMs: issued.notAfterMs },
+      // Of what is only watched, no renewal is owed until its end.
+      renewAt: watched.has(name) ? 1 : renewAt,
+      ...(watched.has(name) && { watchOnly: true }),
+      issued: issued && { serial: issued.serial, issuedAtMs: issued.adoptedAtMs ?? issued.issuedAtMs, notAfterMs: issued.notAfterMs },
       reported: status && {
         // What is longer is no serial number of ours.
         serial: status.serial.slice(0, 64),

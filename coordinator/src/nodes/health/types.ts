@@ -70,6 +70,8 @@ export interface CertificateFacts {
   reported: ReportedCertificate | undefined;
   /** Which entry refuses its renewal or its issue; undefined: none. */
   revokedBy: string | undefined;
+  /** Its CA's key is not here: no renewal is owed by anybody. */
+  watchOnly?: boolean;
 }
 
 export interface ReportedCertificate {

@@ -17,7 +17,7 @@ describe('reading a certificate', () => {
     assert.deepEqual(info.usages, ['digital signature', 'key encipherment']);
     assert.equal(info.isCa, true);
     assert.equal(info.anyPurpose, true);
-    assert.equal(info.keyAlgorithm, undefined);
+    assert.equal(info.keyAlgorithm, 'rsa-2048');
     assert.equal(info.keyDescription, 'RSA 2048');
     assert.equal(info.signatureAlgorithm, 'sha256WithRSAEncryption');
     assert.equal(info.authorityKeyId, info.subjectKeyId);

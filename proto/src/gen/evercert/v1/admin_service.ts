@@ -77,7 +77,7 @@ export interface ImportClusterRequest {
   /** Zero values stand for the defaults, and for what the CAs and certificates tell (key algorithm, service range, domain). */
   spec: ClusterSpec | undefined;
   authorities: ImportedAuthority[];
-  /** Kubernetes' service-account key pair, as sa.key has it; secret. Empty: one is made when a node asks. */
+  /** Kubernetes' service-account key pair, as sa.key has it; secret. Empty: it is left unmanaged, for another one would make every token of the cluster invalid. */
   serviceAccountKeyPem: string;
   /** Certificates in place on a node of the cluster, for the comparison with what would be issued. */
   certificates: ImportedCertificate[];

@@ -146,6 +146,8 @@ export interface CertificateAuthority {
   certificatePem: string;
   /** Version of the trust bundle that nodes hold for this CA. */
   bundleVersion: number;
+  /** Its key is not at the coordinator: its certificates are watched, and none is issued. */
+  watchOnly: boolean;
 }
 
 export interface Node {
@@ -1365,6 +1367,7 @@ function createBaseCertificateAuthority(): CertificateAuthority {
     publicKeyPin: "",
     certificatePem: "",
     bundleVersion: 0,
+    watchOnly: false,
   };
 }
 
@@ -1396,6 +1399,9 @@ export const CertificateAuthority: MessageFns<CertificateAuthority> = {
     }
     if (message.bundleVersion !== 0) {
       writer.uint32(72).int64(message.bundleVersion);
+    }
+    if (message.watchOnly !== false) {
+      writer.uint32(80).bool(message.watchOnly);
     }
     return writer;
   },
@@ -1485,6 +1491,14 @@ export const CertificateAuthority: MessageFns<CertificateAuthority> = {
             message.bundleVersion = longToNumber(reader.int64());
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.watchOnly = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1511,6 +1525,7 @@ export const CertificateAuthority: MessageFns<CertificateAuthority> = {
     message.publicKeyPin = object.publicKeyPin ?? "";
     message.certificatePem = object.certificatePem ?? "";
     message.bundleVersion = object.bundleVersion ?? 0;
+    message.watchOnly = object.watchOnly ?? false;
     return message;
   },
 };
