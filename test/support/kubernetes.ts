@@ -80,6 +80,22 @@ export class TestKubernetes {
     await this.#startControllerManager(binaries.controllerManager, options.controllers, options.controllerManagerFlags ?? []);
   }
 
+  /** One of its processes: `etcd`, `kube-apiserver`, `kube-controller-manager`. */
+  process(name: string): SupervisedProcess {
+    const found = this.#processes.find((each) => each.name === name);
+    if (!found) throw new Error(`there is no ${name} here`);
+    return found;
+  }
+
+  /** Stops the API server, lets the time pass for which it is to be away, and waits until it answers again. */
+  async restartApiServer(away: () => Promise<void> = async () => undefined): Promise<void> {
+    const server = this.process('kube-apiserver');
+    await server.stop();
+    await away();
+    await server.start();
+    await until('kube-apiserver to be ready again', 60_000, () => this.#ready('kube-apiserver'));
+  }
+
   /** Path of a kubeconfig with a client certificate of its own. */
   async kubeconfigFor(name: string, user: { commonName: string; organizations?: string[] }): Promise<string> {
     return this.#writeKubeconfig(name, await this.pki.client(name, user));

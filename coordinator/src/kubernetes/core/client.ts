@@ -142,7 +142,7 @@ class HttpsApi implements KubernetesApi {
       if (this.#options.signal.aborted || call.signal.aborted)
         throw new EvercertError('Cancelled', 'the watch was cancelled', { cause: error });
       if (over.signal.aborted) throw new EvercertError('DeadlineExceeded', `the watch on ${path} did not end after ${timeoutSeconds} s`);
-      throw unavailable(path, error);
+      throw unavailable(`the watch on ${path} broke off`, error);
     } finally {
       timer.cancel();
       // Whoever leaves the loop early leaves no connection behind.
@@ -174,7 +174,7 @@ class HttpsApi implements KubernetesApi {
       if (signal.aborted) throw new EvercertError('Cancelled', 'the call to Kubernetes was cancelled', { cause: error });
       const host = endpoint === undefined ? 'the API server' : new URL(endpoint.server).host;
       if (timeout.signal.aborted) throw new EvercertError('DeadlineExceeded', `${host} did not answer within ${requestTimeoutMs / 1000} s`);
-      throw unavailable(host, error);
+      throw unavailable(`${endpoint === undefined ? host : `the API server ${host}`} cannot be reached`, error);
     } finally {
       timer.cancel();
     }
@@ -197,9 +197,9 @@ function optionsOf(method: string, body: string | undefined, signal: AbortSignal
   };
 }
 
-function unavailable(host: string, error: unknown): EvercertError {
+function unavailable(what: string, error: unknown): EvercertError {
   if (error instanceof EvercertError) return error;
-  return new EvercertError('Unavailable', `the API server ${host} cannot be reached: ${describeError(error)}`, { cause: error });
+  return new EvercertError('Unavailable', `${what}: ${describeError(error)}`, { cause: error });
 }
 
 function roundTrip<R>(
