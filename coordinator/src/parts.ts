@@ -18,6 +18,7 @@ import { KubernetesBridges, signersFeature } from './kubernetes/index.ts';
 import { NodeHealth } from './nodes/health/index.ts';
 import { NodeHub } from './nodes/hub.ts';
 import { NodeRegistry } from './nodes/registry.ts';
+import { quorumObjection, RestartLeases } from './nodes/restart-lease.ts';
 import { NodeStatuses } from './nodes/statuses.ts';
 import type { Provisioners } from './provisioning/provisioners.ts';
 import { Queries } from './queries/queries.ts';
@@ -199,7 +200,11 @@ async function startHealth({ config, store, clock, logger }: PartsOptions, state
   });
   const health = new NodeHealth({ store, model, desired, statuses, revocations, windows, events, clock, logger, unreachableAfterMs });
   await health.start();
-  return { health, repairs };
+  // Only etcd's members have a quorum to keep.
+  const objection = (cluster: string, node: string, component: string): string | undefined =>
+    component === 'etcd' ? quorumObjection(node, repairs.quorum(cluster)) : undefined;
+  const restarts = new RestartLeases({ store, clock, logger, events, objection });
+  return { health, repairs, restarts };
 }
 
 /** What removes nodes, and has them replaced. */

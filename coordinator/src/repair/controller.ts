@@ -88,6 +88,11 @@ export class Repairs {
     }
   }
 
+  /** How the cluster's etcd, or its control plane, stands now. */
+  quorum(cluster: string): QuorumFacts {
+    return quorumOf(this.#allFacts(cluster), this.#options.clock.nowMs());
+  }
+
   async #carryOut(plan: RepairPlan, order: RepairOrder, signal: AbortSignal, tell: (news: RepairNews) => void): Promise<RepairOutcome[]> {
     const { cluster, actor } = order;
     const { events } = this.#options;

@@ -1,4 +1,6 @@
 import type {
+  AcquireRestartLeaseRequest,
+  AcquireRestartLeaseResponse,
   ConnectRequest,
   ConnectResponse,
   EnrollmentServiceServer,
@@ -9,6 +11,8 @@ import type {
   IssueCertificateRequest,
   IssueCertificateResponse,
   NodeServiceServer,
+  ReleaseRestartLeaseRequest,
+  ReleaseRestartLeaseResponse,
   RenewIdentityRequest,
   RenewIdentityResponse,
 } from '@evercert/proto';
@@ -21,6 +25,7 @@ import type { EventRecorder } from '../events/recorder.ts';
 import { renewalSource } from '../events/renewal-log.ts';
 import type { DeclaredCertificates } from '../issuance/declared.ts';
 import type { NodeHub, NodeLink } from '../nodes/hub.ts';
+import type { RestartLeases } from '../nodes/restart-lease.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { type CallContext, type Guard, nodeOf } from './guard.ts';
 
@@ -32,6 +37,7 @@ export interface NodeServicesOptions {
   keyPairs: KeyPairs;
   events: EventRecorder;
   revocations: Revocations;
+  restarts: RestartLeases;
   controlAnchors: () => Buffer[];
 }
 
@@ -84,6 +90,7 @@ export function nodeService({
   keyPairs,
   events,
   revocations,
+  restarts,
   controlAnchors,
 }: NodeServicesOptions): NodeServiceServer {
   const issueCertificate = async (request: IssueCertificateRequest, context: CallContext): Promise<IssueCertificateResponse> => {
@@ -144,6 +151,25 @@ export function nodeService({
     return pair;
   };
 
+  const acquireRestartLease = async (
+    { component, duration }: AcquireRestartLeaseRequest,
+    context: CallContext,
+  ): Promise<AcquireRestartLeaseResponse> => {
+    const { cluster, name: node } = nodeOf(context);
+    const durationMs = duration ? duration.seconds * 1000 + Math.floor(duration.nanos / 1e6) : 0;
+    const { expiresAtMs } = await restarts.acquire({ cluster, node, component, durationMs });
+    return { expiresAt: new Date(expiresAtMs) };
+  };
+
+  const releaseRestartLease = async (
+    { serving }: ReleaseRestartLeaseRequest,
+    context: CallContext,
+  ): Promise<ReleaseRestartLeaseResponse> => {
+    const { cluster, name: node } = nodeOf(context);
+    await restarts.release({ cluster, node, serving });
+    return {};
+  };
+
   const connect = async (call: ServerDuplexStream<ConnectRequest, ConnectResponse>, context: CallContext): Promise<void> => {
     const { cluster, name } = nodeOf(context);
     const link = streamLink(call, cluster, name, (error) => guard.fail(call, error, context));
@@ -175,6 +201,8 @@ export function nodeService({
     issueCertificate: guard.unary(issueCertificate),
     renewIdentity: guard.unary(renewIdentity),
     getKeyPair: guard.unary(getKeyPair),
+    acquireRestartLease: guard.unary(acquireRestartLease),
+    releaseRestartLease: guard.unary(releaseRestartLease),
     connect: guard.stream(connect),
   };
 }

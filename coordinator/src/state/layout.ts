@@ -58,6 +58,8 @@ export const layout = {
   repairWindows: `${root}/repair-windows/`,
   repairWindowsOf: (cluster: string) => `${root}/repair-windows/${cluster}/`,
   repairWindow: (cluster: string, node: string) => `${root}/repair-windows/${cluster}/${node}`,
+  /** Which node of a cluster restarts a component of its control plane now. */
+  restartLease: (cluster: string) => `${root}/restart-leases/${cluster}`,
   /** The newest CRL of each CA, and what it consists of. */
   revocationListsOf: (cluster: string) => `${root}/crls/${cluster}/`,
   revocationList: (cluster: string, issuer: string) => `${root}/crls/${cluster}/${issuer}`,

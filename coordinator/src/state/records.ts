@@ -233,6 +233,16 @@ export interface RepairWindowRecord {
   reason: string;
 }
 
+/** The one node of a cluster on which a control-plane component restarts now. */
+export interface RestartLeaseRecord {
+  cluster: string;
+  node: string;
+  component: string;
+  acquiredAtMs: number;
+  /** For people and hints; the store's lease ends it. */
+  expiresAtMs: number;
+}
+
 /** The newest CRL of a CA; its bytes are kept in parts. */
 export interface RevocationListRecord {
   cluster: string;

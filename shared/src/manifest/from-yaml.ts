@@ -10,6 +10,7 @@ import type {
   MaintenanceWindow,
   ManifestMetadata,
   OutputSpec,
+  ReloadKind,
   ReloadSpec,
   ReplacementPolicy,
   RevocationApiVersion,
@@ -44,6 +45,7 @@ export const fromYaml: { [K in keyof typeof documentSchemas]: (raw: Raw<K>) => A
       issuer: spec.issuer,
       file: fileSpec(spec.file, defaultModes.public),
       reload: reloadSpec(spec.reload),
+      verify: spec.verify,
     }),
   }),
   RevocationListManifest: ({ metadata, spec }) => ({
@@ -148,10 +150,17 @@ function fileSpec(raw: RawFile, defaultMode: number): FileSpec {
 }
 
 function reloadSpec(raw: RawReload | undefined): ReloadSpec | undefined {
-  if (raw?.systemd !== undefined) return { type: 'systemd', ...raw.systemd };
-  if (raw?.signal !== undefined) return { type: 'signal', pidPath: raw.signal.pidFile, signal: raw.signal.signal };
-  if (raw?.command !== undefined) return { type: 'command', argv: raw.command.argv, timeoutSeconds: raw.command.timeout };
-  return undefined;
+  const kind = raw && reloadKind(raw);
+  return kind && defined({ ...kind, oneAtATime: raw.oneAtATime || undefined, component: raw.component });
+}
+
+function reloadKind({ systemd, signal, command, staticPod }: RawReload): ReloadKind | undefined {
+  if (systemd !== undefined) return { type: 'systemd', ...systemd };
+  if (signal !== undefined) return { type: 'signal', pidPath: signal.pidFile, signal: signal.signal };
+  if (command !== undefined) return { type: 'command', argv: command.argv, timeoutSeconds: command.timeout };
+  if (staticPod === undefined) return undefined;
+  const { manifest, method, watch, timeout } = staticPod;
+  return defined({ type: 'static-pod' as const, manifestPath: manifest, method, watch, timeoutSeconds: timeout });
 }
 
 function policyOf(raw: RawClusterSpec): ClusterManifest['spec'] {

@@ -162,7 +162,8 @@ function holdsKey(output: OutputSpec): boolean {
   return output.type !== 'chain';
 }
 
-function resolveVerify(scope: Scope, template: string): string {
+/** Where a component is looked at, with its templates resolved. */
+export function resolveVerify(scope: Scope, template: string): string {
   const before = scope.findings.length;
   const verify = scope.text(['spec', 'verify'], template, { url: true });
   if (scope.findings.length > before) return verify;

@@ -1,6 +1,6 @@
 import { EvercertError, type Fault } from '../errors/index.ts';
 import { documentFault, title } from './faults.ts';
-import { resolveCertificate } from './resolve-certificate.ts';
+import { resolveCertificate, resolveVerify } from './resolve-certificate.ts';
 import { resolveReload } from './resolve-reload.ts';
 import { type DeclaredFile, type Finding, Scope } from './scope.ts';
 import { selects } from './selector.ts';
@@ -73,7 +73,12 @@ export function examineManifest(context: TemplateContext, manifest: Manifest, in
   return scope;
 }
 
-function resolveBundle(scope: Scope, { metadata, spec }: TrustBundleManifest | RevocationListManifest): ResolvedBundle {
+function resolveBundle(scope: Scope, manifest: TrustBundleManifest): ResolvedBundle {
+  const { verify } = manifest.spec;
+  return { ...resolveCaFile(scope, manifest), ...(verify !== undefined && { verify: resolveVerify(scope, verify) }) };
+}
+
+function resolveCaFile(scope: Scope, { metadata, spec }: TrustBundleManifest | RevocationListManifest): Omit<ResolvedBundle, 'verify'> {
   if (!issuers.includes(spec.issuer))
     scope.refuse(['spec', 'issuer'], `unknown issuer "${spec.issuer}"; expected one of ${issuers.join(', ')}`);
   return {
@@ -85,7 +90,7 @@ function resolveBundle(scope: Scope, { metadata, spec }: TrustBundleManifest | R
 }
 
 function resolveRevocationList(scope: Scope, manifest: RevocationListManifest): ResolvedRevocationList {
-  return { ...resolveBundle(scope, manifest), format: manifest.spec.format };
+  return { ...resolveCaFile(scope, manifest), format: manifest.spec.format };
 }
 
 function resolveKeyPair(scope: Scope, { metadata, spec }: KeyPairManifest): ResolvedKeyPair {

@@ -5,7 +5,7 @@ import { keyAlgorithms, usages } from '../x509/types.ts';
 import { replacementSpec } from './replacement-schema.ts';
 import { renewRevocationSpec } from './revocation-schema.ts';
 import { documentLimits, isUnique, labels, list, nodeName, objectName, subdomain, text, textOrNumber, unique } from './schema-fields.ts';
-import { crlFormats, issuers, layouts, recoveryPolicies, reloadSignals, roles } from './types.ts';
+import { crlFormats, issuers, layouts, recoveryPolicies, reloadSignals, roles, staticPodMethods } from './types.ts';
 
 const selector = z.strictObject({
   role: z.enum(roles).optional(),
@@ -29,12 +29,13 @@ export type RawFile = z.output<typeof file>;
 
 const pem = z.strictObject({ certificate: file, privateKey: file });
 
-/** A mapping that holds exactly one of its known keys, as `{ chain: … }`. */
-function oneOf<T extends z.ZodRawShape>(shape: T): z.ZodObject<T, z.core.$strict> {
-  const names = Object.keys(shape).join(', ');
-  return z.strictObject(shape).refine((value) => Object.values(value).filter((inner) => inner !== undefined).length === 1, {
-    error: `expected exactly one of: ${names}`,
-  });
+/** A mapping that holds exactly one of the keys of `shape`, as `{ chain: … }`, and may hold those of `beside`. */
+function oneOf<T extends z.ZodRawShape, B extends z.ZodRawShape = Record<never, never>>(shape: T, beside?: B) {
+  const names = Object.keys(shape);
+  return z.strictObject({ ...shape, ...beside } as T & B).refine(
+    (value) => names.filter((name) => (value as Record<string, unknown>)[name] !== undefined).length === 1,
+    { error: `expected exactly one of: ${names.join(', ')}` },
+  );
 }
 
 const output = oneOf({
@@ -81,7 +82,19 @@ const command = z.preprocess(
     timeout: durationSeconds({ min: '1s', max: '10m' }).default(30),
   }),
 );
-const reload = oneOf({ systemd: systemd.optional(), signal: signal.optional(), command: command.optional() });
+const staticPod = z.preprocess(
+  (value) => (typeof value === 'string' ? { manifest: value } : value),
+  z.strictObject({
+    manifest: text,
+    method: z.enum(staticPodMethods).default('move'),
+    watch: text.optional(),
+    timeout: durationSeconds({ min: '10s', max: '10m' }).default(300),
+  }),
+);
+const reload = oneOf(
+  { systemd: systemd.optional(), signal: signal.optional(), command: command.optional(), staticPod: staticPod.optional() },
+  { oneAtATime: z.boolean().default(false), component: objectName.optional() },
+);
 export type RawReload = z.output<typeof reload>;
 
 const privateKey = z
@@ -134,9 +147,10 @@ const certificateSpec = z.strictObject({
 });
 export type RawCertificateSpec = z.output<typeof certificateSpec>;
 
-const bundleSpec = z.strictObject({ selector: selector.default({}), issuer: z.enum(issuers), file, reload: reload.optional() });
+const caFileShape = { selector: selector.default({}), issuer: z.enum(issuers), file, reload: reload.optional() };
+const bundleSpec = z.strictObject({ ...caFileShape, verify: text.optional() });
 
-const revocationListSpec = bundleSpec.extend({ format: z.enum(crlFormats).default('pem') });
+const revocationListSpec = z.strictObject({ ...caFileShape, format: z.enum(crlFormats).default('pem') });
 
 const keyPairSpec = z.strictObject({
   selector: selector

@@ -15,6 +15,7 @@ import {
   type FileSpec,
   type MaintenanceWindow,
   type OutputSpec,
+  type ReloadKind,
   type ReloadSpec,
   type ReplacementPolicy,
   type Selector,
@@ -46,8 +47,8 @@ function specOf(document: AnyDocument): unknown {
     case 'CertificateManifest':
       return certificateSpec(document.spec);
     case 'TrustBundleManifest': {
-      const { selector, issuer, file, reload } = document.spec;
-      return { selector: selectorOf(selector), issuer, file: fileOf(file, defaultModes.public), reload: reloadOf(reload) };
+      const { selector, issuer, file, reload, verify } = document.spec;
+      return { selector: selectorOf(selector), issuer, file: fileOf(file, defaultModes.public), reload: reloadOf(reload), verify };
     }
     case 'RevocationListManifest': {
       const { selector, issuer, file, format, reload } = document.spec;
@@ -143,9 +144,22 @@ function fullFile(file: FileSpec, defaultMode: number): object {
 
 function reloadOf(reload: ReloadSpec | undefined): unknown {
   if (reload === undefined) return undefined;
-  if (reload.type === 'systemd') return { systemd: { unit: reload.unit, action: reload.action } };
-  if (reload.type === 'signal') return { signal: { pidFile: reload.pidPath, signal: reload.signal } };
-  return { command: { argv: reload.argv, timeout: formatDuration(reload.timeoutSeconds * 1000) } };
+  return { ...reloadKindOf(reload), oneAtATime: reload.oneAtATime || undefined, component: reload.component };
+}
+
+function reloadKindOf(reload: ReloadKind): object {
+  switch (reload.type) {
+    case 'systemd':
+      return { systemd: { unit: reload.unit, action: reload.action } };
+    case 'signal':
+      return { signal: { pidFile: reload.pidPath, signal: reload.signal } };
+    case 'command':
+      return { command: { argv: reload.argv, timeout: durationOf(reload.timeoutSeconds) } };
+    case 'static-pod': {
+      const { manifestPath: manifest, method, watch, timeoutSeconds } = reload;
+      return { staticPod: { manifest, method, watch, timeout: durationOf(timeoutSeconds) } };
+    }
+  }
 }
 
 function durationOf(seconds: number | undefined): string | undefined {

@@ -53,10 +53,28 @@ export type OutputSpec =
 /** Signals on which components read their certificates again, or end to be started anew. */
 export const reloadSignals = ['SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGWINCH'] as const;
 
-export type ReloadSpec =
+/** How kubelet is made to start a static pod anew: by moving its manifest out and back, or by a changed annotation in it. */
+export const staticPodMethods = ['move', 'annotation'] as const;
+
+export type ReloadKind =
   | { type: 'systemd'; unit: string; action: 'reload' | 'restart' | 'reload-or-restart' | 'try-restart' }
   | { type: 'signal'; pidPath: string; signal: (typeof reloadSignals)[number] }
-  | { type: 'command'; argv: string[]; timeoutSeconds: number };
+  | { type: 'command'; argv: string[]; timeoutSeconds: number }
+  | {
+      type: 'static-pod';
+      manifestPath: string;
+      method: (typeof staticPodMethods)[number];
+      /** Path of a pid file, `tls://HOST:PORT`, or an http(s) URL that answers 200: how the pod's end and return are seen. Absent: by time alone. */
+      watch?: string;
+      timeoutSeconds: number;
+    };
+
+export type ReloadSpec = ReloadKind & {
+  /** Restarts what a cluster cannot do without: one node of the cluster at a time, by a lease of the coordinator. Absent: it does not. */
+  oneAtATime?: boolean;
+  /** Name of the component in the lease and in messages; absent: it follows from what is reloaded. */
+  component?: string;
+};
 
 /** Where the component that serves with the certificate tells whether it is well, as etcd does on `/health`. */
 export interface HealthCheckSpec {
@@ -104,7 +122,14 @@ export interface CertificateManifest {
 export interface TrustBundleManifest {
   kind: 'TrustBundleManifest';
   metadata: ManifestMetadata;
-  spec: { selector: Selector; issuer: IssuerName; file: FileSpec; reload?: ReloadSpec };
+  spec: {
+    selector: Selector;
+    issuer: IssuerName;
+    file: FileSpec;
+    reload?: ReloadSpec;
+    /** `tls://HOST:PORT` of the component that accepts clients by this bundle: the CAs that it names to them are compared with it. May hold templates. */
+    verify?: string;
+  };
 }
 
 export const crlFormats = ['pem', 'der'] as const;
@@ -335,6 +360,7 @@ export interface ResolvedBundle {
   issuer: IssuerName;
   file: FileSpec;
   reload?: ReloadSpec;
+  verify?: string;
 }
 
 export interface ResolvedKeyPair {

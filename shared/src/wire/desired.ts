@@ -7,12 +7,14 @@ import {
   type IssuerName,
   issuers,
   type OutputSpec,
+  type ReloadKind,
   type ReloadSpec,
   type ResolvedBundle,
   type ResolvedCertificate,
   type ResolvedKeyPair,
   type ResolvedRevocationList,
   reloadSignals,
+  staticPodMethods,
 } from '../manifest/types.ts';
 import { type KeyAlgorithm, keyAlgorithms, type Usage, usages } from '../x509/types.ts';
 
@@ -112,28 +114,49 @@ function outputFromProto({ kind }: proto.Output): OutputSpec {
 }
 
 function reloadToProto(reload: ReloadSpec | undefined): proto.Reload | undefined {
-  switch (reload?.type) {
-    case undefined:
-      return undefined;
+  return reload && { kind: reloadKindToProto(reload), oneAtATime: reload.oneAtATime ?? false, component: reload.component ?? '' };
+}
+
+function reloadKindToProto(reload: ReloadKind): proto.Reload['kind'] {
+  switch (reload.type) {
     case 'systemd':
-      return { kind: { $case: 'systemd', value: { unit: reload.unit, action: reload.action } } };
+      return { $case: 'systemd', value: { unit: reload.unit, action: reload.action } };
     case 'signal':
-      return { kind: { $case: 'signal', value: { pidPath: reload.pidPath, signal: reload.signal } } };
+      return { $case: 'signal', value: { pidPath: reload.pidPath, signal: reload.signal } };
     case 'command':
-      return { kind: { $case: 'command', value: { argv: reload.argv, timeoutSeconds: reload.timeoutSeconds } } };
+      return { $case: 'command', value: { argv: reload.argv, timeoutSeconds: reload.timeoutSeconds } };
+    case 'static-pod': {
+      const { manifestPath, method, watch = '', timeoutSeconds } = reload;
+      return { $case: 'staticPod', value: { manifestPath, method, watch, timeoutSeconds } };
+    }
   }
 }
 
 const systemdActions = ['reload', 'restart', 'reload-or-restart', 'try-restart'] as const;
 
 function reloadFromProto(reload: proto.Reload | undefined): ReloadSpec | undefined {
-  switch (reload?.kind?.$case) {
+  const kind = reload && reloadKindFromProto(reload.kind);
+  return kind && { ...kind, ...present({ oneAtATime: reload.oneAtATime || undefined, component: reload.component || undefined }) };
+}
+
+function reloadKindFromProto(kind: proto.Reload['kind']): ReloadKind | undefined {
+  switch (kind?.$case) {
     case 'systemd':
-      return { type: 'systemd', unit: reload.kind.value.unit, action: oneOf(systemdActions, reload.kind.value.action, 'a systemd action') };
+      return { type: 'systemd', unit: kind.value.unit, action: oneOf(systemdActions, kind.value.action, 'a systemd action') };
     case 'signal':
-      return { type: 'signal', pidPath: reload.kind.value.pidPath, signal: oneOf(reloadSignals, reload.kind.value.signal, 'the signal') };
+      return { type: 'signal', pidPath: kind.value.pidPath, signal: oneOf(reloadSignals, kind.value.signal, 'the signal') };
     case 'command':
-      return { type: 'command', argv: reload.kind.value.argv, timeoutSeconds: reload.kind.value.timeoutSeconds };
+      return { type: 'command', argv: kind.value.argv, timeoutSeconds: kind.value.timeoutSeconds };
+    case 'staticPod': {
+      const { manifestPath, method, watch, timeoutSeconds } = kind.value;
+      return {
+        type: 'static-pod',
+        manifestPath,
+        method: oneOf(staticPodMethods, method, 'the static pod method'),
+        timeoutSeconds,
+        ...present({ watch: watch || undefined }),
+      };
+    }
     default:
       return undefined;
   }
@@ -187,8 +210,8 @@ function issuerFromProto(issuer: string): IssuerName {
 }
 
 export function desiredBundleToProto(bundle: ResolvedBundle, version: number, certificates: Buffer[]): proto.DesiredBundle {
-  const { name, issuer, file, reload } = bundle;
-  return { name, issuer, version, certificates, file: fileToProto(file), reload: reloadToProto(reload) };
+  const { name, issuer, file, reload, verify = '' } = bundle;
+  return { name, issuer, version, certificates, file: fileToProto(file), reload: reloadToProto(reload), verify };
 }
 
 export function desiredBundleFromProto(bundle: proto.DesiredBundle): ResolvedBundle & { version: number; certificates: Buffer[] } {
@@ -199,7 +222,7 @@ export function desiredBundleFromProto(bundle: proto.DesiredBundle): ResolvedBun
     issuer: issuerFromProto(bundle.issuer),
     certificates: certificates.map((der) => Buffer.from(der)),
     file: fileFromProto(bundle.file),
-    ...present({ reload: reloadFromProto(bundle.reload) }),
+    ...present({ reload: reloadFromProto(bundle.reload), verify: bundle.verify || undefined }),
   };
 }
 

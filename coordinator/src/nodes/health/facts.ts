@@ -99,6 +99,8 @@ function partsOf({ desired }: NodePlan, report: StatusReport | undefined): PartF
         name,
         inPlace: status?.state === 'Ready' && status.version === version,
         error: status?.lastError ?? '',
+        served: status?.served ?? '',
+        servedMessage: status?.servedMessage ?? '',
       };
     }),
     // Its number is not compared: an earlier list is good until its next update, and a new one is on its way twice a day.

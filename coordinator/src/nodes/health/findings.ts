@@ -18,6 +18,8 @@ const renewalOrder = [
   'RenewalOverdue',
 ];
 
+const servingOrder = ['OtherCertificateServed', 'OtherAuthoritiesAccepted', 'ComponentUnhealthy', 'ComponentUnreachable'];
+
 interface Complaint {
   reason: string;
   message: string;
@@ -110,7 +112,14 @@ function componentsServing(facts: HealthFacts): Finding {
   const silent = silence(facts);
   if (silent) return silent;
   const served = facts.certificates.filter(({ reported }) => reported?.served);
+  const bundles = facts.parts.filter((part) => part.served);
   const complaints = [
+    ...bundles.flatMap(({ name, served: seen, servedMessage }): Complaint[] => {
+      const why = servedMessage ? `: ${servedMessage}` : '';
+      if (seen === 'NotServed')
+        return [{ reason: 'OtherAuthoritiesAccepted', message: `${name}: its component accepts clients of other CAs${why}` }];
+      return seen === 'Unreachable' ? [{ reason: 'ComponentUnreachable', message: `${name}: its component does not answer${why}` }] : [];
+    }),
     ...served.flatMap(({ name, reported }): Complaint[] => {
       if (reported?.served === 'NotServed')
         return [{ reason: 'OtherCertificateServed', message: `${name}: its component serves another certificate` }];
@@ -125,8 +134,8 @@ function componentsServing(facts: HealthFacts): Finding {
         message: `${name} is ${state}${message ? `: ${message}` : ''}`,
       })),
   ];
-  if (complaints.length > 0) return worst(complaints, ['OtherCertificateServed', 'ComponentUnhealthy', 'ComponentUnreachable']);
-  const looked = served.length + facts.components.length;
+  if (complaints.length > 0) return worst(complaints, servingOrder);
+  const looked = served.length + bundles.length + facts.components.length;
   return looked > 0 ? well('AllServing', 'components serve what is in place') : well('NothingToSee', 'no component has been looked at');
 }
 

@@ -93,6 +93,9 @@ export interface PartFacts {
   name: string;
   inPlace: boolean;
   error: string;
+  /** Of a trust bundle: what its component was seen to name to its clients. "", "Served", "NotServed", "Unreachable". */
+  served?: string;
+  servedMessage?: string;
 }
 
 export interface HealthFacts {

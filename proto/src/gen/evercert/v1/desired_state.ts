@@ -140,7 +140,10 @@ export interface StaticPodReload {
   manifestPath: string;
   /** "move": out of the folder and back once it has ended; "annotation": a changed annotation makes kubelet replace the pod. */
   method: string;
-  /** File that holds the process number of the pod's main process, or "tls://HOST:PORT" that it serves on: how its end is seen. Empty: by time alone. */
+  /**
+   * How its end and its return are seen: the file that holds the process number of the pod's main process, "tls://HOST:PORT" that it serves on, or an http(s) URL
+   * that answers 200 while it is well. Empty: by time alone.
+   */
   watch: string;
   timeoutSeconds: number;
 }

@@ -319,6 +319,10 @@ export interface BundleStatus {
   version: number;
   state: string;
   lastError: string;
+  /** "", "Served", "NotServed", "Unreachable": whether the component was seen to name these CAs to its clients. */
+  served: string;
+  /** For a person: what it names instead. */
+  servedMessage: string;
 }
 
 export interface KeyPairStatus {
@@ -3002,7 +3006,7 @@ export const CertificateStatus: MessageFns<CertificateStatus> = {
 };
 
 function createBaseBundleStatus(): BundleStatus {
-  return { name: "", issuer: "", version: 0, state: "", lastError: "" };
+  return { name: "", issuer: "", version: 0, state: "", lastError: "", served: "", servedMessage: "" };
 }
 
 export const BundleStatus: MessageFns<BundleStatus> = {
@@ -3021,6 +3025,12 @@ export const BundleStatus: MessageFns<BundleStatus> = {
     }
     if (message.lastError !== "") {
       writer.uint32(42).string(message.lastError);
+    }
+    if (message.served !== "") {
+      writer.uint32(50).string(message.served);
+    }
+    if (message.servedMessage !== "") {
+      writer.uint32(58).string(message.servedMessage);
     }
     return writer;
   },
@@ -3078,6 +3088,22 @@ export const BundleStatus: MessageFns<BundleStatus> = {
             message.lastError = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.served = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.servedMessage = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3100,6 +3126,8 @@ export const BundleStatus: MessageFns<BundleStatus> = {
     message.version = object.version ?? 0;
     message.state = object.state ?? "";
     message.lastError = object.lastError ?? "";
+    message.served = object.served ?? "";
+    message.servedMessage = object.servedMessage ?? "";
     return message;
   },
 };
