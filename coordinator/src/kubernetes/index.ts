@@ -7,7 +7,10 @@ export {
   type KubernetesApi,
   type KubernetesObject,
   openKubernetesApi,
+  type WatchEvent,
+  type WatchRequest,
   WorkQueue,
+  type WorkResult,
 } from './core/index.ts';
 export {
   type ApprovalQuestion,

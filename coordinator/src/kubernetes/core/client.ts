@@ -30,6 +30,8 @@ export interface WatchRequest {
   /** The server ends the watch after so long; a connection that lives on longer is taken for dead. */
   timeoutSeconds: number;
   signal: AbortSignal;
+  /** Called when the server has begun the watch, which may tell nothing for long. */
+  begun?: () => void;
 }
 
 /** An API server, with the credentials of one kubeconfig. */
@@ -133,6 +135,7 @@ class HttpsApi implements KubernetesApi {
       const { response: incoming } = await this.#open({ method: 'GET', path, query }, signal, async (response) => ({ response }));
       const status = incoming.statusCode ?? 0;
       if (status !== 200) throw this.#refusal(`to watch ${path}`, status, parse(await read(incoming)), retryAfterOf(incoming));
+      call.begun?.();
       for await (const event of jsonLines(incoming)) {
         const { type, object } = event as { type: string; object: T & { code?: number } };
         if (type === 'ERROR') throw this.#refusal(`to go on with the watch on ${path}`, object.code ?? 500, object, undefined);

@@ -50,6 +50,8 @@ export class Controller<T extends KubernetesObject> {
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
   #synced = false;
+  /** A watch is open, and tells what changes. */
+  #following = false;
   #failures = 0;
 
   constructor(options: ControllerOptions<T>) {
@@ -62,7 +64,7 @@ export class Controller<T extends KubernetesObject> {
       random,
       capMs: maxBackoffMs,
       onSuccess: () => {
-        if (this.#queue.failing === 0 && this.#failures === 0 && this.#synced) status.well(name);
+        if (this.#following) this.#well();
       },
       onFailure: (key, error, attempt, delayMs) => {
         logger.warn('will be tried again', { controller: name, object: key, attempt, delayMs, code: error.code, error: error.message });
@@ -135,7 +137,6 @@ export class Controller<T extends KubernetesObject> {
     for (const key of this.#objects.keys()) if (!present.has(key)) this.#forget(key);
     for (const item of items) this.#accept(item);
     this.#synced = true;
-    this.#well();
     return resourceVersion;
   }
 
@@ -147,18 +148,20 @@ export class Controller<T extends KubernetesObject> {
     let version = from;
     try {
       const request = { path, ...(query && { query }), resourceVersion: from, timeoutSeconds, signal: this.#stop.signal };
-      for await (const event of api.watch<T>(request)) {
+      for await (const event of api.watch<T>({ ...request, begun: () => this.#begun() })) {
         version = this.#apply(event) ?? version;
-        this.#well();
+        this.#failures = 0;
       }
       if (version === from && clock.monotonicMs() - began < shortMs)
         throw new EvercertError('Unavailable', `the watch on ${path} ended at once`);
-      this.#well();
+      this.#failures = 0;
       return version;
     } catch (caught) {
       const error = toEvercertError(caught);
       if (isGone(error)) {
         this.#options.logger.info('the watch is too old; reading everything again', { controller: this.#options.name });
+        // Not at once: a server that says so every time would be read without a pause.
+        await clock.sleep(100 + random() * 900, this.#stop.signal).catch(() => undefined);
         return undefined;
       }
       await this.#failed(error);
@@ -190,8 +193,12 @@ export class Controller<T extends KubernetesObject> {
     this.#queue.add(key);
   }
 
+  #begun(): void {
+    this.#following = true;
+    this.#well();
+  }
+
   #well(): void {
-    this.#failures = 0;
     if (this.#queue.failing === 0) this.#options.status.well(this.#options.name);
   }
 
@@ -199,6 +206,7 @@ export class Controller<T extends KubernetesObject> {
     const { status, name, logger, clock, random, maxBackoffMs = 30_000 } = this.#options;
     if (this.#stop.signal.aborted) return;
     this.#failures += 1;
+    this.#following = false;
     status.failing(name, error);
     const hint = error.retryAfterMs === undefined ? {} : { hintMs: error.retryAfterMs };
     const delayMs = Math.max(100, backoffMs({ attempt: this.#failures, draw: random(), baseMs: 1000, capMs: maxBackoffMs, ...hint }));

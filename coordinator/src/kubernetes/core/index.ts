@@ -1,4 +1,11 @@
-export { type ConnectOptions, connect, type KubernetesApi, type KubernetesRequest, openKubernetesApi } from './client.ts';
+export {
+  type ConnectOptions,
+  connect,
+  type KubernetesApi,
+  type KubernetesRequest,
+  openKubernetesApi,
+  type WatchRequest,
+} from './client.ts';
 export { Controller, type ControllerOptions } from './controller.ts';
 export { isGone, unlessMissing } from './errors.ts';
 export { type KubernetesObject, keyOf, type List, type ObjectMeta, type OwnerReference, type WatchEvent } from './objects.ts';
