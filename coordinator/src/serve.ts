@@ -7,6 +7,7 @@ import { Server, type ServerCredentials } from '@grpc/grpc-js';
 import { Applier } from './apply/apply.ts';
 import { RevocationChanges } from './apply/revocations.ts';
 import { Clusters } from './clusters/clusters.ts';
+import { ClusterImports } from './clusters/import.ts';
 import type { CoordinatorConfig } from './config.ts';
 import { NodeCordons } from './nodes/cordons.ts';
 import type { Parts } from './parts.ts';
@@ -73,9 +74,11 @@ function changing(parts: Parts) {
   const webUrl = status.url;
   const replacing = (cluster: string): readonly { id: string }[] => replacementRecords.running(cluster);
   const revocationChanges = new RevocationChanges({ store, model, desired, revocations, events, clock });
+  const clusters = new Clusters({ store, model, authorities, keyPairs, events, clock, replacing, webUrl });
   return {
     revocationChanges,
-    clusters: new Clusters({ store, model, authorities, keyPairs, events, clock, replacing, webUrl }),
+    clusters,
+    imports: new ClusterImports({ store, model, authorities, keyPairs, clusters, nowMs, webUrl }),
     applier: new Applier({ store, model, registry, keyPairs, revocations: revocationChanges, events, clock, webUrl }),
     cordons: new NodeCordons({ registry, events, nowMs }),
   };

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { type KeyObject, randomBytes } from 'node:crypto';
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import type { IssuerName } from '@evercert/shared/manifest';
@@ -74,8 +74,35 @@ export class Authorities {
     };
   }
 
-  /** Opens a CA for signing, once. */
-  issuer(authority: AuthorityRecord): Promise<PreparedIssuer> {
+  /** Takes a CA over that was made elsewhere; what `create` says of key and record holds here too. Certificates: DER, the CA's own first. Without a key, what it issued is only watched. */
+  async import(
+    cluster: string,
+    name: IssuerName,
+    certificates: readonly Buffer[],
+    privateKey: KeyObject | undefined,
+  ): Promise<AuthorityRecord> {
+    const [certificate] = certificates;
+    if (certificate === undefined) throw new EvercertError('InvalidArgument', `there is no certificate of ${name}`);
+    const { serial, notBefore, notAfter, keyAlgorithm } = parseCertificate(certificate);
+    const keyId = privateKey === undefined ? '' : `${cluster}/${name}/${randomBytes(4).toString('hex')}`;
+    if (privateKey !== undefined) await this.#keys.import(keyId, privateKey);
+    return {
+      cluster,
+      name,
+      keyId,
+      keyAlgorithm: keyAlgorithm ?? '',
+      serial,
+      certificate: certificate.toString('base64'),
+      notBeforeMs: notBefore.getTime(),
+      notAfterMs: notAfter.getTime(),
+      bundle: certificates.map((der) => der.toString('base64')),
+      bundleVersion: 1,
+    };
+  }
+
+  /** Opens a CA for signing, once. FailedPrecondition: its key is not here. */
+  async issuer(authority: AuthorityRecord): Promise<PreparedIssuer> {
+    if (authority.keyId === '') throw watchedOnly(authority);
     const known = this.#prepared.get(authority.keyId);
     if (known !== undefined) return known;
     const opened = this.#keys.signer(authority.keyId).then((signer) => prepareIssuer(Buffer.from(authority.certificate, 'base64'), signer));
@@ -87,7 +114,7 @@ export class Authorities {
 
   /** Destroys keys whose records are gone. */
   async destroyKeys(keyIds: string[]): Promise<void> {
-    for (const keyId of keyIds) {
+    for (const keyId of keyIds.filter((id) => id !== '')) {
       this.#prepared.delete(keyId);
       await this.#keys.delete(keyId);
     }
@@ -105,6 +132,14 @@ export class Authorities {
     if (!succeeded) throw new EvercertError('Conflict', 'another coordinator made the control CA at the same time: start again');
     return record;
   }
+}
+
+/** Whoever holds its key issues by it. */
+export function watchedOnly({ cluster, name }: AuthorityRecord): EvercertError {
+  return new EvercertError(
+    'FailedPrecondition',
+    `the key of ${name} of cluster ${cluster} is not at this coordinator: its certificates are only watched, and none is issued; import the cluster with its keys to change that`,
+  );
 }
 
 /** DER certificates that nodes must trust for this CA. */

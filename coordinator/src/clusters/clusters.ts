@@ -1,14 +1,22 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
-import { type ClusterPolicy, issuers, type KeyPairManifest, parseDocuments, toYaml, validateSet } from '@evercert/shared/manifest';
+import {
+  type ClusterPolicy,
+  issuers,
+  type KeyPairManifest,
+  type Manifest,
+  parseDocuments,
+  toYaml,
+  validateSet,
+} from '@evercert/shared/manifest';
 import type { Authorities } from '../ca/authorities.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { manifestSet } from '../manifest-sets/index.ts';
 import { checkClusterName } from '../nodes/names.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
-import { type AuthorityRecord, type ClusterRecord, encodeRecord, type ManifestRecord } from '../state/records.ts';
+import { type AuthorityRecord, type ClusterRecord, encodeRecord, type KeyPairRecord, type ManifestRecord } from '../state/records.ts';
 import type { Operation, Store } from '../store/index.ts';
 import type { KeyPairs } from './key-pairs.ts';
 
@@ -23,6 +31,14 @@ export interface ClustersOptions {
   replacing: (cluster: string) => readonly { id: string }[];
   /** Base of the URLs in certificates; undefined: none are served. */
   webUrl: string | undefined;
+}
+
+/** All that a cluster begins with. */
+export interface NewCluster {
+  cluster: ClusterRecord;
+  cas: readonly AuthorityRecord[];
+  pairs: readonly KeyPairRecord[];
+  manifests: readonly Manifest[];
 }
 
 /** Deletions in one transaction. */
@@ -42,7 +58,7 @@ export class Clusters {
    */
   async create(name: string, policy: ClusterPolicy, actor: string): Promise<{ cluster: ClusterRecord; authorities: AuthorityRecord[] }> {
     checkClusterName(name);
-    const { store, model, authorities, keyPairs, events, clock, webUrl } = this.#options;
+    const { model, authorities, keyPairs, webUrl } = this.#options;
     if (model.cluster(name)) throw alreadyExists(name);
     checkPolicy(name, policy);
     const manifests = manifestSet(policy.layout);
@@ -50,12 +66,25 @@ export class Clusters {
     if (faults.length > 0)
       throw new EvercertError('InvalidManifest', `the ${policy.layout} layout does not fit this cluster's policy`, { faults });
 
-    const cluster: ClusterRecord = { name, uid: randomUUID(), createdAtMs: clock.nowMs(), policy };
+    const cluster = this.newRecord(name, policy);
     const cas = await Promise.all(issuers.map((issuer) => authorities.create(name, issuer, policy.keyAlgorithm)));
     const shared = manifests.filter((manifest): manifest is KeyPairManifest => manifest.kind === 'KeyPairManifest');
     const pairs = await Promise.all(shared.map((manifest) => keyPairs.create(name, manifest, policy.keyAlgorithm)));
-    const records = manifests.map((manifest): ManifestRecord => ({ cluster: name, manifest, generation: 1, updatedAtMs: clock.nowMs() }));
+    const message = `created cluster ${name} (${policy.keyAlgorithm}, ${policy.layout} layout)`;
+    await this.write({ cluster, cas, pairs, manifests }, { actor, reason: 'ClusterCreated', message });
+    return { cluster, authorities: cas };
+  }
 
+  /** A new cluster's record, not yet written. */
+  newRecord(name: string, policy: ClusterPolicy): ClusterRecord {
+    return { name, uid: randomUUID(), createdAtMs: this.#options.clock.nowMs(), policy };
+  }
+
+  /** Writes a whole new cluster in one transaction, and shows it. AlreadyExists: nothing was written. */
+  async write({ cluster, cas, pairs, manifests }: NewCluster, event: { actor: string; reason: string; message: string }): Promise<void> {
+    const { store, model, events, clock } = this.#options;
+    const { name } = cluster;
+    const records = manifests.map((manifest): ManifestRecord => ({ cluster: name, manifest, generation: 1, updatedAtMs: clock.nowMs() }));
     const puts: [string, object][] = [
       [layout.cluster(name), cluster],
       ...cas.map((ca): [string, object] => [layout.authority(name, ca.name), ca]),
@@ -66,12 +95,7 @@ export class Clusters {
       [{ key: layout.cluster(name), modRevision: 0 }],
       [
         ...puts.map(([key, record]): Operation => ({ type: 'put', key, value: encodeRecord(record) })),
-        events.operation({
-          cluster: name,
-          actor,
-          reason: 'ClusterCreated',
-          message: `created cluster ${name} (${policy.keyAlgorithm}, ${policy.layout} layout)`,
-        }),
+        events.operation({ cluster: name, ...event }),
       ],
     );
     if (!succeeded) throw alreadyExists(name);
@@ -79,7 +103,6 @@ export class Clusters {
     for (const pair of pairs) model.keyPairs.accept(layout.keyPair(name, pair.name), pair, revision);
     for (const record of records) model.manifests.accept(manifestKey(record), record, revision);
     model.clusters.accept(layout.cluster(name), cluster, revision);
-    return { cluster, authorities: cas };
   }
 
   /** Removes an empty cluster: records and CA keys are gone for good. Errors: NotFound; FailedPrecondition while it has nodes. */
@@ -121,6 +144,7 @@ export class Clusters {
       [
         { type: 'delete', key },
         { type: 'delete', key: layout.replacementPause(name) },
+        { type: 'delete', key: layout.restartLease(name) },
         ...under.map((prefix): Operation => ({ type: 'deletePrefix', prefix })),
         events.operation({ cluster: name, actor, reason: 'ClusterDeleted', message: `deleted cluster ${name} with its CAs` }),
       ],
@@ -148,7 +172,7 @@ export class Clusters {
 }
 
 /** By the rules for Cluster documents: what one may not say is not made either. */
-function checkPolicy(name: string, policy: ClusterPolicy): void {
+export function checkPolicy(name: string, policy: ClusterPolicy): void {
   const { faults } = parseDocuments(toYaml({ kind: 'Cluster', metadata: { name }, spec: policy }), { file: 'policy' });
   if (faults.length === 0) return;
   // Lines would be those of a text that nobody has written.
@@ -164,6 +188,6 @@ export function clusterNotFound(name: string): EvercertError {
   return new EvercertError('NotFound', `clusters "${name}" not found`, { metadata: { cluster: name } });
 }
 
-function alreadyExists(name: string): EvercertError {
+export function alreadyExists(name: string): EvercertError {
   return new EvercertError('AlreadyExists', `clusters "${name}" already exists`, { metadata: { cluster: name } });
 }

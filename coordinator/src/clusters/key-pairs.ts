@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { type KeyObject, randomBytes } from 'node:crypto';
 import { EvercertError } from '@evercert/shared/errors';
 import type { KeyPairManifest } from '@evercert/shared/manifest';
 import type { KeyAlgorithm } from '@evercert/shared/x509';
@@ -26,6 +26,14 @@ export class KeyPairs {
     const { name } = manifest.metadata;
     const keyId = `shared/${cluster}/${name}/${version}`;
     const { publicKey } = await this.#keys.generate(keyId, manifest.spec.keyAlgorithm ?? clusterAlgorithm);
+    return { cluster, name, keyId, version, publicKeyPem: publicKey.export({ type: 'spki', format: 'pem' }).toString() };
+  }
+
+  /** Takes a key pair over that the cluster's nodes hold already; what `create` says of key and record holds here too. */
+  async import(cluster: string, name: string, privateKey: KeyObject): Promise<KeyPairRecord> {
+    const version = randomBytes(8).toString('hex');
+    const keyId = `shared/${cluster}/${name}/${version}`;
+    const { publicKey } = await this.#keys.import(keyId, privateKey);
     return { cluster, name, keyId, version, publicKeyPem: publicKey.export({ type: 'spki', format: 'pem' }).toString() };
   }
 

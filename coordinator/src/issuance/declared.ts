@@ -1,6 +1,6 @@
 import { EvercertError } from '@evercert/shared/errors';
 import type { ResolvedCertificate } from '@evercert/shared/manifest';
-import type { Authorities } from '../ca/authorities.ts';
+import { type Authorities, watchedOnly } from '../ca/authorities.ts';
 import type { DesiredStates } from '../desired/desired-states.ts';
 import { notAccepted } from '../nodes/not-accepted.ts';
 import type { Revocations } from '../revocation/revocations.ts';
@@ -98,6 +98,7 @@ export class DeclaredCertificates {
     await this.#refuseRevoked(request, declared, repaired);
     const authority = this.#model.authority(cluster, declared.issuer);
     if (!authority) throw new EvercertError('FailedPrecondition', `cluster ${cluster} has no ${declared.issuer}`);
+    if (authority.keyId === '') throw watchedOnly(authority);
     const { record } = await this.#issuer.issue(
       {
         cluster,

@@ -187,9 +187,11 @@ export class CertificateIssuer {
   }
 }
 
-function currentOf({ serial, specHash, issuedAtMs, notAfterMs, ...rest }: CertificateRecord): CurrentRecord {
+/** What is kept in memory of the newest certificate of each name. */
+export function currentOf({ serial, specHash, issuedAtMs, notAfterMs, adoptedAtMs, ...rest }: CertificateRecord): CurrentRecord {
   const { commonName, organizations, dnsNames, ipAddresses, uris } = rest;
-  return { serial, specHash, issuedAtMs, notAfterMs, commonName, organizations, dnsNames, ipAddresses, uris };
+  const adopted = adoptedAtMs === undefined ? {} : { adoptedAtMs };
+  return { serial, specHash, issuedAtMs, notAfterMs, ...adopted, commonName, organizations, dnsNames, ipAddresses, uris };
 }
 
 /** What a record keeps of a profile: what revocations and people look for. */

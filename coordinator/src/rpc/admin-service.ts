@@ -6,6 +6,7 @@ import { publicKeyPin } from '@evercert/shared/x509';
 import type { Applier } from '../apply/apply.ts';
 import { type RevocationChanges, revocationNotFound } from '../apply/revocations.ts';
 import { type Clusters, clusterNotFound } from '../clusters/clusters.ts';
+import type { ClusterImports } from '../clusters/import.ts';
 import type { DesiredStates } from '../desired/desired-states.ts';
 import { identityName } from '../enrollment/identities.ts';
 import type { TokenAdmin } from '../enrollment/token-admin.ts';
@@ -39,6 +40,7 @@ import {
   tokenToProto,
 } from './convert.ts';
 import type { Guard } from './guard.ts';
+import { importCluster } from './import.ts';
 import { repair } from './repair.ts';
 import { replacementMethods } from './replacement.ts';
 import { watch } from './watch.ts';
@@ -49,6 +51,7 @@ export interface AdminServiceOptions {
   model: Model;
   queries: Queries;
   clusters: Clusters;
+  imports: ClusterImports;
   applier: Applier;
   revocations: Revocations;
   revocationChanges: RevocationChanges;
@@ -81,6 +84,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
       const { cluster, authorities } = await clusters.create(name, policyFromProto(spec), actorOf(context.caller));
       return { cluster: clusterToProto(cluster, bridges.statusOf(name)), certificateAuthorities: authorities.map(authorityToProto) };
     }),
+    importCluster: guard.unary((request, context) => importCluster(request, context, options.imports)),
     deleteCluster: guard.unary(async ({ name }, context) => {
       await clusters.remove(name, actorOf(context.caller));
       return {};

@@ -73,6 +73,13 @@ export function policyFromProto(spec: ClusterSpec | undefined): ClusterPolicy {
   };
 }
 
+/** Only what is given; all else is inferred, or the default. InvalidArgument names the field. */
+export function givenPolicy(spec: ClusterSpec | undefined): Partial<ClusterPolicy> {
+  const isGiven = (value: unknown): boolean => (Array.isArray(value) ? value.length > 0 : Boolean(value));
+  const given = Object.entries(policyFromProto(spec)).filter(([field]) => isGiven(spec?.[field as keyof ClusterSpec]));
+  return Object.fromEntries(given) as Partial<ClusterPolicy>;
+}
+
 export function authorityToProto(authority: AuthorityRecord): CertificateAuthority {
   const der = Buffer.from(authority.certificate, 'base64');
   return {
