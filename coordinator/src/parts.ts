@@ -11,6 +11,7 @@ import { NodeIdentities } from './enrollment/identities.ts';
 import { TokenAdmin } from './enrollment/token-admin.ts';
 import { EventRecorder } from './events/recorder.ts';
 import { Admission } from './issuance/admission.ts';
+import { Adoptions } from './issuance/adoption.ts';
 import { DeclaredCertificates } from './issuance/declared.ts';
 import { CertificateIssuer } from './issuance/issuer.ts';
 import type { KeyProvider } from './keys/index.ts';
@@ -160,6 +161,7 @@ function issuingParts({ config, store, keys, clock, logger }: PartsOptions, stat
   const keyPairs = new KeyPairs({ keys, model, desired });
   const issuer = new CertificateIssuer({ store, clock, events, backdateMs, admission: new Admission(config.admission) });
   const declared = new DeclaredCertificates({ model, desired, authorities, issuer, store, revocations, repairing, nowMs });
+  const adoptions = new Adoptions({ model, desired, store, revocations, events, clock });
   const wasRemoved = (cluster: string, node: string): boolean => removed.knows(cluster, node);
   const identities = new NodeIdentities({ store, model, registry, issuer, authorities, controlCa, revocations, wasRemoved, nowMs });
   const heartbeatIntervalSeconds = config.heartbeatInterval;
@@ -181,7 +183,7 @@ function issuingParts({ config, store, keys, clock, logger }: PartsOptions, stat
     backdateMs,
   });
   const tokens = new TokenAdmin({ store, model, events, clock });
-  return { registry, issuer, wasRemoved, keyPairs, declared, identities, hub, refusals, recovery, tokens };
+  return { registry, issuer, wasRemoved, keyPairs, declared, adoptions, identities, hub, refusals, recovery, tokens };
 }
 
 /** What knows how nodes are, and brings them back. */

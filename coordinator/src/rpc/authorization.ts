@@ -19,10 +19,12 @@ export const authorization: Readonly<Record<string, readonly Who[]>> = {
   '/evercert.v1.NodeService/IssueCertificate': ['node'],
   '/evercert.v1.NodeService/RenewIdentity': ['node'],
   '/evercert.v1.NodeService/GetKeyPair': ['control-plane'],
+  '/evercert.v1.NodeService/AdoptCertificate': ['node'],
   '/evercert.v1.NodeService/AcquireRestartLease': ['control-plane'],
   '/evercert.v1.NodeService/ReleaseRestartLease': ['control-plane'],
 
   '/evercert.v1.AdminService/CreateCluster': ['admin'],
+  '/evercert.v1.AdminService/ImportCluster': ['admin'],
   '/evercert.v1.AdminService/DeleteCluster': ['admin'],
   '/evercert.v1.AdminService/ListClusters': ['admin'],
   '/evercert.v1.AdminService/ListCertificateAuthorities': ['admin'],

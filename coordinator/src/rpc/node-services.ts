@@ -23,10 +23,12 @@ import type { KeyPairs } from '../clusters/key-pairs.ts';
 import { identityName, type NodeIdentities } from '../enrollment/identities.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { renewalSource } from '../events/renewal-log.ts';
+import type { Adoptions } from '../issuance/adoption.ts';
 import type { DeclaredCertificates } from '../issuance/declared.ts';
 import type { NodeHub, NodeLink } from '../nodes/hub.ts';
 import type { RestartLeases } from '../nodes/restart-lease.ts';
 import type { Revocations } from '../revocation/revocations.ts';
+import { adoptCertificate } from './adoption.ts';
 import { type CallContext, type Guard, nodeOf } from './guard.ts';
 
 export interface NodeServicesOptions {
@@ -38,6 +40,7 @@ export interface NodeServicesOptions {
   events: EventRecorder;
   revocations: Revocations;
   restarts: RestartLeases;
+  adoptions: Adoptions;
   controlAnchors: () => Buffer[];
 }
 
@@ -91,6 +94,7 @@ export function nodeService({
   events,
   revocations,
   restarts,
+  adoptions,
   controlAnchors,
 }: NodeServicesOptions): NodeServiceServer {
   const issueCertificate = async (request: IssueCertificateRequest, context: CallContext): Promise<IssueCertificateResponse> => {
@@ -201,6 +205,7 @@ export function nodeService({
     issueCertificate: guard.unary(issueCertificate),
     renewIdentity: guard.unary(renewIdentity),
     getKeyPair: guard.unary(getKeyPair),
+    adoptCertificate: guard.unary((request, context) => adoptCertificate(request, context, { adoptions, events })),
     acquireRestartLease: guard.unary(acquireRestartLease),
     releaseRestartLease: guard.unary(releaseRestartLease),
     connect: guard.stream(connect),
