@@ -15,8 +15,10 @@ export { backdateMs, lifetimeMs } from './lifetime.ts';
 export { violationOf } from './rules.ts';
 export { namesFault } from './serving-names.ts';
 export { signerOf } from './signer-names.ts';
+export { Signers, type SignersOptions } from './signers.ts';
 export { standingFault } from './standing.ts';
 export type { CertificateSigningRequest, RequestedCertificate, Requester, Signer } from './types.ts';
+export { RequestWriter } from './writer.ts';
 
 export interface SignersFeatureOptions extends RequestCertificatesOptions {
   model: Model;
