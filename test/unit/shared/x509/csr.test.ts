@@ -46,7 +46,7 @@ describe('a certificate request', () => {
       dnsNames: ['a.example'],
       ipAddresses: ['10.0.0.1', '::1'],
       uris: ['spiffe://a/b'],
-      otherNames: 0,
+      otherNames: 1,
       isCa: true,
     });
   });
