@@ -10,6 +10,16 @@ export interface CallLimits {
   signal?: AbortSignal;
 }
 
+/** A certificate that was in place and is now managed. */
+export interface Adoption {
+  /** The time from which its life is reckoned. */
+  adoptedAtMs: number;
+  /** It is renewed then. */
+  renewAtMs: number;
+  /** What the next renewal changes, for people. */
+  differences: string[];
+}
+
 export interface IssuedChain {
   /** DER, leaf first. */
   chain: Buffer[];
@@ -21,8 +31,14 @@ export interface IssuedChain {
 export interface CoordinatorApi {
   /** Errors: NotFound, InvalidCsr, KeyInUse, StaleSpec, Overloaded, Unavailable, DeadlineExceeded… */
   issueCertificate(request: { name: string; csr: Buffer; specHash: string; reason: IssueReason }, limits: CallLimits): Promise<IssuedChain>;
+  /** Errors: NotFound, StaleSpec, FailedPrecondition and InvalidCertificate (it is not one to take over), Revoked, Unavailable, DeadlineExceeded… */
+  adoptCertificate(request: { name: string; chain: Buffer[]; specHash: string }, limits: CallLimits): Promise<Adoption>;
   renewIdentity(csr: Buffer, limits: CallLimits): Promise<{ chain: Buffer[]; trustAnchors: Buffer[] }>;
   getKeyPair(name: string, limits: CallLimits): Promise<{ version: string; privateKeyPem: string; publicKeyPem: string }>;
+  /** Errors: Conflict, with a hint when to ask again: another node of the cluster restarts a component now. */
+  acquireRestartLease(request: { component: string; durationMs: number }, limits: CallLimits): Promise<void>;
+  /** `serving`: the component is well again. */
+  releaseRestartLease(request: { serving: boolean }, limits: CallLimits): Promise<void>;
 }
 
 export interface Enrollment {

@@ -17,6 +17,8 @@ export interface Entry {
   /** Counts requests to renew, and how many of them the installed certificate has met. */
   renewRequests: number;
   renewRequestsMet: number;
+  /** A pair in place was looked for: there was none, or none to be taken over. */
+  looked: boolean;
   keyPrepared: boolean;
   issuing?: IssueReason;
   failure?: Failure;
@@ -34,6 +36,7 @@ export function newEntry(desired: DesiredCertificate): Entry {
     damaged: false,
     renewRequests: 0,
     renewRequestsMet: 0,
+    looked: false,
     keyPrepared: false,
     served: '',
     errors: new Map(),
@@ -54,7 +57,15 @@ export function viewOf(entry: Entry): CertificateView {
     ...(issuing && { issuing }),
     ...(failure && { failure }),
     ...(revoked && { revoked }),
+    ...(looksInPlace(entry) && { lookInPlace: true }),
+    ...(desired.watchOnly && { watchOnly: true }),
   };
+}
+
+/** What is lost may be asked for anew, unless nobody here can issue it. */
+function looksInPlace({ desired: { adopt, watchOnly }, looked, installed, damaged }: Entry): boolean {
+  if (looked) return false;
+  return watchOnly ? !installed || damaged : adopt === true && !installed && !damaged;
 }
 
 export function snapshotOf(entry: Entry, counters: Readonly<Counters>, nowMs: number): CertificateSnapshot {

@@ -1,5 +1,5 @@
 /** Looks at the declared files of every installed certificate and puts right what is not as it should be. */
-import { toEvercertError } from '@evercert/shared/errors';
+import { EvercertError, toEvercertError } from '@evercert/shared/errors';
 import { type EventSink, mendedEvent } from '../events.ts';
 import type { CertificateFiles, FileFault, InstalledPair } from '../files/types.ts';
 import type { CertificateManager } from './manager.ts';
@@ -25,6 +25,7 @@ export class CertificateInspection {
 
   /** Never throws: what cannot be put right is noted on the certificate, with one event while it stays the same. */
   async scan(): Promise<void> {
+    this.#options.certificates.lookAgain();
     for (const { certificate, pair } of this.#options.certificates.installed()) await this.#check(certificate, pair);
   }
 
@@ -33,6 +34,7 @@ export class CertificateInspection {
     const { spec, trustAnchors } = certificate;
     const { name } = spec;
     try {
+      if ((certificate.watchOnly || pair.adopted) && (await this.#followed(certificate))) return;
       const mended = await certificates.withFiles(name, async (): Promise<FileFault[] | undefined> => {
         if (!(await files.installed(name))) return undefined;
         const faults = await files.inspect(spec, trustAnchors);
@@ -57,6 +59,21 @@ export class CertificateInspection {
         message: `the files of certificate ${name} could not be put right: ${error.message}`,
       });
     }
+  }
+
+  /**
+   * Files that are used as they were found: whoever put them there may have renewed them. True: there is nothing to put right, and where nobody here renews, nothing is.
+   */
+  async #followed({ spec, trustAnchors, watchOnly }: DesiredCertificate): Promise<boolean> {
+    const { certificates, files } = this.#options;
+    const { name } = spec;
+    const faults = (await files.inspect(spec, trustAnchors)).filter(({ reason }) => reason !== 'WrongMode');
+    if (faults.length > 0 && (await certificates.followInPlace(name))) return true;
+    const [fault] = faults;
+    if (!watchOnly) return false;
+    const error = fault && new EvercertError('FailedPrecondition', `${fault.message}; it is only watched, and nothing is put right here`);
+    certificates.setError(name, 'files', error);
+    return true;
   }
 
   #damaged(name: string, pair: InstalledPair): void {

@@ -1,16 +1,17 @@
 /** Keeps the declared certificates alive: decides by the planner, works through the issuer, a few at a time, the most urgent first. */
 import type { Timer } from '@evercert/shared/clock';
-import { type EvercertError, toEvercertError } from '@evercert/shared/errors';
+import { EvercertError, toEvercertError } from '@evercert/shared/errors';
 import type { IssueReason } from '../coordinator-api.ts';
 import type { EventSink } from '../events.ts';
 import type { InstalledPair } from '../files/types.ts';
 import type { CounterStore } from '../state/counters.ts';
 import { KeyedLock } from '../state/keyed-lock.ts';
+import { Adopter } from './adopter.ts';
 import { type Entry, type ErrorSource, newEntry, nextFailure, snapshotOf, viewOf } from './entry.ts';
 import { Issuer, type IssuerOptions } from './issuer.ts';
 import { Outcomes } from './outcomes.ts';
 import { placedOtherwise } from './paths.ts';
-import { nextLook, plan, timeLeftMs, urgencyMs } from './planner.ts';
+import { nextLook, type Plan, plan, timeLeftMs, urgencyMs } from './planner.ts';
 import { isStale, revocationEvent } from './revocation.ts';
 import type { CertificateSnapshot, DesiredCertificate, Moment, Served } from './types.ts';
 
@@ -37,6 +38,7 @@ const transportErrors = new Set(['Unavailable', 'DeadlineExceeded', 'Cancelled']
 export class CertificateManager {
   readonly #options: ManagerOptions;
   readonly #issuer: Issuer;
+  readonly #adopter: Adopter;
   readonly #outcomes: Outcomes;
   readonly #entries = new Map<string, Entry>();
   readonly #lock = new KeyedLock();
@@ -47,6 +49,7 @@ export class CertificateManager {
   constructor(options: ManagerOptions) {
     this.#options = options;
     this.#issuer = new Issuer({ ...options, lock: this.#lock });
+    this.#adopter = new Adopter({ ...options, lock: this.#lock });
     this.#outcomes = new Outcomes(options);
   }
 
@@ -97,7 +100,7 @@ export class CertificateManager {
     for (const entry of due) {
       const next = plan(viewOf(entry), now);
       if (next.action === 'wait' || entry.task || this.#running >= (this.#options.maxConcurrent ?? 4)) continue;
-      this.#start(entry, next.action === 'issue' ? next.reason : undefined);
+      this.#start(entry, next);
     }
     this.#setTimers(now);
   }
@@ -145,6 +148,25 @@ export class CertificateManager {
     return true;
   }
 
+  /** What lies at the declared paths may be of use now, where nothing of use was there. */
+  lookAgain(): void {
+    for (const entry of this.#entries.values()) if (entry.desired.watchOnly) entry.looked = false;
+    this.tick();
+  }
+
+  /**
+   * Somebody else has renewed what is used as it was found: the newer pair is taken over in its place. False: what lies there now is not to be taken over.
+   * Errors: as of CoordinatorApi.adoptCertificate, when it is worth another try.
+   */
+  async followInPlace(name: string): Promise<boolean> {
+    const entry = this.#entries.get(name);
+    if (!entry?.installed || entry.task !== undefined) return true;
+    const outcome = await this.#adopter.adopt(entry.desired, { deadlineMs: shortestCallMs, signal: entry.abort.signal }, entry.installed);
+    if (!('pair' in outcome)) return false;
+    this.#adopted(entry, outcome);
+    return true;
+  }
+
   setServed(name: string, serial: string, served: Served): void {
     const entry = this.#entries.get(name);
     if (!entry || entry.installed?.serial !== serial || entry.served === served) return;
@@ -174,7 +196,7 @@ export class CertificateManager {
       if (!sameSpec || (changed && stale)) delete known.failure;
       const moved = placedOtherwise(known.desired, desired);
       known.desired = desired;
-      if (moved && sameSpec && known.installed) await this.#place(known, known.installed);
+      if (moved && sameSpec && known.installed && !desired.watchOnly) await this.#place(known, known.installed);
       return;
     }
     const entry = newEntry(desired);
@@ -185,7 +207,7 @@ export class CertificateManager {
     this.#entries.set(name, entry);
     const event = revocationEvent(undefined, desired, pair?.serial);
     if (event) this.#options.events.record(event);
-    if (pair && counters.activatedSerial !== pair.serial) this.#options.activate(desired, pair);
+    if (pair && !pair.adopted && counters.activatedSerial !== pair.serial) this.#options.activate(desired, pair);
   }
 
   /** The declaration of the files has changed, not that of the certificate: the installed pair goes to its new places. */
@@ -217,11 +239,12 @@ export class CertificateManager {
     }
   }
 
-  /** Issues for the given reason, or makes the next key when there is none. */
-  #start(entry: Entry, reason: IssueReason | undefined): void {
+  #start(entry: Entry, next: Exclude<Plan, { action: 'wait' }>): void {
     this.#running += 1;
-    if (reason) entry.issuing = reason;
-    const work = reason ? this.#issue(entry, reason) : this.#prepare(entry);
+    if (next.action === 'issue') entry.issuing = next.reason;
+    if (next.action === 'adopt') entry.issuing = 'Initial';
+    const work =
+      next.action === 'issue' ? this.#issue(entry, next.reason) : next.action === 'adopt' ? this.#adopt(entry) : this.#prepare(entry);
     entry.task = work.finally(() => {
       this.#running -= 1;
       delete entry.task;
@@ -244,6 +267,50 @@ export class CertificateManager {
     } catch (error) {
       this.#failed(entry, toEvercertError(error));
     }
+  }
+
+  /** Before another certificate is asked for; nothing found, or a refusal, is no failure. */
+  async #adopt(entry: Entry): Promise<void> {
+    const { name } = entry.desired.spec;
+    const left = timeLeftMs(viewOf(entry), this.#options.clock.nowMs());
+    const deadlineMs = Math.min(longestCallMs, Math.max(shortestCallMs, left / 8));
+    try {
+      const outcome = await this.#adopter.adopt(entry.desired, { deadlineMs, signal: entry.abort.signal });
+      entry.looked = true;
+      delete entry.failure;
+      if ('pair' in outcome) this.#adopted(entry, outcome);
+      else this.#notAdopted(entry, name, outcome.why);
+    } catch (error) {
+      this.#failed(entry, toEvercertError(error));
+    }
+  }
+
+  #adopted(entry: Entry, { pair, differences }: { pair: InstalledPair; differences: string[] }): void {
+    entry.installed = pair;
+    entry.damaged = false;
+    entry.keyPrepared = false;
+    entry.served = '';
+    entry.errors.clear();
+    this.#outcomes.adopted(pair.name, pair, differences);
+    this.#options.onChange();
+    this.tick();
+  }
+
+  #notAdopted(entry: Entry, name: string, why: string | undefined): void {
+    if (!entry.desired.watchOnly) {
+      if (why !== undefined) this.#outcomes.notAdopted(name, why);
+      return;
+    }
+    const found = why === undefined ? 'nothing is in place' : `what is in place is of no use: ${why}`;
+    const news = this.setError(
+      name,
+      'files',
+      new EvercertError(
+        'FailedPrecondition',
+        `${found}; the key of ${entry.desired.spec.issuer} is not at the coordinator, so that nothing is issued here`,
+      ),
+    );
+    if (news && why !== undefined) this.#outcomes.notAdopted(name, why);
   }
 
   async #prepare(entry: Entry): Promise<void> {

@@ -14,6 +14,9 @@ export interface OutcomesOptions {
   logger: Logger;
 }
 
+/** Of an event, in characters. */
+const maxMessage = 1000;
+
 /** Counts, logs and tells the coordinator what became of the work on certificates. */
 export class Outcomes {
   readonly #options: OutcomesOptions;
@@ -28,6 +31,25 @@ export class Outcomes {
     const end = new Date(notAfterMs).toISOString();
     const message = `certificate ${name} was installed (${reason}), good until ${end}`;
     events.record({ reason: 'CertificateInstalled', type: 'Normal', certificate: name, serial, message });
+  }
+
+  adopted(name: string, { serial, notAfterMs }: InstalledPair, differences: string[]): void {
+    const { counters, events } = this.#options;
+    // Nothing was installed, and the component reads it already.
+    counters.update(name, { activatedSerial: serial });
+    const next = differences.length === 0 ? '' : `; its next renewal changes it: ${differences.join('; ')}`;
+    const message = `certificate ${name} was taken over as it is, good until ${new Date(notAfterMs).toISOString()}${next}`;
+    events.record({ reason: 'CertificateTakenOver', type: 'Normal', certificate: name, serial, message: message.slice(0, maxMessage) });
+  }
+
+  notAdopted(name: string, why: string): void {
+    const message = `what is in place for ${name} is not taken over: ${why}`;
+    this.#options.events.record({
+      reason: 'CertificateNotTakenOver',
+      type: 'Warning',
+      certificate: name,
+      message: message.slice(0, maxMessage),
+    });
   }
 
   /** An event comes of the first failure with a code, and then ever less often. */

@@ -6,6 +6,8 @@ import type { CertificateState, CertificateView, Moment } from './types.ts';
 
 export type Plan =
   | { action: 'issue'; reason: IssueReason }
+  /** Take over what lies at the declared paths, if it is of use. */
+  | { action: 'adopt' }
   /** Make the next key now, so that a slow one is ready when renewal is due. */
   | { action: 'prepare' }
   /** Nothing before the wall clock reads `wallMs`, or before `retryAt`. */
@@ -16,6 +18,10 @@ const prepareFraction = 0.1;
 
 export function plan(view: CertificateView, now: Moment): Plan {
   if (view.issuing) return { action: 'wait' };
+  if (view.lookInPlace) {
+    if (view.failure && !reached(view.failure.retryAt, now)) return { action: 'wait', retryAt: view.failure.retryAt };
+    return { action: 'adopt' };
+  }
   const reason = reasonToIssue(view, now.wallMs);
   if (reason !== undefined) {
     if (view.failure && !reached(view.failure.retryAt, now)) return { action: 'wait', retryAt: view.failure.retryAt };
@@ -45,6 +51,7 @@ export function nextLook(views: readonly CertificateView[], now: Moment): { wall
 
 /** Why a certificate has to be issued now; undefined when there is no reason. The most telling one comes first. */
 export function reasonToIssue(view: CertificateView, nowMs: number): IssueReason | undefined {
+  if (view.watchOnly) return undefined;
   if (view.damaged) return 'FileDamaged';
   if (!view.installed) return 'Initial';
   if (view.installed.specHash !== view.spec.specHash) return 'SpecChanged';
@@ -54,11 +61,12 @@ export function reasonToIssue(view: CertificateView, nowMs: number): IssueReason
   return due !== undefined && nowMs >= due ? 'Scheduled' : undefined;
 }
 
-/** When renewal is due by the schedule; undefined while nothing is installed. */
-export function renewalAtMs({ installed, spec }: CertificateView): number | undefined {
-  if (!installed) return undefined;
-  const { issuedAtMs, notAfterMs, serial } = installed;
-  return renewalDueMs({ issuedAtMs, notAfterMs, renewAt: spec.renewAt, draw: drawFor(serial) });
+/** When renewal is due by the schedule, and for a pair that was taken over at the latest by the coordinator's word; undefined while nothing is installed, and where nobody here renews. */
+export function renewalAtMs({ installed, spec, watchOnly }: CertificateView): number | undefined {
+  if (!installed || watchOnly) return undefined;
+  const { issuedAtMs, notAfterMs, serial, adopted } = installed;
+  const dueMs = renewalDueMs({ issuedAtMs, notAfterMs, renewAt: spec.renewAt, draw: drawFor(serial) });
+  return adopted ? Math.min(dueMs, adopted.renewAtMs) : dueMs;
 }
 
 export function stateOf(view: CertificateView, nowMs: number): CertificateState {
@@ -72,7 +80,8 @@ export function stateOf(view: CertificateView, nowMs: number): CertificateState 
   if (nowMs >= installed.notAfterMs) return 'Expired';
   if (revoked) return 'Revoked';
   if (failure) return 'RenewalFailing';
-  return view.damaged || installed.specHash !== view.spec.specHash ? 'Issuing' : 'Ready';
+  if (view.damaged) return view.watchOnly ? 'Failed' : 'Issuing';
+  return installed.specHash !== view.spec.specHash && !view.watchOnly ? 'Issuing' : 'Ready';
 }
 
 /**

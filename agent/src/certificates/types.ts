@@ -16,6 +16,10 @@ export interface DesiredCertificate {
   renewIfIssuedBeforeMs?: number;
   /** The coordinator refuses the next renewal, or the first issue. */
   revoked?: RevokedBy;
+  /** A pair that is in place already may be taken over instead of being replaced. */
+  adopt?: boolean;
+  /** Nobody here can renew it: what is in place is watched, and its files are never written. */
+  watchOnly?: boolean;
 }
 
 /** Which entry of which RenewRevocation object. */
@@ -61,6 +65,9 @@ export interface CertificateView {
   issuing?: IssueReason;
   failure?: Failure;
   revoked?: RevokedBy;
+  /** A pair in place is to be looked for, and taken over, before another is asked for. */
+  lookInPlace?: boolean;
+  watchOnly?: boolean;
 }
 
 /** For status and reports. */

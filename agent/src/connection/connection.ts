@@ -71,12 +71,24 @@ export class Connection implements CoordinatorApi {
     return this.#connected((link) => link.issueCertificate(...args));
   }
 
+  adoptCertificate(...args: Parameters<CoordinatorApi['adoptCertificate']>): ReturnType<CoordinatorApi['adoptCertificate']> {
+    return this.#connected((link) => link.adoptCertificate(...args));
+  }
+
   renewIdentity(...args: Parameters<CoordinatorApi['renewIdentity']>): ReturnType<CoordinatorApi['renewIdentity']> {
     return this.#connected((link) => link.renewIdentity(...args));
   }
 
   getKeyPair(...args: Parameters<CoordinatorApi['getKeyPair']>): ReturnType<CoordinatorApi['getKeyPair']> {
     return this.#connected((link) => link.getKeyPair(...args));
+  }
+
+  acquireRestartLease(...args: Parameters<CoordinatorApi['acquireRestartLease']>): Promise<void> {
+    return this.#connected((link) => link.acquireRestartLease(...args));
+  }
+
+  releaseRestartLease(...args: Parameters<CoordinatorApi['releaseRestartLease']>): Promise<void> {
+    return this.#connected((link) => link.releaseRestartLease(...args));
   }
 
   snapshot(): ConnectionSnapshot {

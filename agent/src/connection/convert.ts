@@ -55,6 +55,8 @@ function certificate(from: proto.DesiredCertificate): DesiredCertificate {
     trustAnchors: from.trustAnchors.map((der) => Buffer.from(der)),
     ...(from.renewIfIssuedBefore && { renewIfIssuedBeforeMs: from.renewIfIssuedBefore.getTime() }),
     ...(from.revoked && { revoked: revokedBy(from.revoked) }),
+    ...(from.adopt && { adopt: true }),
+    ...(from.watchOnly && { watchOnly: true }),
   };
 }
 
@@ -85,7 +87,11 @@ export function reportToProto({
   return {
     appliedRevision,
     certificates: certificates.map(certificateStatus),
-    bundles: bundles.map((bundle) => ({ ...bundle, lastError: bundle.lastError.slice(0, maxText) })),
+    bundles: bundles.map(({ lastError, servedMessage, ...rest }) => ({
+      ...rest,
+      lastError: lastError.slice(0, maxText),
+      servedMessage: servedMessage.slice(0, maxText),
+    })),
     keyPairs: keyPairs.map((pair) => ({ ...pair, lastError: pair.lastError.slice(0, maxText) })),
     components: components.map(({ checkedAtMs, ...rest }) => ({
       ...rest,

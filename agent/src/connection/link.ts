@@ -102,6 +102,17 @@ export class Link implements CoordinatorApi {
     return { chain: buffers(response.chain), issuedAtMs: response.issuedAt?.getTime() ?? this.#options.clock.nowMs() };
   }
 
+  async adoptCertificate(
+    ...[request, limits]: Parameters<CoordinatorApi['adoptCertificate']>
+  ): ReturnType<CoordinatorApi['adoptCertificate']> {
+    const { adoptedAt, renewAt, differences } = await this.#call(
+      (signal) => unary(this.#client.adoptCertificate.bind(this.#client), request, { ...limits, signal }),
+      limits.signal,
+    );
+    const adoptedAtMs = adoptedAt?.getTime() ?? this.#options.clock.nowMs();
+    return { adoptedAtMs, renewAtMs: renewAt?.getTime() ?? adoptedAtMs, differences };
+  }
+
   async renewIdentity(...[csr, limits]: Parameters<CoordinatorApi['renewIdentity']>): ReturnType<CoordinatorApi['renewIdentity']> {
     const response = await this.#call(
       (signal) => unary(this.#client.renewIdentity.bind(this.#client), { csr }, { ...limits, signal }),
@@ -112,6 +123,23 @@ export class Link implements CoordinatorApi {
 
   getKeyPair(...[name, limits]: Parameters<CoordinatorApi['getKeyPair']>): ReturnType<CoordinatorApi['getKeyPair']> {
     return this.#call((signal) => unary(this.#client.getKeyPair.bind(this.#client), { name }, { ...limits, signal }), limits.signal);
+  }
+
+  async acquireRestartLease(
+    ...[{ component, durationMs }, limits]: Parameters<CoordinatorApi['acquireRestartLease']>
+  ): Promise<void> {
+    const duration = { seconds: Math.ceil(durationMs / 1000), nanos: 0 };
+    await this.#call(
+      (signal) => unary(this.#client.acquireRestartLease.bind(this.#client), { component, duration }, { ...limits, signal }),
+      limits.signal,
+    );
+  }
+
+  async releaseRestartLease(...[request, limits]: Parameters<CoordinatorApi['releaseRestartLease']>): Promise<void> {
+    await this.#call(
+      (signal) => unary(this.#client.releaseRestartLease.bind(this.#client), request, { ...limits, signal }),
+      limits.signal,
+    );
   }
 
   /** Ends stream and calls at once. */

@@ -3,9 +3,10 @@ import type { Clock } from '@evercert/shared/clock';
 import { describeError, EvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import type { ResolvedCertificate } from '@evercert/shared/manifest';
-import { generateKeyPair, pairMatches, spkiSha256 } from '@evercert/shared/x509';
+import { generateKeyPair, pairMatches, parseCertificate, spkiSha256 } from '@evercert/shared/x509';
 import { changeFiles, inspectFiles, placed, RollbackError } from './change.ts';
 import { checkPair } from './check.ts';
+import { closeToOthers, declaredPaths, findInPlace, inspectInPlace } from './in-place.ts';
 import { leaveHomes, takeAway, undeclaredPaths } from './layout.ts';
 import { declaredFiles, type Material, type RenderedFile, renderFiles } from './outputs.ts';
 import { createOwnerLookup, type OwnerLookup, type OwnerLookupOptions } from './owners.ts';
@@ -17,7 +18,7 @@ import { rescuePair } from './rescue.ts';
 import { SerialByName } from './serial.ts';
 import { CertificateState } from './state.ts';
 import { ensurePrivateFolder, listFolder } from './tree.ts';
-import type { CertificateFiles, FileFault, InstalledPair, PairMeta, PendingPair } from './types.ts';
+import type { CertificateFiles, FileFault, FoundPair, InstalledPair, PairMeta, PendingPair } from './types.ts';
 
 export interface CertificateFilesOptions extends PathPolicyOptions {
   /** The agent's own folder; made with mode 0700 when it is missing. */
@@ -101,6 +102,15 @@ export class FileBackedCertificates implements CertificateFiles {
     return this.#serial.run(spec.name, () => this.#install(spec, trustAnchors));
   }
 
+  findInPlace(spec: ResolvedCertificate, trustAnchors: Buffer[]): Promise<{ found: FoundPair } | { why?: string }> {
+    this.#assertDeclared(spec);
+    return this.#serial.run(spec.name, () => findInPlace(spec, trustAnchors, this.#paths, this.#options.clock.nowMs()));
+  }
+
+  adopt(spec: ResolvedCertificate, found: FoundPair, terms: { adoptedAtMs: number; renewAtMs: number }): Promise<InstalledPair> {
+    return this.#serial.run(spec.name, () => this.#adopt(spec, found, terms));
+  }
+
   installed(name: string): Promise<InstalledPair | undefined> {
     return this.#serial.run(name, () => this.#installed(name));
   }
@@ -162,6 +172,31 @@ export class FileBackedCertificates implements CertificateFiles {
     return { name: spec.name, ...meta, chain, privateKey: pair.privateKey };
   }
 
+  /** Only the state changes, by one rename: no journal is needed. */
+  async #adopt(
+    spec: ResolvedCertificate,
+    { chain, privateKey, paths }: FoundPair,
+    { adoptedAtMs, renewAtMs }: { adoptedAtMs: number; renewAtMs: number },
+  ): Promise<InstalledPair> {
+    const leaf = parseCertificate(chain[0] as Buffer);
+    const state = await this.#state(spec.name);
+    const nowMs = this.#options.clock.nowMs();
+    const meta: PairMeta = {
+      specHash: spec.specHash,
+      serial: leaf.serial,
+      issuedAtMs: adoptedAtMs,
+      notBeforeMs: leaf.notBefore.getTime(),
+      notAfterMs: leaf.notAfter.getTime(),
+      installedAtMs: nowMs,
+      adopted: { renewAtMs, paths, declared: declaredPaths(spec) },
+    };
+    const version = await state.freeVersion(versionLabel(nowMs, leaf.serial));
+    await step('state-pair', () => state.writePair(version, { chain, privateKey }, meta));
+    await step('commit', () => state.commit(version));
+    await this.#quietly(spec.name, () => state.sweep());
+    return { name: spec.name, ...meta, chain, privateKey };
+  }
+
   async #installed(name: string): Promise<InstalledPair | undefined> {
     const state = this.#peek(name);
     return (await state.installed(name)) ?? (await rescuePair(name, state, this.#paths, this.#options));
@@ -173,6 +208,8 @@ export class FileBackedCertificates implements CertificateFiles {
     const pair = await this.#installed(spec.name);
     const version = await state.installedVersion();
     if (pair === undefined || version === undefined) return this.#inspectWithout(spec);
+    const { adopted } = pair;
+    if (adopted !== undefined) return inspectInPlace(spec, { ...pair, adopted }, this.#paths);
     const files = await this.#render(state, version, spec, { ...pair, trustAnchors }, false);
     return inspectFiles(spec.name, files, await state.layout(), this.#strategy, this.#paths);
   }
@@ -193,11 +230,26 @@ export class FileBackedCertificates implements CertificateFiles {
     if (pair === undefined || version === undefined)
       throw new EvercertError('NotFound', `${spec.name}: there is no installed pair to restore from; a new certificate must be requested`);
     await assertNoFolderInTheWay(declaredFiles(spec), this.#paths);
-    await this.#journalled(state, { pair: version, spec, trustAnchors }, () => this.#place(state, version, spec, pair, trustAnchors));
+    if (pair.adopted === undefined)
+      await this.#journalled(state, { pair: version, spec, trustAnchors }, () => this.#place(state, version, spec, pair, trustAnchors));
+    else if (faults.every(({ reason }) => reason === 'WrongMode')) for (const { path } of faults) await closeToOthers(path, this.#paths);
+    else await this.#settle(state, spec, pair, trustAnchors);
     const left = await this.#inspect(spec, trustAnchors);
     if (left.length === 0) return faults;
     const texts = left.map((fault) => fault.message).join('; ');
     throw new EvercertError('FileSystem', `${spec.name}: restoring did not last: ${texts}; look for another process that writes there`);
+  }
+
+  /** An adopted pair whose files were damaged: from now on they are the agent's own, in the form that is declared. */
+  async #settle(state: CertificateState, spec: ResolvedCertificate, pair: InstalledPair, trustAnchors: Buffer[]): Promise<void> {
+    const { name, chain, privateKey, adopted: _, ...meta } = pair;
+    const version = await state.freeVersion(versionLabel(this.#options.clock.nowMs(), pair.serial));
+    await this.#journalled(state, { pair: version, spec, trustAnchors }, async () => {
+      await step('state-pair', () => state.writePair(version, { chain, privateKey }, meta));
+      await step('commit', () => state.commit(version));
+      await this.#place(state, version, spec, pair, trustAnchors);
+    });
+    await this.#quietly(name, () => state.sweep());
   }
 
   /** Puts the installed pair's files where they belong; what is right stays. */

@@ -7,6 +7,7 @@ import { PathPolicy, type PathPolicyOptions } from './paths.ts';
 import { assertNoFolderInTheWay } from './placement.ts';
 import { inspectPlain } from './renames.ts';
 import { SerialByName } from './serial.ts';
+import { readShown } from './symlinks.ts';
 import type { FileFault, PlainFileSpec, PlainFiles } from './types.ts';
 
 export interface PlainFilesOptions extends PathPolicyOptions {
@@ -46,6 +47,12 @@ class DurablePlainFiles implements PlainFiles {
   async inspect(file: PlainFileSpec): Promise<FileFault[]> {
     this.#assertDeclared(file);
     return this.#serial.run(file.path, () => this.#inspect(file));
+  }
+
+  async read(path: string): ReturnType<PlainFiles['read']> {
+    this.#paths.assertAllowed(path);
+    if ((await this.#paths.inspectParent(path)) !== undefined) return undefined;
+    return readShown(this.#paths, path);
   }
 
   async remove(path: string): Promise<void> {

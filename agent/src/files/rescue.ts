@@ -3,6 +3,7 @@ import type { Clock } from '@evercert/shared/clock';
 import { describeError, EvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import { pairMatches, parseCertificate, pemBlocks, privateKeyFromPem, toPem } from '@evercert/shared/x509';
+import { pemTextOf } from './in-place.ts';
 import type { PathPolicy } from './paths.ts';
 import type { CertificateState } from './state.ts';
 import { readShown } from './symlinks.ts';
@@ -21,10 +22,7 @@ export async function rescuePair(
   const meta = await state.installedMeta();
   if (meta === undefined) return undefined;
   const layout = await state.layout();
-  const found = await collect(
-    [...layout.files, ...layout.dated].map((entry) => entry.path),
-    paths,
-  );
+  const found = await collect([...[...layout.files, ...layout.dated].map((entry) => entry.path), ...(meta.adopted?.paths ?? [])], paths);
   const chain = found.chains.find((chain) => chain[0] !== undefined && parseCertificate(chain[0]).serial === meta.serial);
   const leaf = chain?.[0];
   const privateKey = leaf === undefined ? undefined : found.keys.find((key) => pairMatches(leaf, key));
@@ -47,7 +45,7 @@ async function collect(files: string[], paths: PathPolicy): Promise<{ chains: Bu
   const keys: KeyObject[] = [];
   for (const path of files) {
     const file = await readShown(paths, path);
-    const blocks = file === undefined ? [] : readable(() => pemBlocks(file.content.toString('latin1')));
+    const blocks = file === undefined ? [] : readable(() => pemBlocks(pemTextOf(file.content)));
     const chain = (blocks ?? []).filter((block) => block.label === 'CERTIFICATE').map((block) => block.der);
     if (chain[0] !== undefined && readable(() => parseCertificate(chain[0] as Buffer)) !== undefined) chains.push(chain);
     for (const { label, der } of blocks ?? []) {

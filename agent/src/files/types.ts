@@ -28,6 +28,26 @@ export interface PairMeta {
   notBeforeMs: number;
   notAfterMs: number;
   installedAtMs: number;
+  /** Set while the pair is used as it was found: its files are not ours yet. Its first renewal, or whoever damages them, ends that. */
+  adopted?: AdoptedFiles;
+}
+
+/** How a pair lies that was there before the agent. */
+export interface AdoptedFiles {
+  /** The coordinator's word on when it is renewed, milliseconds. */
+  renewAtMs: number;
+  /** Declared paths at which its certificate or its key was found. */
+  paths: string[];
+  /** All that was declared then: where other files are declared now, they are to be written. */
+  declared: string[];
+}
+
+/** A pair at the declared paths that was not installed by the agent. */
+export interface FoundPair {
+  chain: Buffer[];
+  privateKey: KeyObject;
+  /** Declared paths at which its certificate or its key lies. */
+  paths: string[];
 }
 
 export interface InstalledPair extends PairMeta {
@@ -53,6 +73,13 @@ export interface CertificateFiles {
   pending(name: string): Promise<PendingPair | undefined>;
   /** Installs the pending pair at the spec's paths. The old pair stays in use until the new one is durable. Errors: PairMismatch, InvalidCertificate, StaleSpec (requested for another specification), InvalidManifest, FailedPrecondition (nothing waits; no such owner; no PKCS#12 password), FileConflict, PathNotAllowed, DiskFull, FileSystem. */
   install(spec: ResolvedCertificate, trustAnchors: Buffer[]): Promise<InstalledPair>;
+  /**
+   * A pair that lies at the declared paths, in whatever form: certificate and key match, the chain leads to an anchor, and it has not ended. What it says is not looked at. Reads only.
+   * `why` tells what is wrong with what lies there; nothing lies there without it.
+   */
+  findInPlace(spec: ResolvedCertificate, trustAnchors: Buffer[]): Promise<{ found: FoundPair } | { why?: string }>;
+  /** Makes a pair that lies at the declared paths the installed one: the agent keeps a copy, and touches no file. Until its first renewal its files stay in the form in which they were found. */
+  adopt(spec: ResolvedCertificate, found: FoundPair, terms: { adoptedAtMs: number; renewAtMs: number }): Promise<InstalledPair>;
   /** The pair in use, from the state folder's own copy, checked; undefined when there is none or it is damaged beyond repair. */
   installed(name: string): Promise<InstalledPair | undefined>;
   /** Compares every declared path with what should be there. Reads only. */
@@ -78,5 +105,7 @@ export interface PlainFiles {
   /** Atomic: temporary file, fsync, mode and owner, rename, fsync of the folder. Writes nothing when all is right already; returns whether it wrote. */
   write(files: PlainFileSpec[]): Promise<boolean>;
   inspect(file: PlainFileSpec): Promise<FileFault[]>;
+  /** What a reader of the path gets, with its attributes; undefined: nothing, or no regular file within the allowed folders. */
+  read(path: string): Promise<{ content: Buffer; mode: number; uid: number; gid: number } | undefined>;
   remove(path: string): Promise<void>;
 }

@@ -5,6 +5,7 @@ import type { FileSpec, ReloadSpec } from '@evercert/shared/manifest';
 import { type EventSink, mendedEvent } from '../events.ts';
 import type { PlainFileSpec, PlainFiles } from '../files/types.ts';
 import { KeyedLock } from '../state/keyed-lock.ts';
+import { asInPlace } from './in-place.ts';
 import type { FileLedger } from './ledger.ts';
 
 /** One file that is declared. */
@@ -25,6 +26,8 @@ export interface FileKind<Desired extends KeptFile> {
   version(desired: Desired): number;
   /** Judges what was sent and makes a file of it; what it throws keeps the present file in place. */
   content(desired: Desired): PlainFileSpec | Promise<PlainFileSpec>;
+  /** Whether a file that was there before says the same in another form; absent: never. */
+  sameMeaning?: (declared: Buffer, found: Buffer) => boolean;
 }
 
 export interface FileKeeperOptions {
@@ -95,6 +98,11 @@ export class FileKeeper<Desired extends KeptFile> {
     }));
   }
 
+  /** What is declared and in its file. */
+  protected inPlace(): Desired[] {
+    return [...this.#held.values()].filter(({ desired, version }) => version === this.#kind.version(desired)).map(({ desired }) => desired);
+  }
+
   /** Declared paths, for the watcher. */
   paths(): string[] {
     return [...this.#held.values()].map(({ desired }) => desired.file.path);
@@ -116,12 +124,19 @@ export class FileKeeper<Desired extends KeptFile> {
     held.desired = desired;
     await this.#attempt(held, async () => {
       const { name, reload, file } = desired;
-      held.accepted = { file: await this.#kind.content(desired), version: this.#kind.version(desired) };
+      held.accepted = { file: await this.#asInPlace(name, await this.#kind.content(desired)), version: this.#kind.version(desired) };
       const wrote = await this.#write(held, held.accepted);
       if (!wrote) return;
       this.#options.logger.info(`A ${this.#kind.noun} was written`, { name, version: held.version, path: file.path });
-      if (reload) this.#options.reload(name, reload);
+      if (this.#kind.written) this.#kind.written(desired);
+      else if (reload) this.#options.reload(name, reload);
     });
+  }
+
+  async #asInPlace(name: string, file: PlainFileSpec): Promise<PlainFileSpec> {
+    const { files, ledger } = this.#options;
+    const { sameMeaning } = this.#kind;
+    return sameMeaning ? asInPlace(file, { files, ledger, name, sameMeaning }) : file;
   }
 
   async #write(held: Held<Desired>, { file, version }: NonNullable<Held<Desired>['accepted']>): Promise<boolean> {

@@ -12,6 +12,7 @@ import { type EventSink, mendedEvent } from '../events.ts';
 import type { PlainFileSpec, PlainFiles } from '../files/types.ts';
 import type { StateFolder } from '../state/folder.ts';
 import { KeyedLock } from '../state/keyed-lock.ts';
+import { asInPlace } from './in-place.ts';
 import type { FileLedger } from './ledger.ts';
 
 export interface KeyPairSnapshot {
@@ -40,6 +41,8 @@ type StoredPair = z.infer<typeof stored>;
 interface Held {
   desired: DesiredKeyPair;
   pair?: StoredPair;
+  /** The pair's files as they are to be: as they were found, where those say the same. */
+  files?: PlainFileSpec[];
   error?: EvercertError;
   attempts: number;
   timer?: Timer;
@@ -96,7 +99,7 @@ export class KeyPairKeeper {
     const { pair, desired } = held;
     if (!pair) return;
     try {
-      const specs = fileSpecs(desired, pair);
+      const specs = held.files ?? fileSpecs(desired, pair);
       const faults = (await Promise.all(specs.map((spec) => this.#options.files.inspect(spec)))).flat();
       if (faults.length > 0) await this.#options.files.write(specs);
       for (const fault of faults) this.#options.events.record(mendedEvent(fault, desired.name));
@@ -141,10 +144,13 @@ export class KeyPairKeeper {
     try {
       const present = held.pair ?? (await this.#readCopy(desired.name));
       const pair = present?.version === desired.version ? present : await this.#fetch(desired);
+      const specs: PlainFileSpec[] = [];
+      for (const file of fileSpecs(desired, pair)) specs.push(await asInPlace(file, { files, ledger, name: desired.name, sameMeaning }));
       await ledger.note(desired.name, [desired.privateKey.path, desired.publicKey.path]);
-      const wrote = await files.write(fileSpecs(desired, pair));
+      const wrote = await files.write(specs);
       // Only now: before it, a scan would take files that are not written yet for missing ones.
       held.pair = pair;
+      held.files = specs;
       this.#succeeded(held);
       if (wrote) logger.info('A shared key pair was written', { keyPair: desired.name, version: desired.version });
       if (wrote && desired.reload) reload(desired.name, desired.reload);
@@ -223,6 +229,20 @@ function fileSpecs({ privateKey, publicKey }: DesiredKeyPair, { privateKeyPem, p
     { ...privateKey, content: Buffer.from(privateKeyPem) },
     { ...publicKey, content: Buffer.from(publicKeyPem) },
   ];
+}
+
+/** The same key, in whatever form; a private one is not the same as its public half. */
+function sameMeaning(declared: Buffer, found: Buffer): boolean {
+  const text = (pem: Buffer): string => {
+    const isPrivate = pem.includes('PRIVATE KEY-----');
+    return `${isPrivate}${createPublicKey(pem.toString()).export({ type: 'spki', format: 'der' }).toString('base64')}`;
+  };
+  try {
+    return text(declared) === text(found);
+  } catch {
+    // OpenSSL's message may hold parts of its input; what cannot be read says nothing.
+    return false;
+  }
 }
 
 /** Errors: PairMismatch when the two halves do not belong together or are no keys. */

@@ -201,10 +201,11 @@ export class Adoptions {
       throw new EvercertError('Conflict', `node ${node.name} changed while ${name} was being taken over: try again`, { retryAfterMs: 100 });
   }
 
-  /** What is only watched is renewed elsewhere, and each newer one follows; what is managed here was renewed here, and nothing older comes back. */
+  /** What is only watched, or still as it was found, may have been renewed by whoever did it before: each newer one follows. After a renewal here nothing of others does. */
   #mayFollow(before: CurrentRecord, record: CertificateRecord, { issuer }: ResolvedCertificate): boolean {
     if (before.notAfterMs <= this.#options.clock.nowMs()) return true;
-    return this.#options.model.authority(record.cluster, issuer)?.keyId === '' && record.issuedAtMs >= before.issuedAtMs;
+    const others = before.adoptedAtMs !== undefined || this.#options.model.authority(record.cluster, issuer)?.keyId === '';
+    return others && record.issuedAtMs >= before.issuedAtMs;
   }
 }
 

@@ -1,9 +1,18 @@
 /** Fakes of what stands around the agent's domain: files in memory, a coordinator that signs nothing, a log of events. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { CertificateManager, type DesiredCertificate } from '@evercert/agent/certificates';
-import type { CoordinatorApi, IssueReason } from '@evercert/agent/coordinator-api';
+import type { Adoption, CoordinatorApi, IssueReason } from '@evercert/agent/coordinator-api';
 import type { EventSink, NewEvent } from '@evercert/agent/events';
-import type { CertificateFiles, FileFault, InstalledPair, PairMeta, PendingPair, PlainFileSpec, PlainFiles } from '@evercert/agent/files';
+import type {
+  CertificateFiles,
+  FileFault,
+  FoundPair,
+  InstalledPair,
+  PairMeta,
+  PendingPair,
+  PlainFileSpec,
+  PlainFiles,
+} from '@evercert/agent/files';
 import { CounterStore, type StateFolder } from '@evercert/agent/state';
 import { FakeClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
@@ -72,6 +81,8 @@ export class FakeFiles implements CertificateFiles {
   readonly pairs = new Map<string, InstalledPair>();
   readonly waiting = new Map<string, PendingPair & { issuedAtMs?: number }>();
   readonly removed: string[] = [];
+  /** What lies at the declared paths. */
+  readonly inPlace = new Map<string, { found: FoundPair } | { why?: string }>();
   /** What the next inspections find. */
   readonly faults = new Map<string, FileFault[]>();
   installError: Error | undefined;
@@ -88,6 +99,18 @@ export class FakeFiles implements CertificateFiles {
   pending = async (name: string): Promise<PendingPair | undefined> => this.waiting.get(name);
   installed = async (name: string): Promise<InstalledPair | undefined> => this.pairs.get(name);
   inspect = async (spec: ResolvedCertificate): Promise<FileFault[]> => this.faults.get(spec.name) ?? [];
+
+  findInPlace = async (spec: ResolvedCertificate): Promise<{ found: FoundPair } | { why?: string }> => this.inPlace.get(spec.name) ?? {};
+
+  async adopt(spec: ResolvedCertificate, found: FoundPair, terms: { adoptedAtMs: number; renewAtMs: number }): Promise<InstalledPair> {
+    const { serial, notAfterMs, issuedAtMs } = JSON.parse(found.chain[0]!.toString()) as FakeLeaf;
+    const adopted = { renewAtMs: terms.renewAtMs, paths: found.paths, declared: found.paths };
+    const times = { issuedAtMs: terms.adoptedAtMs, notBeforeMs: issuedAtMs, notAfterMs, installedAtMs: this.#clock.nowMs() };
+    const { chain, privateKey } = found;
+    const pair: InstalledPair = { specHash: spec.specHash, serial, ...times, adopted, name: spec.name, chain, privateKey };
+    this.pairs.set(spec.name, pair);
+    return pair;
+  }
 
   async ensurePendingKey(spec: ResolvedCertificate): Promise<PendingPair> {
     const known = this.waiting.get(spec.name);
@@ -183,6 +206,19 @@ export class FakeCoordinator implements CoordinatorApi {
     return { chain: [Buffer.from(JSON.stringify(leaf))], issuedAtMs };
   }
 
+  /** Renewal of what is adopted is due after so long. */
+  adoptedRenewMs = 30_000;
+  adoptionFailure: EvercertError | undefined;
+  readonly adoptions: string[] = [];
+
+  async adoptCertificate({ name, chain }: { name: string; chain: Buffer[] }): Promise<Adoption> {
+    const { serial } = JSON.parse(chain[0]!.toString()) as FakeLeaf;
+    this.adoptions.push(`${name} ${serial}`);
+    if (this.adoptionFailure) throw this.adoptionFailure;
+    const adoptedAtMs = this.#clock.nowMs();
+    return { adoptedAtMs, renewAtMs: adoptedAtMs + this.adoptedRenewMs, differences: ['key: RSA 2048 becomes ECDSA P-384'] };
+  }
+
   renewIdentity(): Promise<{ chain: Buffer[]; trustAnchors: Buffer[] }> {
     throw new EvercertError('Internal', 'not in this test');
   }
@@ -215,6 +251,11 @@ export class FakePlainFiles implements PlainFiles {
     if (!there) return [{ path: file.path, reason: 'Missing', message: 'it does not exist' }];
     return there.content.equals(file.content) ? [] : [{ path: file.path, reason: 'Foreign', message: 'it has another content' }];
   }
+
+  read: PlainFiles['read'] = async (path) => {
+    const there = this.written.get(path);
+    return there && { content: there.content, mode: there.mode, uid: 0, gid: 0 };
+  };
 
   async remove(path: string): Promise<void> {
     this.written.delete(path);
