@@ -8,6 +8,8 @@ import { type LogFields, type Logger, withFields } from '@evercert/shared/loggin
 import { version } from '@evercert/shared/version';
 import { Activator } from './activation/activator.ts';
 import { createVerifier } from './activation/verify.ts';
+import { answers, watchComponent } from './activation/watch.ts';
+import { BundleActivator, createBundleVerifier } from './authorities/index.ts';
 import { CertificateInspection } from './certificates/inspection.ts';
 import { CertificateManager } from './certificates/manager.ts';
 import { outputPaths } from './certificates/paths.ts';
@@ -26,8 +28,7 @@ import { IdentityStore } from './identity/store.ts';
 import { IdentitySupervisor } from './identity/supervisor.ts';
 import { readToken, writeToken } from './identity/token.ts';
 import { PlainKeepers } from './plain/keepers.ts';
-import { createReloader } from './reload/reloader.ts';
-import { shareReloads } from './reload/shared.ts';
+import { type ComponentWatch, createReloader, oneAtATime, StaticPodFiles, StaticPods, shareReloads } from './reload/index.ts';
 import { Scanner } from './scan.ts';
 import { CounterStore } from './state/counters.ts';
 import { createStateFolder } from './state/folder.ts';
@@ -66,6 +67,9 @@ export class Agent {
   readonly #certificates: CertificateManager;
   readonly #activator: Activator;
   readonly #plain: PlainKeepers;
+  readonly #staticPods: StaticPods;
+  readonly #bundleActivator: BundleActivator;
+  readonly #stopping = new AbortController();
   readonly #health: HealthChecker;
   readonly #applier: DesiredApplier;
   readonly #scanner: Scanner;
@@ -130,7 +134,24 @@ export class Agent {
       onChange,
     });
 
-    const reload = shareReloads(createReloader({ rootDir, clock, logger, env }), clock);
+    const { folder: manifestFolder, fileCheckPeriod: fileCheckMs } = config.staticPods;
+    const watch = (text: string): Promise<ComponentWatch> => watchComponent(text, { rootDir, clock, kill: process.kill });
+    const staticPodFiles = new StaticPodFiles({ rootDir, manifestFolder, folder, logger });
+    const staticPods = new StaticPods({ files: staticPodFiles, watch, fileCheckMs, clock, logger, events });
+    this.#staticPods = staticPods;
+    const direct = createReloader({ rootDir, clock, logger, env, staticPods });
+    const leased = oneAtATime(direct, {
+      api,
+      clock,
+      random,
+      logger,
+      events,
+      stopped: this.#stopping.signal,
+      answers: (url) => answers(url, clock),
+    });
+    const reload = shareReloads(leased, clock);
+    const bundleActivator = new BundleActivator({ reload, verify: createBundleVerifier({ clock }), folder, clock, events, onChange });
+    this.#bundleActivator = bundleActivator;
     this.#activator = new Activator({
       reload,
       verify: createVerifier({ clock }),
@@ -154,7 +175,7 @@ export class Agent {
       deactivate: (name) => this.#activator.forget(name),
       onChange,
     });
-    this.#plain = new PlainKeepers({ api, files: plainFiles, folder, events, logger, clock, random, reload, onChange });
+    this.#plain = new PlainKeepers({ api, files: plainFiles, folder, events, logger, clock, random, reload, bundleActivator, onChange });
     const { bundles, revocationLists, keyPairs } = this.#plain;
     this.#health = new HealthChecker({
       probe: createProbe({ clock }),
@@ -180,7 +201,15 @@ export class Agent {
       events,
       onRestored: (certificate, pair) => this.#activator.recheck(certificate, pair),
     });
-    const targets = [inspection, bundles, revocationLists, keyPairs, { scan: () => this.#scanIdentity() }, { scan: () => this.#glance() }];
+    const targets = [
+      inspection,
+      bundles,
+      revocationLists,
+      keyPairs,
+      { scan: () => this.#scanIdentity() },
+      { scan: () => this.#glance() },
+      staticPods,
+    ];
     this.#scanner = new Scanner({ targets, intervalMs: config.scanInterval, clock, logger });
   }
 
@@ -232,6 +261,8 @@ export class Agent {
   /** Brings back what an earlier run left: interrupted installations, the identity, the desired state. */
   async #recover(): Promise<void> {
     const { logger } = this.#options;
+    for (const line of await this.#staticPods.recover())
+      logger.warn('An interrupted restart of a static pod was brought to its end', { did: line });
     for (const path of await this.#folder.sweep()) logger.info('A file that a crash left half written was removed', { path });
     for (const line of await this.#files.recover()) logger.info('An interrupted installation was brought to its end', { did: line });
     await this.#counters.load();
@@ -241,12 +272,15 @@ export class Agent {
   }
 
   async #stop(): Promise<void> {
+    // First of all: whatever else takes its time, no static pod stays out.
+    this.#stopping.abort();
+    await this.#staticPods.stop();
     await this.#watcher?.close();
     await this.#scanner.stop();
     await this.#health.stop();
     this.#reporter.detach();
     this.#plain.keyPairs.stop();
-    await Promise.all([this.#certificates.stop(), this.#activator.stop()]);
+    await Promise.all([this.#certificates.stop(), this.#activator.stop(), this.#bundleActivator.stop()]);
     await this.#counters.flush();
   }
 

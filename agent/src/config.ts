@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import { isAbsolute, resolve } from 'node:path';
+import { isAbsolute, normalize, resolve } from 'node:path';
 import { describeValue, durationMs, hostPort, readConfigFile } from '@evercert/shared/config';
 import { roles } from '@evercert/shared/manifest';
 import * as z from 'zod';
@@ -51,6 +51,17 @@ export const agentConfigSchema = z.strictObject({
     .enum(['symlink', 'rename'])
     .default('symlink')
     .describe('How a pair is switched: by symlinks or by ordered renames with a journal.'),
+  staticPods: z
+    .strictObject({
+      folder: absolutePath
+        .refine((path) => normalize(path) === path && !path.endsWith('/'), 'expected a folder in its shortest form, without "/" at its end')
+        .default('/etc/kubernetes/manifests')
+        .describe("kubelet's folder of static pod manifests, under rootDir; a reload moves manifests of this folder alone."),
+      fileCheckPeriod: durationMs({ min: '100ms', max: '10m' })
+        .prefault('20s')
+        .describe('How often kubelet looks at that folder (its fileCheckFrequency); a manifest stays out for longer.'),
+    })
+    .prefault({}),
   statusSocket: absolutePath.default('/run/evercert-agent/status.sock'),
   scanInterval: durationMs({ min: '1s', max: '1h' }).prefault('30s'),
   log: z

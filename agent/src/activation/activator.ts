@@ -6,7 +6,7 @@ import { backoffMs, retry } from '@evercert/shared/retry';
 import type { DesiredCertificate, Served } from '../certificates/types.ts';
 import type { EventSink } from '../events.ts';
 import type { InstalledPair } from '../files/types.ts';
-import type { Reloader } from '../reload/reloader.ts';
+import type { Reloader, ReloadRequest } from '../reload/types.ts';
 import type { Look, Verifier } from './verify.ts';
 
 export interface ActivatorOptions {
@@ -103,7 +103,7 @@ export class Activator {
   /** Tries until it succeeds or a newer pair takes over; the certificate stays installed all the while. */
   async #reload({ certificate, pair, abort }: Activation): Promise<void> {
     const { clock, random, events, reload, setError } = this.#options;
-    const { name, reload: spec } = certificate.spec;
+    const { name, reload: spec, verify } = certificate.spec;
     if (!spec) return;
     const report = (error: EvercertError): void => {
       if (!setError(name, error)) return;
@@ -117,7 +117,13 @@ export class Activator {
       });
     };
     const life = pair.notAfterMs - pair.issuedAtMs;
-    await retry(() => reload(spec, abort.signal), {
+    const request = (): ReloadRequest => ({
+      signal: abort.signal,
+      // What the component has in use until then ends with the life of the pair before, of which this much is left as a rule.
+      lifeLeftMs: Math.max(0, pair.notAfterMs - clock.nowMs() - life * certificate.spec.renewAt),
+      ...(verify !== undefined && { verify }),
+    });
+    await retry(() => reload(spec, request()), {
       clock,
       random,
       signal: abort.signal,

@@ -125,9 +125,7 @@ export class Link implements CoordinatorApi {
     return this.#call((signal) => unary(this.#client.getKeyPair.bind(this.#client), { name }, { ...limits, signal }), limits.signal);
   }
 
-  async acquireRestartLease(
-    ...[{ component, durationMs }, limits]: Parameters<CoordinatorApi['acquireRestartLease']>
-  ): Promise<void> {
+  async acquireRestartLease(...[{ component, durationMs }, limits]: Parameters<CoordinatorApi['acquireRestartLease']>): Promise<void> {
     const duration = { seconds: Math.ceil(durationMs / 1000), nanos: 0 };
     await this.#call(
       (signal) => unary(this.#client.acquireRestartLease.bind(this.#client), { component, duration }, { ...limits, signal }),
@@ -136,10 +134,7 @@ export class Link implements CoordinatorApi {
   }
 
   async releaseRestartLease(...[request, limits]: Parameters<CoordinatorApi['releaseRestartLease']>): Promise<void> {
-    await this.#call(
-      (signal) => unary(this.#client.releaseRestartLease.bind(this.#client), request, { ...limits, signal }),
-      limits.signal,
-    );
+    await this.#call((signal) => unary(this.#client.releaseRestartLease.bind(this.#client), request, { ...limits, signal }), limits.signal);
   }
 
   /** Ends stream and calls at once. */

@@ -6,16 +6,49 @@ import type { DesiredBundle } from '../desired/types.ts';
 import type { PlainFileSpec } from '../files/types.ts';
 import { FileKeeper, type FileKeeperOptions, type FileSnapshot } from './file-keeper.ts';
 
-export type BundleSnapshot = FileSnapshot;
-export type BundleKeeperOptions = FileKeeperOptions;
+export interface BundleSnapshot extends FileSnapshot {
+  /** "", "Served", "NotServed", "Unreachable": what its component was seen to do with it. */
+  served: string;
+  servedMessage: string;
+}
+
+export interface BundleKeeperOptions extends FileKeeperOptions {
+  /** Makes components take bundles up, and looks whether they have. */
+  activator: Pick<BundleActivator, 'writing' | 'written' | 'declared' | 'served' | 'scan'>;
+}
 
 export class BundleKeeper extends FileKeeper<DesiredBundle> {
+  readonly #activator: BundleKeeperOptions['activator'];
+
   constructor(options: BundleKeeperOptions) {
-    super({ noun: 'trust bundle', failed: 'BundleFailed', version: ({ version }) => version, content: plainFile, sameMeaning }, options);
+    const { activator } = options;
+    super(
+      {
+        noun: 'trust bundle',
+        failed: 'BundleFailed',
+        version: ({ version }) => version,
+        content: plainFile,
+        sameMeaning,
+        writing: (bundle) => activator.writing(bundle),
+        written: (bundle) => activator.written(bundle),
+      },
+      options,
+    );
+    this.#activator = activator;
+  }
+
+  override async apply(bundles: DesiredBundle[], keep: string[] = []): Promise<void> {
+    await super.apply(bundles, keep);
+    await this.#activator.declared(this.inPlace());
+  }
+
+  override async scan(): Promise<void> {
+    await super.scan();
+    await this.#activator.scan();
   }
 
   snapshots(): BundleSnapshot[] {
-    return this.states();
+    return this.states().map((state) => ({ ...state, ...this.#activator.served(state.name, state.version) }));
   }
 }
 

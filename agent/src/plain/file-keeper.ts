@@ -28,6 +28,9 @@ export interface FileKind<Desired extends KeptFile> {
   content(desired: Desired): PlainFileSpec | Promise<PlainFileSpec>;
   /** Whether a file that was there before says the same in another form; absent: never. */
   sameMeaning?: (declared: Buffer, found: Buffer) => boolean;
+  /** Called before a new content is written, and after it was, in place of `reload`. */
+  writing?(desired: Desired): Promise<void>;
+  written?(desired: Desired): void;
 }
 
 export interface FileKeeperOptions {
@@ -113,7 +116,10 @@ export class FileKeeper<Desired extends KeptFile> {
     if (!accepted) return;
     await this.#attempt(held, async () => {
       const faults = await this.#options.files.inspect(accepted.file);
+      const late = held.version !== accepted.version;
+      if (faults.length > 0 && late) await this.#kind.writing?.(desired);
       if (faults.length === 0 || !(await this.#write(held, accepted))) return;
+      if (late) this.#written(desired);
       for (const fault of faults) this.#options.events.record(mendedEvent(fault, desired.name));
     });
   }
@@ -123,14 +129,19 @@ export class FileKeeper<Desired extends KeptFile> {
     this.#held.set(desired.name, held);
     held.desired = desired;
     await this.#attempt(held, async () => {
-      const { name, reload, file } = desired;
+      const { name, file } = desired;
       held.accepted = { file: await this.#asInPlace(name, await this.#kind.content(desired)), version: this.#kind.version(desired) };
+      if (this.#kind.writing && (await this.#options.files.inspect(held.accepted.file)).length > 0) await this.#kind.writing(desired);
       const wrote = await this.#write(held, held.accepted);
       if (!wrote) return;
       this.#options.logger.info(`A ${this.#kind.noun} was written`, { name, version: held.version, path: file.path });
-      if (this.#kind.written) this.#kind.written(desired);
-      else if (reload) this.#options.reload(name, reload);
+      this.#written(desired);
     });
+  }
+
+  #written(desired: Desired): void {
+    if (this.#kind.written) this.#kind.written(desired);
+    else if (desired.reload) this.#options.reload(desired.name, desired.reload);
   }
 
   async #asInPlace(name: string, file: PlainFileSpec): Promise<PlainFileSpec> {

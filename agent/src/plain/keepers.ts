@@ -3,10 +3,11 @@ import type { Clock } from '@evercert/shared/clock';
 import { toEvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import type { ReloadSpec } from '@evercert/shared/manifest';
+import type { BundleActivator } from '../authorities/activator.ts';
 import type { CoordinatorApi } from '../coordinator-api.ts';
 import type { EventSink } from '../events.ts';
 import type { PlainFiles } from '../files/types.ts';
-import type { Reloader } from '../reload/reloader.ts';
+import type { Reloader } from '../reload/types.ts';
 import type { StateFolder } from '../state/folder.ts';
 import { BundleKeeper, type BundleSnapshot } from './bundles.ts';
 import { KeyPairKeeper, type KeyPairSnapshot } from './key-pairs.ts';
@@ -23,6 +24,8 @@ export interface PlainKeepersOptions {
   /** In [0, 1). */
   random: () => number;
   reload: Reloader;
+  /** What makes components take up trust bundles. */
+  bundleActivator: BundleActivator;
   onChange: () => void;
 }
 
@@ -39,7 +42,7 @@ export class PlainKeepers {
     this.#reload = options.reload;
     const ledger = (fileName: string): FileLedger => new FileLedger({ folder, fileName, files, logger });
     const common = { ...options, reload: (name: string, spec: ReloadSpec): void => void this.#reloadFor(name, spec) };
-    this.bundles = new BundleKeeper({ ...common, ledger: ledger('bundles.json') });
+    this.bundles = new BundleKeeper({ ...common, ledger: ledger('bundles.json'), activator: options.bundleActivator });
     this.revocationLists = new RevocationListKeeper({ ...common, ledger: ledger('revocation-lists.json') });
     this.keyPairs = new KeyPairKeeper({ ...common, ledger: ledger('key-pairs.json') });
   }

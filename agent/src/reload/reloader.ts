@@ -4,11 +4,10 @@ import type { Clock } from '@evercert/shared/clock';
 import { EvercertError, toEvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import type { ReloadSpec } from '@evercert/shared/manifest';
-import { readSmallFile } from '../files/tree.ts';
+import { readPid } from './pid.ts';
 import { runProcess } from './process.ts';
-
-/** Errors: ReloadFailed. */
-export type Reloader = (spec: ReloadSpec, signal?: AbortSignal) => Promise<void>;
+import type { StaticPods } from './static-pod.ts';
+import type { Reloader } from './types.ts';
 
 export interface ReloaderOptions {
   /** Pid files are looked for under it, as all declared paths. */
@@ -20,12 +19,14 @@ export interface ReloaderOptions {
   /** As process.kill. */
   kill?: (pid: number, signal: NodeJS.Signals | 0) => void;
   systemctl?: string;
+  /** Starts static pods anew; absent: none are here. */
+  staticPods?: Pick<StaticPods, 'restart'>;
 }
 
 const systemctlMs = 90_000;
 
 export function createReloader(options: ReloaderOptions): Reloader {
-  return async (spec, signal) => {
+  return async (spec, { signal } = {}) => {
     switch (spec.type) {
       case 'systemd':
         return systemd(spec, options, signal);
@@ -33,6 +34,9 @@ export function createReloader(options: ReloaderOptions): Reloader {
         return signalProcess(spec, options);
       case 'command':
         return run(spec.argv, spec.timeoutSeconds * 1000, options, signal);
+      case 'static-pod':
+        if (options.staticPods) return options.staticPods.restart(spec, signal);
+        throw new EvercertError('ReloadFailed', `this agent restarts no static pods; ${spec.manifestPath} stays as it is`);
     }
   };
 }
@@ -81,25 +85,4 @@ async function signalProcess(
       `process ${pid} from ${path} cannot get ${signal}; check that the component runs and writes its pid file`,
     );
   }
-}
-
-const maxPidFileBytes = 4096;
-
-async function readPid(path: string): Promise<number> {
-  const content = await readSmallFile(path, maxPidFileBytes).catch((error: unknown) => {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new EvercertError('ReloadFailed', `the pid file cannot be read; check that the component runs and writes it: ${why}`, {
-      cause: error,
-    });
-  });
-  const text = content.toString('utf8').trim();
-  const pid = /^\d{1,10}$/.test(text) ? Number(text) : 0;
-  // 0 is our own process group, 1 is init: no component is either. What the file holds is not told: the manifest may name any file, and errors travel.
-  if (pid <= 1 || pid === process.pid) {
-    throw new EvercertError(
-      'ReloadFailed',
-      `the pid file ${path} holds no process number; one above 1 was expected, and not the agent's own`,
-    );
-  }
-  return pid;
 }

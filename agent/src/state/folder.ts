@@ -8,6 +8,8 @@ import { errnoOf, removeIfThere, sweepTemporaries, syncDirectory, toFileError, w
 export interface StateFolder {
   /** Undefined when there is no such file. Errors: FileSystem. */
   read(name: string): Promise<Buffer | undefined>;
+  /** Names of the files in a folder of it; none when there is no such folder. Errors: FileSystem. */
+  list(name: string): Promise<string[]>;
   /** Durable and atomic when it resolves; mode 0600, folders on the way 0700. Errors: DiskFull, FileConflict, FileSystem. */
   write(name: string, content: Buffer | string): Promise<void>;
   /** Durable; nothing there is no error. */
@@ -25,6 +27,10 @@ export function createStateFolder(stateDir: string): StateFolder {
   return {
     async read(name) {
       return ifPresent(pathOf(name), () => readFile(pathOf(name)));
+    },
+    async list(name) {
+      const entries = (await ifPresent(pathOf(name), () => readdir(pathOf(name), { withFileTypes: true }))) ?? [];
+      return entries.filter((entry) => entry.isFile() && !entry.name.startsWith('.')).map((entry) => entry.name);
     },
     async write(name, content) {
       const path = pathOf(name);

@@ -12,7 +12,8 @@ function resolveStaticPod<R extends Extract<ReloadSpec, { type: 'static-pod' }>>
   const path = ['spec', 'reload', 'staticPod'];
   const manifestPath = scope.reference([...path, 'manifest'], reload.manifestPath);
   // kubelet takes files without a dot in front for manifests.
-  if (/\/\.[^/]*$/.test(manifestPath)) scope.refuse([...path, 'manifest'], `kubelet does not look at hidden files, found "${manifestPath}"`);
+  if (/\/\.[^/]*$/.test(manifestPath))
+    scope.refuse([...path, 'manifest'], `kubelet does not look at hidden files, found "${manifestPath}"`);
   if (reload.watch === undefined) return { ...reload, manifestPath };
   const watch = reload.watch.startsWith('/')
     ? scope.reference([...path, 'watch'], reload.watch)

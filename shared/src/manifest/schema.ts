@@ -32,10 +32,11 @@ const pem = z.strictObject({ certificate: file, privateKey: file });
 /** A mapping that holds exactly one of the keys of `shape`, as `{ chain: … }`, and may hold those of `beside`. */
 function oneOf<T extends z.ZodRawShape, B extends z.ZodRawShape = Record<never, never>>(shape: T, beside?: B) {
   const names = Object.keys(shape);
-  return z.strictObject({ ...shape, ...beside } as T & B).refine(
-    (value) => names.filter((name) => (value as Record<string, unknown>)[name] !== undefined).length === 1,
-    { error: `expected exactly one of: ${names.join(', ')}` },
-  );
+  return z
+    .strictObject({ ...shape, ...beside } as T & B)
+    .refine((value) => names.filter((name) => (value as Record<string, unknown>)[name] !== undefined).length === 1, {
+      error: `expected exactly one of: ${names.join(', ')}`,
+    });
 }
 
 const output = oneOf({

@@ -20,6 +20,7 @@ export {
   spkiDer,
   spkiSha256,
 } from './keys.ts';
+export { parseName } from './names.ts';
 export { isIssuerOf, type OcspCertId, type OcspRequest, parseOcspRequest } from './ocsp-request.ts';
 export {
   createOcspError,

@@ -1,6 +1,6 @@
 /** Distinguished names (RFC 5280 section 4.1.2.4). */
 import { EvercertError } from '../errors/index.ts';
-import { type Asn1, children, content, hasTag, oid } from './asn1.ts';
+import { type Asn1, children, content, decode, hasTag, oid } from './asn1.ts';
 import { element, objectIdentifier, printableString, sequence, setOf, utf8String } from './der.ts';
 import { attributeNames, oids } from './oids.ts';
 
@@ -92,6 +92,16 @@ export function formatName(name: readonly NameAttribute[]): string {
     .reverse()
     .map((parts) => parts.join('+'))
     .join(',');
+}
+
+/** A name by itself, in DER: its RFC 4514 text, and its last common name (empty: none). InvalidCertificate: it cannot be read. */
+export function parseName(der: Buffer): { text: string; commonName: string } {
+  try {
+    const name = readName(decode(der), 'the name');
+    return { text: formatName(name), commonName: attributeValues(name, oids.commonName).at(-1) ?? '' };
+  } catch (error) {
+    throw new EvercertError('InvalidCertificate', 'the name cannot be read as DER', { cause: error });
+  }
 }
 
 function formatAttribute({ oid: type, value, raw }: NameAttribute): string {

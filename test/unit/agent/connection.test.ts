@@ -78,6 +78,10 @@ describe('the connection', () => {
       },
       renewIdentity: (_call, callback) => callback(null, { chain: [], trustAnchors: [], issuedAt: undefined }),
       getKeyPair: (_call, callback) => callback(toServiceError(new EvercertError('NotFound', 'no such pair'))),
+      adoptCertificate: (_call, callback) => callback(toServiceError(new EvercertError('NotFound', 'no such certificate'))),
+      acquireRestartLease: (_call, callback) =>
+        callback(toServiceError(new EvercertError('Conflict', 'cp-2 restarts etcd', { retryAfterMs: 2000 }))),
+      releaseRestartLease: (_call, callback) => callback(null, {}),
     };
     server.addService(NodeServiceService, service);
     const port = await new Promise<number>((resolve, reject) =>

@@ -27,7 +27,7 @@ describe('the issuer', () => {
       requests.push((request as typeof request & { csr: Buffer }).csr);
       return FakeCoordinator.prototype.issueCertificate.call(coordinator, request);
     };
-    const api = { issueCertificate, renewIdentity: coordinator.renewIdentity, getKeyPair: coordinator.getKeyPair };
+    const api = Object.assign(coordinator, { issueCertificate });
     const issuer = new Issuer({ files, api, clock, logger: silentLogger, lock: new KeyedLock() });
     const issue = (): Promise<unknown> =>
       issuer.issue(desired('a', { lifetimeSeconds: 96 * 3600 }), 'Initial', { deadlineMs: 1000, signal: new AbortController().signal });

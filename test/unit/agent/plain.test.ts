@@ -18,7 +18,15 @@ function common() {
   const folder = memoryFolder();
   const reloaded: string[] = [];
   const ledger = new FileLedger({ folder, fileName: 'ledger.json', files, logger: silentLogger });
-  const rest = { files, events, ledger, logger: silentLogger, reload: (name: string) => void reloaded.push(name), onChange: () => {} };
+  const reload = (name: string) => void reloaded.push(name);
+  const activator = {
+    writing: async () => {},
+    written: ({ name }: { name: string }) => reload(name),
+    declared: async () => {},
+    served: () => ({ served: 'Served', servedMessage: '' }),
+    scan: async () => {},
+  };
+  const rest = { files, events, ledger, logger: silentLogger, reload, activator, onChange: () => {} };
   return { clock, files, events, folder, reloaded, rest };
 }
 
@@ -56,7 +64,9 @@ describe('the keeper of trust bundles', () => {
         .match(/BEGIN CERTIFICATE/g)?.length,
       2,
     );
-    assert.deepEqual(keeper.snapshots(), [{ name: 'cluster-ca', issuer: 'cluster-ca', version: 2, state: 'Ready', lastError: '' }]);
+    assert.deepEqual(keeper.snapshots(), [
+      { name: 'cluster-ca', issuer: 'cluster-ca', version: 2, state: 'Ready', lastError: '', served: 'Served', servedMessage: '' },
+    ]);
   });
 
   for (const [what, certificates] of [

@@ -26,6 +26,7 @@ export function memoryFolder(): StateFolder & { files: Map<string, Buffer> } {
   return {
     files,
     read: async (name) => files.get(name),
+    list: async (name) => [...files.keys()].filter((key) => key.startsWith(`${name}/`)).map((key) => key.slice(name.length + 1)),
     write: async (name, content) => void files.set(name, Buffer.from(content)),
     remove: async (name) => void files.delete(name),
     sweep: async () => [],
@@ -218,6 +219,12 @@ export class FakeCoordinator implements CoordinatorApi {
     const adoptedAtMs = this.#clock.nowMs();
     return { adoptedAtMs, renewAtMs: adoptedAtMs + this.adoptedRenewMs, differences: ['key: RSA 2048 becomes ECDSA P-384'] };
   }
+
+  async acquireRestartLease(): Promise<void> {
+    if (this.failure) throw this.failure;
+  }
+
+  async releaseRestartLease(): Promise<void> {}
 
   renewIdentity(): Promise<{ chain: Buffer[]; trustAnchors: Buffer[] }> {
     throw new EvercertError('Internal', 'not in this test');

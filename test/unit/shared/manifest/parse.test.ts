@@ -337,7 +337,7 @@ describe('a faulty document', () => {
       'a reload of no kind',
       '{ signal: { pidFile: /run/x.pid } }',
       '{}',
-      [/^m\.yaml:25:11: spec\.reload: expected exactly one of: systemd, signal, command$/],
+      [/^m\.yaml:25:11: spec\.reload: expected exactly one of: systemd, signal, command, staticPod$/],
     ],
     [
       'a signal that nothing survives',
