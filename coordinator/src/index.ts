@@ -23,6 +23,7 @@ export {
   sameState,
   transitionsOf,
 } from './nodes/health/index.ts';
+export { quorumObjection, RestartLeases, type RestartLeasesOptions } from './nodes/restart-lease.ts';
 export { authorization, authorize } from './rpc/authorization.ts';
 export type { Caller } from './rpc/callers.ts';
 export { networkOf, Strangers } from './rpc/strangers.ts';

@@ -25,9 +25,9 @@ export interface StaticPodsOptions {
   watch: (watch: string) => Promise<ComponentWatch>;
 }
 
-/** Above kubelet's own period, so that it has looked once for certain. */
-const marginMs = 2000;
-const pollMs = 200;
+/** Above kubelet's own period, as a part of it: it has looked once for certain. */
+const margin = 0.1;
+const pollMs = 100;
 /** A manifest that cannot be put back is tried again between these. */
 const putBackBounds = { baseMs: 250, capMs: 10_000 };
 
@@ -93,7 +93,7 @@ export class StaticPods {
     try {
       await files.takeOut(spec.manifestPath);
       try {
-        const earliestMs = clock.monotonicMs() + fileCheckMs + marginMs;
+        const earliestMs = clock.monotonicMs() + fileCheckMs * (1 + margin);
         // Both at once: a component that is started anew by itself before kubelet has looked has not ended for good.
         const over = async (): Promise<boolean> => clock.monotonicMs() >= earliestMs && (watch === undefined || (await watch.ended()));
         await this.#until(spec, 'end', over, signal);
@@ -108,7 +108,7 @@ export class StaticPods {
   async #annotate(spec: StaticPodReload, watch: ComponentWatch | undefined, signal: AbortSignal): Promise<void> {
     const { files, clock, fileCheckMs } = this.#options;
     await files.annotate(spec.manifestPath, new Date(clock.nowMs()).toISOString());
-    if (watch === undefined) await clock.sleep(fileCheckMs + marginMs, signal);
+    if (watch === undefined) await clock.sleep(fileCheckMs * (1 + margin), signal);
     else
       await this.#until(
         spec,
