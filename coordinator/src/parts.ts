@@ -3,6 +3,7 @@ import type { Clock } from '@evercert/shared/clock';
 import { faultPoint } from '@evercert/shared/fault-points';
 import type { Logger } from '@evercert/shared/logging';
 import { publicKeyPin } from '@evercert/shared/x509';
+import { kubernetesSource, RevocationChanges } from './apply/revocations.ts';
 import { Authorities, trustAnchors } from './ca/authorities.ts';
 import { KeyPairs } from './clusters/key-pairs.ts';
 import type { CoordinatorConfig } from './config.ts';
@@ -15,7 +16,7 @@ import { Adoptions } from './issuance/adoption.ts';
 import { DeclaredCertificates } from './issuance/declared.ts';
 import { CertificateIssuer } from './issuance/issuer.ts';
 import type { KeyProvider } from './keys/index.ts';
-import { KubernetesBridges, signersFeature } from './kubernetes/index.ts';
+import { ClusterTokens, KubernetesBridges, revocationsFeature, signersFeature, tokensFeature } from './kubernetes/index.ts';
 import { NodeHealth } from './nodes/health/index.ts';
 import { NodeHub } from './nodes/hub.ts';
 import { NodeRegistry } from './nodes/registry.ts';
@@ -36,6 +37,7 @@ import { RemovedNodes } from './replacement/returned.ts';
 import { NodeSwap } from './replacement/swap.ts';
 import { Revocations, refusalError } from './revocation/index.ts';
 import { Model } from './state/model.ts';
+import type { RevocationRecord } from './state/records.ts';
 import { startStatusService } from './status-service/index.ts';
 import type { Store } from './store/index.ts';
 
@@ -61,14 +63,18 @@ export async function startParts(options: PartsOptions) {
   const { model, store, statuses, revocations } = state;
   const queries = new Queries({ store, model, statuses, revocations, nowMs: state.nowMs, ...health, ...replacing });
   const { replacements, availability } = replacing;
-  const bridges = kubernetesBridges(options, { ...state, ...issuing });
+  const revocationChanges = revocationChangesOf(options, state);
+  const bridges = kubernetesBridges(options, { ...state, ...issuing, revocationChanges });
+  const clusterTokens = new ClusterTokens({ tokens: issuing.tokens, bridges, model });
   return {
     ...state,
     ...issuing,
     ...health,
     ...replacing,
     queries,
+    revocationChanges,
     bridges,
+    clusterTokens,
     /** Replacement: once the coordinator serves, so that new nodes can join. */
     async startReplacing(): Promise<void> {
       await availability.start();
@@ -239,9 +245,21 @@ function replacingParts({ store, provisioners, clock, logger, address }: PartsOp
   return { removal, newSuffix, availability, replacements };
 }
 
+function revocationChangesOf({ config, store, clock }: PartsOptions, { model, desired, revocations, events }: State): RevocationChanges {
+  const keptElsewhere = ({ cluster, source, namespace }: RevocationRecord): boolean => {
+    const bridge = config.kubernetes[cluster];
+    return source === kubernetesSource && bridge?.revocations === true && bridge.revocationNamespaces.includes(namespace);
+  };
+  return new RevocationChanges({ store, model, desired, revocations, events, clock, keptElsewhere });
+}
+
 /** What works at the API servers of clusters; each feature is a controller there, switched on in the configuration. */
-function kubernetesBridges({ config, clock, logger }: PartsOptions, parts: State & Issuing): KubernetesBridges {
-  return new KubernetesBridges({ config: config.kubernetes, features: [signersFeature(parts)], clock, logger, random: Math.random });
+function kubernetesBridges(
+  { config, clock, logger }: PartsOptions,
+  parts: State & Issuing & { revocationChanges: RevocationChanges },
+): KubernetesBridges {
+  const features = [signersFeature(parts), tokensFeature(parts), revocationsFeature({ ...parts, changes: parts.revocationChanges })];
+  return new KubernetesBridges({ config: config.kubernetes, features, clock, logger, random: Math.random });
 }
 
 const alphabet = 'abcdefghijklmnopqrstuvwxyz0123456789';

@@ -5,7 +5,6 @@ import { toEvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import { Server, type ServerCredentials } from '@grpc/grpc-js';
 import { Applier } from './apply/apply.ts';
-import { RevocationChanges } from './apply/revocations.ts';
 import { Clusters } from './clusters/clusters.ts';
 import { ClusterImports } from './clusters/import.ts';
 import type { CoordinatorConfig } from './config.ts';
@@ -70,13 +69,11 @@ export async function serve({ config, clock, logger, parts, credentials, address
 
 /** What only the admin API needs. */
 function changing(parts: Parts) {
-  const { store, model, authorities, keyPairs, events, clock, registry, desired, revocations, nowMs, replacementRecords, status } = parts;
+  const { store, model, authorities, keyPairs, events, clock, registry, revocationChanges, nowMs, replacementRecords, status } = parts;
   const webUrl = status.url;
   const replacing = (cluster: string): readonly { id: string }[] => replacementRecords.running(cluster);
-  const revocationChanges = new RevocationChanges({ store, model, desired, revocations, events, clock });
   const clusters = new Clusters({ store, model, authorities, keyPairs, events, clock, replacing, webUrl });
   return {
-    revocationChanges,
     clusters,
     imports: new ClusterImports({ store, model, authorities, keyPairs, clusters, nowMs, webUrl }),
     applier: new Applier({ store, model, registry, keyPairs, revocations: revocationChanges, events, clock, webUrl }),

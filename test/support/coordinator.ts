@@ -106,6 +106,8 @@ export async function createToken(
       labels: {},
       addresses: request.addresses ?? [],
       dnsNames: [],
+      kubernetes: false,
+      kubernetesGroups: [],
     },
     deadline,
   );

@@ -65,7 +65,8 @@ export function addRevokeCommand(program: Command, context: CommandContext): voi
       const { environment } = context;
       const { name, yaml } = documentOf(options, environment.clock.nowMs());
       await withSession(command, environment, async ({ api, requireCluster }) => {
-        const request = { cluster: requireCluster(), documents: [{ source: 'evercert revoke', yaml }], dryRun: options.dryRun ?? false };
+        const documents = [{ source: 'evercert revoke', yaml }];
+        const request = { cluster: requireCluster(), documents, dryRun: options.dryRun ?? false, origin: 'evercert revoke' };
         const { response, impact } = await applyConfirmed(api, request, options.yes ?? false);
         const [object] = response.objects;
         line(environment.out, `renewrevocation/${name} ${object?.action ?? 'unchanged'}${options.dryRun ? ' (dry run)' : ''}`);

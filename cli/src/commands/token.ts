@@ -21,6 +21,8 @@ interface CreateOptions {
   label?: string[];
   description?: string;
   printAgentConfig?: boolean;
+  kubernetes?: boolean;
+  groups?: string[];
   output?: 'json' | 'yaml';
 }
 
@@ -31,7 +33,12 @@ Examples:
   # A control-plane node whose name and addresses are known, with its agent's configuration
   evercert token create --role control-plane --node-name cp-1 --address 10.0.0.11 --print-agent-config > agent.yaml
   # Ten workers of one zone
-  evercert token create --role worker --uses 10 --ttl 2h --label zone=a`;
+  evercert token create --role worker --uses 10 --ttl 2h --label zone=a
+  # For kubeadm join and kubelet --bootstrap-kubeconfig, too
+  evercert token create --role worker --uses 0 --ttl 2h --kubernetes`;
+
+/** The group that kubeadm's own tokens have, and to which its roles are bound. */
+const kubeadmGroup = 'system:bootstrappers:kubeadm:default-node-token';
 
 export function addTokenCommand(program: Command, context: CommandContext): void {
   const token = program.command('token').description('Create, list and delete the tokens with which nodes join.');
@@ -80,6 +87,11 @@ function addCreate(token: Command, context: CommandContext): void {
     .option('--dns-name <name>', "name that may stand in the node's certificates; needs --node-name; repeatable", collect)
     .option('--label <key=value>', 'label of the node that joins; repeatable', collect)
     .option('--description <text>', 'what it is for')
+    .option(
+      '--kubernetes',
+      "also write it into the cluster's API server as a bootstrap token, until it expires, is deleted or is used up: what Kubernetes does with it is not counted there, and not limited by --uses",
+    )
+    .option('--groups <group...>', `with --kubernetes: groups of its user there, beside system:bootstrappers (default: "${kubeadmGroup}")`)
     .option('--print-agent-config', "print the agent's configuration, with the token in it, instead of the token")
     .addOption(new Option('-o, --output <format>', 'print token, pin and agent configuration').choices(['json', 'yaml']))
     .addHelpText('after', examples)
@@ -92,7 +104,10 @@ function addCreate(token: Command, context: CommandContext): void {
         labels: keyValues(options.label ?? [], '--label'),
         addresses: options.address ?? [],
         dnsNames: options.dnsName ?? [],
+        kubernetes: options.kubernetes ?? false,
+        kubernetesGroups: options.kubernetes ? (options.groups ?? [kubeadmGroup]) : [],
       };
+      if (options.groups !== undefined && !options.kubernetes) throw usageError('--groups goes with --kubernetes alone');
       if (options.nodeName === undefined && request.addresses.length + request.dnsNames.length > 0) {
         throw usageError('--address and --dns-name register what one node may hold: say which with --node-name');
       }

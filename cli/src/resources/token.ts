@@ -19,6 +19,7 @@ async function describe(token: Token, { nowMs }: DescribeContext): Promise<Descr
     ['Uses', usesOf(token)],
     ['Created', timeWithAge(token.createdAt, nowMs)],
     ['Expires', timeWithExpiry(token.expiresAt, nowMs)],
+    ['Kubernetes', token.kubernetes ? ['system:bootstrappers', ...token.kubernetesGroups].join(', ') : '<none>'],
     ['Labels', Object.entries(token.labels).map(([key, value]) => `${key}=${value}`)],
     ['Description', token.description],
   ];
@@ -37,6 +38,7 @@ export const tokens: Resource<Token> = {
     { header: 'USES', value: usesOf },
     { header: 'EXPIRES', value: (token, nowMs) => expiry(token.expiresAt, nowMs) },
     { header: 'AGE', value: (token, nowMs) => age(token.createdAt, nowMs) },
+    { header: 'KUBERNETES', show: 'wide', value: (token) => (token.kubernetes ? 'yes' : 'no') },
     { header: 'LABELS', show: 'wide', value: (token) => labelText(token.labels) },
     { header: 'DESCRIPTION', value: (token) => orNone(token.description) },
   ],
@@ -56,6 +58,7 @@ export const tokens: Resource<Token> = {
       expiresAt: token.expiresAt,
       maxUses: token.maxUses,
       description: token.description,
+      ...(token.kubernetes && { kubernetes: { groups: token.kubernetesGroups } }),
     }),
     status: { uses: token.uses },
   }),

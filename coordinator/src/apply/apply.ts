@@ -37,6 +37,8 @@ export interface ApplyOrder {
   sources: { file: string; text: string }[];
   dryRun: boolean;
   actor: string;
+  /** What RenewRevocations show as their source. */
+  origin: string;
 }
 
 export interface Applied {
@@ -91,7 +93,7 @@ export class Applier {
       const draft = drafts.get(name) ?? this.#draft(name);
       drafts.set(name, draft);
       try {
-        if (document.kind === 'RenewRevocation') await this.#putRevocation(draft, document, text);
+        if (document.kind === 'RenewRevocation') await this.#putRevocation(draft, document, text, order.origin);
         else await this.#put(draft, document);
       } catch (error) {
         if (!(error instanceof EvercertError) || error.code === 'Conflict') throw error;
@@ -151,10 +153,10 @@ export class Applier {
     return this.#putManifest(draft, document);
   }
 
-  async #putRevocation(draft: Draft, document: RenewRevocation, text: string | undefined): Promise<void> {
+  async #putRevocation(draft: Draft, document: RenewRevocation, text: string | undefined, source: string): Promise<void> {
     const change = await this.#options.revocations.of(draft.cluster, document, {
       original: text,
-      source: 'evercert apply',
+      origin: { source },
       before: draft.revocations,
     });
     draft.revocations.push(change);

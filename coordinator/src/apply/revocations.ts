@@ -8,6 +8,7 @@ import { entryRecord, revocationDocument } from '../revocation/documents.ts';
 import { effectsOf, effectsOfDeletion } from '../revocation/effects.ts';
 import type { Revocations } from '../revocation/index.ts';
 import { findSuccessors } from '../revocation/successors.ts';
+import type { Cached } from '../state/informer.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import { encodeRecord, type RevocationEpochRecord, type RevocationRecord } from '../state/records.ts';
@@ -25,6 +26,18 @@ export interface RevocationChangesOptions {
   revocations: Revocations;
   events: EventRecorder;
   clock: Clock;
+  /** Whether an object is kept at an API server that this coordinator follows: it is changed and deleted there. */
+  keptElsewhere: (record: RevocationRecord) => boolean;
+}
+
+/** Of objects that come from an API server. */
+export const kubernetesSource = 'kubernetes';
+
+/** Where an object comes from. */
+export interface RevocationOrigin {
+  source: string;
+  /** Of the object at the API server. */
+  uid?: string;
 }
 
 /** One object as an apply would have it. */
@@ -46,17 +59,23 @@ export class RevocationChanges {
   }
 
   /**
-   * What a document makes of its object, beside the changes before it; nothing is written. InvalidManifest: the cluster would have too many entries.
+   * What a document makes of its object, beside the changes before it; nothing is written. InvalidManifest: the cluster would have too many entries. FailedPrecondition: the object of this name is
+   * kept elsewhere.
    */
   async of(
     cluster: string,
     document: RenewRevocation,
-    { original, source, before: pending }: { original: string | undefined; source: string; before: readonly RevocationChange[] },
+    {
+      original,
+      origin: { source, uid },
+      before: pending,
+    }: { original: string | undefined; origin: RevocationOrigin; before: readonly RevocationChange[] },
   ): Promise<RevocationChange> {
     const { revocations, clock } = this.#options;
     const { name, namespace = '' } = document.metadata;
     const cached = revocations.objects.get(layout.revocation(cluster, name));
     const earlier = cached?.record;
+    if (earlier && source !== kubernetesSource) this.#refuseElsewhere(earlier, 'changed');
     const nowMs = clock.nowMs();
     const entries = document.spec.revocations.map((entry) => entryRecord(entry, earlier?.entries ?? [], nowMs));
     const added = entries.length - (earlier?.entries.length ?? 0);
@@ -72,11 +91,12 @@ export class RevocationChanges {
       createdAtMs: earlier?.createdAtMs ?? nowMs,
       updatedAtMs: nowMs,
       source,
+      ...(uid !== undefined && { uid }),
       yaml: '',
     };
     const [before, after] = [earlier ? toYaml(revocationDocument(earlier)) : '', toYaml(revocationDocument(draft))];
     const yaml = original !== undefined && original.length <= maxOriginalLength ? original : after;
-    const action = before === '' ? 'created' : before === after ? 'unchanged' : 'configured';
+    const action = before === '' ? 'created' : before === after && earlier?.uid === uid ? 'unchanged' : 'configured';
     const object = { kind: 'RenewRevocation', name, action, before, after };
     const record = action === 'unchanged' && earlier ? earlier : { ...(await this.#withSuccessors(draft)), yaml };
     return { object, record, added, modRevision: cached?.modRevision ?? 0 };
@@ -137,24 +157,57 @@ export class RevocationChanges {
     }
   }
 
-  /** Deletes an object; with dryRun only tells what it releases. Errors: NotFound, Conflict. */
+  /** Puts one object in force, as an apply of it alone would. Returns what became of it. Errors: InvalidManifest, Conflict. */
+  async put(cluster: string, document: RenewRevocation, origin: RevocationOrigin, actor: string): Promise<RevocationChange> {
+    const { store, events } = this.#options;
+    const change = await this.of(cluster, document, { original: undefined, origin, before: [] });
+    const { action, name } = change.object;
+    if (action === 'unchanged') return change;
+    const { compares, operations, accept } = this.write(cluster, [change]);
+    const message = `${action} RenewRevocation ${name}`;
+    const event = events.operation({ cluster, actor, reason: 'RenewRevocationApplied', message });
+    const { succeeded, revision } = await store.transact(compares, [...operations, event]);
+    if (!succeeded) throw new EvercertError('Conflict', `RenewRevocation ${name} changed at the same time: try again`);
+    accept(revision);
+    await this.completeSuccessors(cluster, [change]);
+    return change;
+  }
+
+  /** Deletes an object; with dryRun only tells what it releases. Errors: NotFound, Conflict, FailedPrecondition (it is kept elsewhere). */
   async remove(cluster: string, name: string, dryRun: boolean, actor: string): Promise<RevocationMatch[]> {
-    const { revocations, store, events } = this.#options;
-    const key = layout.revocation(cluster, name);
-    const cached = revocations.objects.get(key);
+    const cached = this.#options.revocations.objects.get(layout.revocation(cluster, name));
     if (!cached) throw revocationNotFound(cluster, name);
+    this.#refuseElsewhere(cached.record, 'deleted');
     const released = await effectsOfDeletion(this.#sources(), cached.record);
-    if (dryRun) return released;
+    if (!dryRun) await this.lift(cached, actor);
+    return released;
+  }
+
+  /** Deletes an object as it was read. Conflict: it is another by now. */
+  async lift({ record, modRevision }: Cached<RevocationRecord>, actor: string): Promise<void> {
+    const { revocations, store, events } = this.#options;
+    const { cluster, name, entries } = record;
+    const key = layout.revocation(cluster, name);
     const epoch = this.#epoch(cluster);
-    const message = `deleted RenewRevocation ${name} (${cached.record.entries.length} entries)`;
+    const message = `deleted RenewRevocation ${name} (${entries.length} entries)`;
     const { succeeded, revision } = await store.transact(
-      [{ key, modRevision: cached.modRevision }],
+      [{ key, modRevision }],
       [{ type: 'delete', key }, epoch.operation, events.operation({ cluster, actor, reason: 'RenewRevocationDeleted', message })],
     );
     if (!succeeded) throw new EvercertError('Conflict', `RenewRevocation ${name} changed under this request: try again`);
     revocations.objects.drop(key, revision);
     epoch.accept(revision);
-    return released;
+  }
+
+  #refuseElsewhere(record: RevocationRecord, done: 'changed' | 'deleted'): void {
+    if (!this.#options.keptElsewhere(record)) return;
+    const { cluster, name, namespace, apiVersion } = record;
+    const there = `kubectl -n ${namespace} ${done === 'deleted' ? 'delete' : 'edit'} renewrevocations.${apiVersion.split('/')[0]} ${name}`;
+    throw new EvercertError(
+      'FailedPrecondition',
+      `RenewRevocation ${name} comes from the API server of cluster ${cluster}: it is ${done} there ('${there}'); where that is gone for good, see docs/kubernetes.md, 'When the API server is gone'`,
+      { metadata: { cluster, revocation: name, source: record.source } },
+    );
   }
 
   /** Adds the successors that there are by now to those that were recorded. */

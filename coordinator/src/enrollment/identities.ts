@@ -180,6 +180,7 @@ export class NodeIdentities {
       profile: nodeIdentityProfile(cluster, node),
       nowMs: this.#nowMs(),
       ignoreCurrent: allowed === true,
+      applicant: { node, certificate: identityName },
     });
   }
 

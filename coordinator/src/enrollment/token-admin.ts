@@ -25,6 +25,8 @@ export interface TokenOrder {
   dnsNames: string[];
   /** Made for the new node of a replacement: it alone lets a node join that is being replaced. */
   replacementId?: string;
+  /** For the cluster's API server, too: groups of its user there. Whoever orders it writes the Secret. */
+  kubernetes?: { groups: string[] } | undefined;
 }
 
 /** A token that is not made yet. */
@@ -40,6 +42,9 @@ export interface TokenDraft {
 const defaultLifetimeSeconds = 24 * 3600;
 const maxLifetimeSeconds = 30 * 86_400;
 const maxTokens = 10_000;
+const maxGroups = 20;
+/** https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/#bootstrap-token-secret-format */
+const groupPattern = /^system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]$/;
 
 export interface TokenAdminOptions {
   store: Store;
@@ -89,6 +94,7 @@ export class TokenAdmin {
       addresses: order.addresses.map(canonicalAddress),
       dnsNames: order.dnsNames,
       ...(order.replacementId !== undefined && { replacementId: order.replacementId }),
+      ...(order.kubernetes && { kubernetes: { groups: [...new Set(order.kubernetes.groups)] } }),
     };
     const key = layout.token(id);
     const message = `created bootstrap token ${id} for ${record.role} ${record.nodeName || 'nodes'} until ${new Date(record.expiresAtMs).toISOString()}`;
@@ -134,9 +140,21 @@ export class TokenAdmin {
     if (order.addresses.length > 32 || order.dnsNames.length > 32)
       throw new EvercertError('InvalidArgument', 'at most 32 addresses and 32 DNS names');
     checkFacts(order, order.role);
+    if (order.kubernetes) checkGroups(order.kubernetes.groups);
     if (model.tokens.list().length >= maxTokens)
       throw new EvercertError('FailedPrecondition', `there are ${maxTokens} tokens already: delete some`);
   }
+}
+
+/** As kube-apiserver checks them when a kubelet comes with the token: it takes no other. */
+function checkGroups(groups: readonly string[]): void {
+  const wrong = groups.find((group) => !groupPattern.test(group));
+  if (wrong !== undefined)
+    throw new EvercertError(
+      'InvalidArgument',
+      `kubernetes_groups: ${JSON.stringify(wrong.slice(0, 100))} is no group of bootstrap tokens; expected "system:bootstrappers:" and then lower-case letters, digits, colons and hyphens`,
+    );
+  if (groups.length > maxGroups) throw new EvercertError('InvalidArgument', `kubernetes_groups: expected at most ${maxGroups}`);
 }
 
 /** By the rules for Node documents: a token gives a node what such a document would. */

@@ -146,6 +146,7 @@ export class DeclaredCertificates {
   async #refuseRevoked({ cluster, node, name }: DeclaredRequest, profile: ResolvedCertificate, repaired: boolean): Promise<void> {
     if (this.#revocations.entries(cluster) === 0) return;
     const current = await currentCertificate(this.#store, cluster, node, name);
-    this.#revocations.check({ cluster, current, profile, nowMs: this.#nowMs(), ignoreCurrent: repaired });
+    const applicant = { node, certificate: name };
+    this.#revocations.check({ cluster, current, profile, nowMs: this.#nowMs(), ignoreCurrent: repaired, applicant });
   }
 }

@@ -9,6 +9,10 @@ const clusterName = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, {
   error: 'expected the name of a cluster: 1 to 63 lower-case letters, digits and hyphens',
 });
 
+const namespace = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/, {
+  error: 'expected the name of a namespace: 1 to 63 lower-case letters, digits and hyphens',
+});
+
 const texts = z.array(z.string().min(1).max(317)).max(200).default([]);
 
 /** Approves a request to a signer of Evercert's own without a person: for these requesters, if everything that it asks for fits. In texts, `*` stands for any characters but a dot. */
@@ -53,6 +57,8 @@ export const bridgeSchema = z.strictObject({
   bootstrapTokens: z.boolean().default(false),
   /** Takes RenewRevocation objects from the API server. */
   revocations: z.boolean().default(false),
+  /** In which namespaces they are looked for. Whoever may write there may revoke. */
+  revocationNamespaces: z.array(namespace).min(1).max(20).default(['kube-system']),
 });
 
 /** By the name of the cluster. */

@@ -14,6 +14,18 @@ export {
   type WorkResult,
 } from './core/index.ts';
 export {
+  collectionPath,
+  MatchCounts,
+  type RevocationObject,
+  type RevocationStatus,
+  readObject,
+  revocationsFeature,
+  type Standing,
+  sameJudgement,
+  sameStatus,
+  statusOf,
+} from './revocations/index.ts';
+export {
   type ApprovalQuestion,
   backdateMs,
   type CertificateSigningRequest,
@@ -35,3 +47,20 @@ export {
   standingFault,
   violationOf,
 } from './signers/index.ts';
+export {
+  type ClusterInfo,
+  ClusterTokens,
+  detachedJws,
+  endOf,
+  kubeconfigOf,
+  ownTokenId,
+  readInfo,
+  type Secret,
+  type SigningToken,
+  sameData,
+  secretOf,
+  serverOf,
+  signedData,
+  signingTokenOf,
+  tokensFeature,
+} from './tokens/index.ts';

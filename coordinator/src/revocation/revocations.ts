@@ -9,7 +9,7 @@ import type { Compare, Store } from '../store/index.ts';
 import { refusalError } from './refusal.ts';
 import { compareRules, type Rule, RuleIndex } from './rule-index.ts';
 import { subjectOfCertificate, subjectOfProfile } from './subject.ts';
-import type { MatchedCertificate, MatchedProfile, Refusal, RevocationMatch, RevocationQuestion } from './types.ts';
+import type { MatchedCertificate, MatchedProfile, Refusal, RefusedQuestion, RevocationMatch, RevocationQuestion } from './types.ts';
 
 /** Certificates read from the store at once. */
 const pageSize = 500;
@@ -33,6 +33,7 @@ export class Revocations {
   readonly #boundaries = new Map<string, Timer>();
   /** By the object's key. */
   readonly #refusals = new Map<string, number>();
+  readonly #refusalListeners = new Set<(refused: RefusedQuestion) => void>();
 
   constructor({ store, logger, clock }: { store: Store; logger: Logger; clock: Clock }) {
     this.#store = store;
@@ -123,6 +124,7 @@ export class Revocations {
     if (!refusal) return;
     const key = layout.revocation(question.cluster, refusal.match.object);
     this.#refusals.set(key, (this.#refusals.get(key) ?? 0) + 1);
+    for (const listener of this.#refusalListeners) listener({ ...refusal, cluster: question.cluster, applicant: question.applicant });
     throw refusalError(question.cluster, refusal, question.nowMs);
   }
 
@@ -172,6 +174,12 @@ export class Revocations {
   subscribe(listener: (cluster: string) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Calls back at each refusal that `check` makes; must not throw. Returns a function that ends it. */
+  onRefusal(listener: (refused: RefusedQuestion) => void): () => void {
+    this.#refusalListeners.add(listener);
+    return () => this.#refusalListeners.delete(listener);
   }
 
   #reindex(cluster: string, before: RevocationRecord | undefined, after: RevocationRecord | undefined): void {

@@ -42,6 +42,14 @@ export interface RevocationQuestion {
   nowMs: number;
   /** A repair is under way: the one in use counts no more. */
   ignoreCurrent: boolean;
+  /** Who asks for what, for those who are told of refusals. */
+  applicant?: { node: string; certificate: string };
+}
+
+/** A renewal or an issue that was refused. */
+export interface RefusedQuestion extends Refusal {
+  cluster: string;
+  applicant: { node: string; certificate: string } | undefined;
 }
 
 export interface Refusal {

@@ -1,7 +1,7 @@
 import type { AdminServiceServer } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import { version } from '@evercert/shared/version';
-import { roleFromProto } from '@evercert/shared/wire';
+import { oneOf, roleFromProto } from '@evercert/shared/wire';
 import { publicKeyPin } from '@evercert/shared/x509';
 import type { Applier } from '../apply/apply.ts';
 import { type RevocationChanges, revocationNotFound } from '../apply/revocations.ts';
@@ -9,9 +9,8 @@ import { type Clusters, clusterNotFound } from '../clusters/clusters.ts';
 import type { ClusterImports } from '../clusters/import.ts';
 import type { DesiredStates } from '../desired/desired-states.ts';
 import { identityName } from '../enrollment/identities.ts';
-import type { TokenAdmin } from '../enrollment/token-admin.ts';
 import type { EventRecorder } from '../events/recorder.ts';
-import type { KubernetesBridges } from '../kubernetes/index.ts';
+import type { ClusterTokens, KubernetesBridges } from '../kubernetes/index.ts';
 import type { NodeCordons } from '../nodes/cordons.ts';
 import type { NodeHealth } from '../nodes/health/index.ts';
 import type { NodeHub } from '../nodes/hub.ts';
@@ -55,7 +54,7 @@ export interface AdminServiceOptions {
   applier: Applier;
   revocations: Revocations;
   revocationChanges: RevocationChanges;
-  tokens: TokenAdmin;
+  clusterTokens: ClusterTokens;
   registry: NodeRegistry;
   removal: NodeRemoval;
   /** Ten characters of [a-z0-9], never the same. */
@@ -76,9 +75,11 @@ export interface AdminServiceOptions {
   nowMs: () => number;
 }
 
+const applyOrigins = ['evercert apply', 'evercert revoke'] as const;
+
 /** The admin API: each method converts, calls the part that does the work, and converts back. */
 export function adminService(options: AdminServiceOptions): AdminServiceServer {
-  const { guard, model, queries, clusters, applier, revocationChanges, tokens, removal, cordons, bridges } = options;
+  const { guard, model, queries, clusters, applier, revocationChanges, clusterTokens, removal, cordons, bridges } = options;
   return {
     createCluster: guard.unary(async ({ name, spec }, context) => {
       const { cluster, authorities } = await clusters.create(name, policyFromProto(spec), actorOf(context.caller));
@@ -118,9 +119,10 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
       return { certificates: items.map(certificateToProto), nextPageToken: next };
     }),
     renewCertificates: guard.unary(async (request, context) => renewCertificates(options, request, actorOf(context.caller))),
-    apply: guard.unary(async ({ cluster, documents, dryRun }, context) => {
+    apply: guard.unary(async ({ cluster, documents, dryRun, origin: given }, context) => {
       const sources = documents.map(({ source, yaml }) => ({ file: source, text: yaml }));
-      return applier.apply({ cluster, sources, dryRun, actor: actorOf(context.caller) });
+      const origin = oneOf(applyOrigins, 'origin', given ?? '', 'evercert apply');
+      return applier.apply({ cluster, sources, dryRun, actor: actorOf(context.caller), origin });
     }),
     listManifests: guard.unary(async ({ cluster, kind, name }) => {
       if (cluster !== '' && !model.cluster(cluster)) throw clusterNotFound(cluster);
@@ -142,9 +144,15 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
     deleteRevocation: guard.unary(async ({ cluster, name, dryRun }, context) => ({
       released: await revocationChanges.remove(cluster, name, dryRun, actorOf(context.caller)),
     })),
-    createToken: guard.unary(async ({ lifetime, role, ...order }, context) => {
+    createToken: guard.unary(async ({ lifetime, role, kubernetes, kubernetesGroups, ...order }, context) => {
+      if (!kubernetes && kubernetesGroups.length > 0)
+        throw new EvercertError('InvalidArgument', 'kubernetes_groups: only a token for the API server (kubernetes) has groups there');
       const lifetimeSeconds = lifetime && lifetime.seconds + lifetime.nanos / 1e9;
-      const { token, record } = await tokens.create({ ...order, role: roleFromProto(role), lifetimeSeconds }, actorOf(context.caller));
+      const there = kubernetes ? { groups: kubernetesGroups } : undefined;
+      const { token, record } = await clusterTokens.create(
+        { ...order, role: roleFromProto(role), lifetimeSeconds, kubernetes: there },
+        actorOf(context.caller),
+      );
       return { token, info: tokenToProto(record), caPin: pinOf(options.controlCa) };
     }),
     listTokens: guard.unary(async ({ cluster }) => ({
@@ -154,7 +162,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
         .map(tokenToProto),
     })),
     deleteToken: guard.unary(async ({ id }, context) => {
-      await tokens.remove(id, actorOf(context.caller));
+      await clusterTokens.remove(id, actorOf(context.caller));
       return {};
     }),
     listEvents: guard.unary(async ({ pageSize, pageToken, ...filter }) => {

@@ -194,6 +194,8 @@ export function tokenToProto(token: TokenRecord): Token {
     uses: token.uses,
     description: token.description,
     labels: token.labels,
+    kubernetes: token.kubernetes !== undefined,
+    kubernetesGroups: token.kubernetes?.groups ?? [],
   };
 }
 

@@ -113,6 +113,8 @@ export interface TokenRecord {
   dnsNames: string[];
   /** Of the replacement that it was made for. */
   replacementId?: string;
+  /** It is a bootstrap token of the cluster's API server, too, as a Secret there; with the groups of its user, beside system:bootstrappers. */
+  kubernetes?: { groups: string[] };
 }
 
 export interface CertificateRecord {
@@ -176,8 +178,10 @@ export interface RevocationRecord {
   generation: number;
   createdAtMs: number;
   updatedAtMs: number;
-  /** Where it came from: `evercert apply` or `kubernetes`. */
+  /** Where it came from: `evercert apply`, `evercert revoke`, `replacement` or `kubernetes`. */
   source: string;
+  /** Of the object at the API server, where it came from there: another of the same name is another. */
+  uid?: string;
   /** As it was applied; canonical YAML where that was too long to keep. */
   yaml: string;
 }

@@ -97,6 +97,8 @@ export class AdminApi {
       labels: {},
       addresses: node.addresses,
       dnsNames: [],
+      kubernetes: false,
+      kubernetesGroups: [],
     });
   }
 

@@ -162,6 +162,8 @@ describe('evercert token, cluster and renew', () => {
       nodeName: '',
       lifetime: { seconds: 5400, nanos: 0 },
       maxUses: 1,
+      kubernetes: false,
+      kubernetesGroups: [],
       description: '',
       labels: { zone: 'a', x: '' },
       addresses: [],

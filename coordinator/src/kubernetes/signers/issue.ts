@@ -141,8 +141,9 @@ export class RequestCertificates {
     const { revocations, model, repairing, nowMs } = this.#options;
     if (revocations.entries(cluster) === 0) return;
     const profile = profileOf(asked);
-    const question = { cluster, profile, nowMs: nowMs(), ignoreCurrent: node !== undefined && repairing(cluster, node) };
     const names = node === undefined ? [] : predecessorNames(kind);
+    const applicant = { node: node ?? '', certificate: names[0] ?? asked.commonName };
+    const question = { cluster, profile, nowMs: nowMs(), ignoreCurrent: node !== undefined && repairing(cluster, node), applicant };
     const currents = names.flatMap((name) => model.currents.get(layout.current(cluster, node ?? '', name))?.record ?? []);
     if (currents.length === 0) revocations.check(question);
     for (const current of currents) revocations.check({ ...question, current: matched(cluster, current) });

@@ -221,6 +221,8 @@ export interface ApplyRequest {
   cluster: string;
   documents: ApplyDocument[];
   dryRun: boolean;
+  /** What made the documents, as objects show it as their source: "evercert apply" (default) or "evercert revoke". */
+  origin?: string | undefined;
 }
 
 export interface ApplyResponse {
@@ -2256,7 +2258,7 @@ export const ApplyDocument: MessageFns<ApplyDocument> = {
 };
 
 function createBaseApplyRequest(): ApplyRequest {
-  return { cluster: "", documents: [], dryRun: false };
+  return { cluster: "", documents: [], dryRun: false, origin: undefined };
 }
 
 export const ApplyRequest: MessageFns<ApplyRequest> = {
@@ -2269,6 +2271,9 @@ export const ApplyRequest: MessageFns<ApplyRequest> = {
     }
     if (message.dryRun !== false) {
       writer.uint32(24).bool(message.dryRun);
+    }
+    if (message.origin !== undefined) {
+      writer.uint32(34).string(message.origin);
     }
     return writer;
   },
@@ -2310,6 +2315,14 @@ export const ApplyRequest: MessageFns<ApplyRequest> = {
             message.dryRun = reader.bool();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.origin = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2330,6 +2343,7 @@ export const ApplyRequest: MessageFns<ApplyRequest> = {
     message.cluster = object.cluster ?? "";
     message.documents = object.documents?.map((e) => ApplyDocument.fromPartial(e)) || [];
     message.dryRun = object.dryRun ?? false;
+    message.origin = object.origin ?? undefined;
     return message;
   },
 };

@@ -388,7 +388,7 @@ export interface Revocation {
   createdAt: Date | undefined;
   updatedAt: Date | undefined;
   entries: RevocationEntry[];
-  /** Where it came from: "evercert apply" or "kubernetes". */
+  /** Where it came from: "evercert apply", "evercert revoke", "kubernetes" or "replacement". */
   source: string;
   yaml: string;
   /** Renewals and issues that it has refused since the coordinator started. */
@@ -440,6 +440,10 @@ export interface Token {
   uses: number;
   description: string;
   labels: { [key: string]: string };
+  /** Also a bootstrap token of the cluster's API server, as long as it can be used. */
+  kubernetes: boolean;
+  /** Groups of its user there, beside system:bootstrappers. */
+  kubernetesGroups: string[];
 }
 
 export interface Token_LabelsEntry {
@@ -4145,6 +4149,8 @@ function createBaseToken(): Token {
     uses: 0,
     description: "",
     labels: {},
+    kubernetes: false,
+    kubernetesGroups: [],
   };
 }
 
@@ -4180,6 +4186,12 @@ export const Token: MessageFns<Token> = {
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       Token_LabelsEntry.encode({ key: key as any, value }, writer.uint32(82).fork()).join();
     });
+    if (message.kubernetes !== false) {
+      writer.uint32(88).bool(message.kubernetes);
+    }
+    for (const v of message.kubernetesGroups) {
+      writer.uint32(98).string(v!);
+    }
     return writer;
   },
 
@@ -4279,6 +4291,22 @@ export const Token: MessageFns<Token> = {
             }
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.kubernetes = reader.bool();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.kubernetesGroups.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4314,6 +4342,8 @@ export const Token: MessageFns<Token> = {
       },
       {},
     );
+    message.kubernetes = object.kubernetes ?? false;
+    message.kubernetesGroups = object.kubernetesGroups?.map((e) => e) || [];
     return message;
   },
 };
