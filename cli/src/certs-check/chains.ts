@@ -20,7 +20,8 @@ export class ChainFinder {
   /** `trusted`: CAs that were named; those of the folder are trusted if they are signed by themselves. */
   constructor(certificates: readonly FoundCertificate[], trusted: readonly Anchor[]) {
     for (const anchor of trusted) append(this.#anchors, anchor.info.subject, anchor);
-    for (const { info, path } of certificates) {
+    // A CA is known by its own file, where there is one, rather than by a kubeconfig that embeds it.
+    for (const { info, path } of certificates.toSorted((a, b) => Number(a.embeddedCa) - Number(b.embeddedCa))) {
       if (!info.isCa) continue;
       if (info.issuer !== info.subject) append(this.#intermediates, info.subject, info);
       else if (!this.#known(info)) append(this.#anchors, info.subject, { info, path });

@@ -1,5 +1,6 @@
 import { formatFileMode } from '@evercert/shared/config';
 import { type Anchor, ChainFinder, type ChainResult } from './chains.ts';
+import { absentOf } from './kubeadm.ts';
 import { type Pairing, pairOf } from './pairing.ts';
 import type { CertificateReport, CheckReport, CheckStatus, FoundCertificate, FoundKey, Inventory, PathProblem, Problem } from './types.ts';
 
@@ -34,7 +35,7 @@ export function judge(inventory: Inventory, options: JudgeOptions): CheckReport 
     superseded: count('superseded'),
   };
   const isBroken = counts.broken > 0 || problems.length > 0;
-  return { status: isBroken ? 'broken' : counts.soon > 0 ? 'soon' : 'well', counts, certificates, problems };
+  return { status: isBroken ? 'broken' : counts.soon > 0 ? 'soon' : 'well', counts, certificates, problems, absent: absentOf(inventory) };
 }
 
 function listed(certificates: readonly FoundCertificate[]): FoundCertificate[] {
@@ -78,7 +79,13 @@ function report(
     chain: {
       status: chain.status,
       ...(chain.status === 'verified' && {
-        anchor: { subject: chain.anchor.info.subject, serial: chain.anchor.info.serial, path: chain.anchor.path },
+        anchor: {
+          subject: chain.anchor.info.subject,
+          serial: chain.anchor.info.serial,
+          path: chain.anchor.path,
+          // Who has the CA's key can renew: kubeadm calls what it cannot renew externally managed.
+          key: inventory.keys.some((key) => key.spkiSha256 === chain.anchor.info.spkiSha256) ? ('here' as const) : ('elsewhere' as const),
+        },
       }),
     },
     key: { status: pairing.status, ...(pairing.key && { path: pairing.key.path, mode: formatFileMode(pairing.key.mode) }) },

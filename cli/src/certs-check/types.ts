@@ -111,7 +111,7 @@ export interface CertificateReport {
   lifetimeSeconds: number;
   /** Below zero: seconds since the end. */
   remainingSeconds: number;
-  chain: { status: 'verified' | 'root' | 'broken'; anchor?: { subject: string; serial: string; path: string } };
+  chain: { status: 'verified' | 'root' | 'broken'; anchor?: { subject: string; serial: string; path: string; key: 'here' | 'elsewhere' } };
   key: { status: 'matching' | 'mismatched' | 'missing' | 'encrypted' | 'elsewhere'; path?: string; mode?: string };
   status: CheckStatus;
   problems: Problem[];
@@ -123,4 +123,6 @@ export interface CheckReport {
   certificates: CertificateReport[];
   /** What is wrong with files and does not belong to one certificate. */
   problems: PathProblem[];
+  /** Files that kubeadm keeps on a control-plane node, which this folder is one of, and that are not in it. No fault: some are left out with reason. */
+  absent: string[];
 }

@@ -36,11 +36,12 @@ The JSON form:
   { "kind": "CertificateCheck", "folder", "checkedAt", "status": "well|soon|broken", "counts": { "certificates", "well", "soon", "broken", "superseded" },
     "certificates": [{ "path", "role": "leaf|ca", "subject", "issuer", "serial", "dnsNames", "ipAddresses", "keyAlgorithm", "notBefore", "notAfter",
                        "lifetimeSeconds", "remainingSeconds",
-                       "chain": { "status": "verified|root|broken", "anchor": { "subject", "serial", "path" } },
+                       "chain": { "status": "verified|root|broken", "anchor": { "subject", "serial", "path", "key": "here|elsewhere" } },
                        "key": { "status": "matching|mismatched|missing|encrypted|elsewhere", "path", "mode" },
                        "status": "well|soon|broken|superseded", "problems": [{ "code", "message" }] }],
-    "problems": [{ "path", "code", "message" }] }
-Paths are relative to the folder; files that a kubeconfig refers to elsewhere are absolute. "superseded" are kubelet's older dated files.`;
+    "problems": [{ "path", "code", "message" }],
+    "absent": ["path"] }
+The CA is shown by its file; "key elsewhere" is what kubeadm calls externally managed. Paths are relative to the folder; files that a kubeconfig refers to elsewhere are absolute. "superseded" are kubelet's older dated files.`;
 
 export function addCertsCommand(program: Command, context: CommandContext): void {
   const certs = program.command('certs').description('Look at certificates on disk. Needs no coordinator.');
@@ -86,16 +87,24 @@ function renderReport(report: CheckReport, nowMs: number, noHeaders: boolean): s
     one.subject,
     one.issuer,
     one.chain.status,
+    authorityOf(one),
     one.key.status,
     expiry(one.notAfter, nowMs),
     one.status.toUpperCase(),
   ]);
   const table =
-    shown.length === 0 ? '' : renderTable(['FILE', 'SUBJECT', 'ISSUER', 'CHAIN', 'KEY', 'EXPIRES', 'STATUS'], rows, { noHeaders });
+    shown.length === 0 ? '' : renderTable(['FILE', 'SUBJECT', 'ISSUER', 'CHAIN', 'CA', 'KEY', 'EXPIRES', 'STATUS'], rows, { noHeaders });
   const problems = [...shown.flatMap((one) => one.problems.map((problem) => ({ path: one.path, ...problem }))), ...report.problems];
   const list = problems.map(({ path, code, message }) => `  ${printable(path)}: ${code}: ${printable(message)}\n`).join('');
   const { certificates, well, soon, broken, superseded } = report.counts;
   const older = superseded === 0 ? '' : `, ${superseded} superseded by newer files (not shown)`;
   const summary = `${certificates} certificates: ${well} well, ${soon} ending soon, ${broken} broken${older}\n`;
-  return `${table}${list === '' ? '' : `\nProblems:\n${list}`}${table === '' ? '' : '\n'}${summary}`;
+  const absent =
+    report.absent.length === 0 ? '' : `Not there, of what kubeadm keeps on a control-plane node: ${report.absent.join(', ')}\n`;
+  return `${table}${list === '' ? '' : `\nProblems:\n${list}`}${table === '' ? '' : '\n'}${absent}${summary}`;
+}
+
+function authorityOf({ chain: { anchor } }: CheckReport['certificates'][number]): string {
+  if (!anchor) return '<none>';
+  return anchor.key === 'here' ? anchor.path : `${anchor.path} (key elsewhere)`;
 }

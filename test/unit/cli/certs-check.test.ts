@@ -259,8 +259,8 @@ describe('evercert certs check', () => {
     folder.write('soon.key', 'oops');
     const broken = await run(args);
     assert.equal(broken.exitCode, 2);
-    assert.match(broken.out, /^FILE +SUBJECT +ISSUER +CHAIN +KEY +EXPIRES +STATUS\n/);
-    assert.match(broken.out, /\nsoon\.crt +CN=soon +CN=kubernetes-ca +verified +missing +in 1h +BROKEN\n/);
+    assert.match(broken.out, /^FILE +SUBJECT +ISSUER +CHAIN +CA +KEY +EXPIRES +STATUS\n/);
+    assert.match(broken.out, /\nsoon\.crt +CN=soon +CN=kubernetes-ca +verified +ca\.crt \(key elsewhere\) +missing +in 1h +BROKEN\n/);
     assert.match(
       broken.out,
       /\nProblems:\n {2}soon\.crt: KeyMissing: .*\n {2}soon\.key: Malformed: .*\n\n2 certificates: 1 well, 0 ending soon, 1 broken\n$/,
