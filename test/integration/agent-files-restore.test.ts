@@ -19,6 +19,7 @@ import { dirname, join } from 'node:path';
 import type { FileFault } from '@evercert/agent/files';
 import type { ResolvedCertificate } from '@evercert/shared/manifest';
 import fc from 'fast-check';
+import { parse } from 'yaml';
 import {
   allowedPaths,
   certificateSpec,
@@ -167,6 +168,45 @@ describe('Restoring a certificate’s files', () => {
       assert.deepEqual(serialsInUse(disk, spec), [pair.serial]);
       assert.equal(existsSync(outside) ? readdirSync(outside, { recursive: true }).length : 0, before);
     }
+  });
+
+  it('keeps what an admin put into a kubeconfig through renewals and mending, also where an editor replaced the file', async () => {
+    const files = disk.files();
+    const spec = certificateSpec([outputs.kubeconfig]);
+    const { path } = outputs.kubeconfig.file;
+    await installNew(files, ca, spec);
+    const theirs = 'contexts:\n  # for the night shift\n  - { name: ops, context: { cluster: demo, user: kubernetes-admin } }';
+    const edited = disk.read(path).replace('contexts:', theirs);
+    rmSync(disk.real(path));
+    disk.write(path, edited, 0o600);
+    await files.restore(spec, [ca.der]);
+    assert.equal(disk.read(path), edited);
+    await installNew(files, ca, spec);
+    assert.ok(disk.read(path).includes(theirs));
+    assert.notEqual(disk.read(path), edited);
+    const key = parse(disk.read(path)).users[0].user['client-key-data'];
+    disk.write(path, disk.read(path).replace(key, 'b2xk'), 0o600);
+    assert.deepEqual(
+      (await files.restore(spec, [ca.der])).map((fault) => fault.reason),
+      ['Foreign'],
+    );
+    assert.ok(disk.read(path).includes(theirs));
+    assert.equal(parse(disk.read(path)).users[0].user['client-key-data'], key);
+    assert.deepEqual(await files.inspect(spec, [ca.der]), []);
+  });
+
+  it('writes a kubeconfig that cannot be read anew, and keeps what was there in its own folder', async () => {
+    const files = disk.files();
+    const spec = certificateSpec([outputs.kubeconfig]);
+    const { path } = outputs.kubeconfig.file;
+    await installNew(files, ca, spec);
+    const good = disk.read(path);
+    disk.write(path, 'clusters: [ {', 0o600);
+    await files.restore(spec, [ca.der]);
+    assert.equal(disk.read(path), good);
+    const kept = join(disk.stateDir, 'damaged', 'apiserver-admin.conf');
+    assert.equal(readFileSync(kept, 'utf8'), 'clusters: [ {');
+    assert.equal(statSync(kept).mode & 0o777, 0o600);
   });
 
   it('notices another trust anchor in a kubeconfig and another PKCS#12 password', async () => {

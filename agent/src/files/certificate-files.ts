@@ -1,6 +1,7 @@
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Clock } from '@evercert/shared/clock';
 import { describeError, EvercertError } from '@evercert/shared/errors';
+import { writeFileDurable } from '@evercert/shared/files';
 import type { Logger } from '@evercert/shared/logging';
 import type { ResolvedCertificate } from '@evercert/shared/manifest';
 import { generateKeyPair, pairMatches, parseCertificate, spkiSha256 } from '@evercert/shared/x509';
@@ -17,7 +18,7 @@ import { recoverCertificate } from './recover.ts';
 import { rescuePair } from './rescue.ts';
 import { SerialByName } from './serial.ts';
 import { CertificateState } from './state.ts';
-import { ensurePrivateFolder, listFolder } from './tree.ts';
+import { ensurePrivateFolder, listFolder, readBounded } from './tree.ts';
 import type { CertificateFiles, FileFault, FoundPair, InstalledPair, PairMeta, PendingPair } from './types.ts';
 
 export interface CertificateFilesOptions extends PathPolicyOptions {
@@ -314,8 +315,28 @@ export class FileBackedCertificates implements CertificateFiles {
     return renderFiles(spec, material, {
       owners: this.#owners,
       real: (path) => this.#paths.real(path),
+      present: (path) => this.#present(path),
+      setAside: (path, content) => this.#setAside(spec.name, path, content),
       kept: (name) => state.kept(version, name),
       make,
+    });
+  }
+
+  async #present(path: string): Promise<Buffer | undefined> {
+    const target = await this.#paths.insideTarget(path);
+    return target === undefined ? undefined : readBounded(target);
+  }
+
+  /** One for each path: the newest. It may hold a private key. */
+  async #setAside(name: string, path: string, content: Buffer): Promise<void> {
+    const folder = join(this.#options.stateDir, 'damaged');
+    await ensurePrivateFolder(folder);
+    const copy = join(folder, `${name}-${basename(path)}`);
+    await writeFileDurable(copy, content, { mode: 0o600 });
+    this.#options.logger.warn('A kubeconfig that cannot be read is written anew; what was there is kept', {
+      certificate: name,
+      path,
+      copy,
     });
   }
 

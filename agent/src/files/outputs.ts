@@ -2,7 +2,7 @@ import { hash, type KeyObject } from 'node:crypto';
 import { EvercertError } from '@evercert/shared/errors';
 import type { FileSpec, OutputSpec, ResolvedCertificate } from '@evercert/shared/manifest';
 import { certificatesToPem, createPkcs12, privateKeyToPem } from '@evercert/shared/x509';
-import { stringify } from 'yaml';
+import { type KubeconfigOutput, mergeKubeconfig } from './kubeconfig.ts';
 import type { OwnerLookup } from './owners.ts';
 import { readSmallFile } from './tree.ts';
 
@@ -75,6 +75,10 @@ export interface RenderContext {
   owners: OwnerLookup;
   /** Real path of a declared one. */
   real: (path: string) => string;
+  /** What is at a declared path now, through symlinks that stay inside the allowed folders. */
+  present: (path: string) => Promise<Buffer | undefined>;
+  /** Keeps what cannot be made use of, and is about to be replaced, for a person to look at. */
+  setAside: (path: string, content: Buffer) => Promise<void>;
   /** A kept content by its name. */
   kept: (name: string) => Promise<Buffer | undefined>;
   /** False: contents that cannot be made twice and are not kept stay absent. */
@@ -88,12 +92,14 @@ export async function renderFiles(spec: ResolvedCertificate, material: Material,
     const ids = await context.owners(file);
     const { output } = file;
     if (output.type === 'pkcs12') rendered.push({ ...file, ...ids, ...(await pkcs12Of(spec, output, material, context)) });
+    else if (output.type === 'kubeconfig')
+      rendered.push({ ...file, ...ids, content: Buffer.from(await kubeconfigText(file, output, material, context)) });
     else rendered.push({ ...file, ...ids, content: Buffer.from(textOf(file, output, material)) });
   }
   return rendered;
 }
 
-function textOf(file: DeclaredFile, output: Exclude<OutputSpec, { type: 'pkcs12' }>, material: Material): string {
+function textOf(file: DeclaredFile, output: Exclude<OutputSpec, { type: 'pkcs12' | 'kubeconfig' }>, material: Material): string {
   switch (output.type) {
     case 'pem':
       return file.secret ? privateKeyToPem(material.privateKey) : certificatesToPem(material.chain);
@@ -103,40 +109,23 @@ function textOf(file: DeclaredFile, output: Exclude<OutputSpec, { type: 'pkcs12'
     case 'combined':
       // kubelet's order: leaf, intermediates, key (client-go's certificate_store.go).
       return certificatesToPem(material.chain) + privateKeyToPem(material.privateKey);
-    case 'kubeconfig':
-      return kubeconfigOf(output, material);
   }
 }
 
-/** A kubeconfig as kubeadm writes it; paths in it are as the component sees them, so rootDir is not in them. */
-function kubeconfigOf(output: Extract<OutputSpec, { type: 'kubeconfig' }>, material: Material): string {
-  const base64 = (pem: string): string => Buffer.from(pem).toString('base64');
-  const context = `${output.user}@${output.clusterName}`;
-  const { certificatePath, privateKeyPath, certificateAuthorityPath } = output;
-  const cluster = {
-    ...(certificateAuthorityPath === undefined
-      ? { 'certificate-authority-data': base64(certificatesToPem(material.trustAnchors)) }
-      : { 'certificate-authority': certificateAuthorityPath }),
-    server: output.server,
-  };
-  const user = {
-    ...(certificatePath === undefined
-      ? { 'client-certificate-data': base64(certificatesToPem(material.chain)) }
-      : { 'client-certificate': certificatePath }),
-    ...(privateKeyPath === undefined
-      ? { 'client-key-data': base64(privateKeyToPem(material.privateKey)) }
-      : { 'client-key': privateKeyPath }),
-  };
-  const config = {
-    apiVersion: 'v1',
-    kind: 'Config',
-    clusters: [{ name: output.clusterName, cluster }],
-    contexts: [{ name: context, context: { cluster: output.clusterName, user: output.user } }],
-    'current-context': context,
-    preferences: {},
-    users: [{ name: output.user, user }],
-  };
-  return stringify(config, { lineWidth: 0 });
+/** What is at the path now may hold more than ours. */
+async function kubeconfigText(file: DeclaredFile, output: KubeconfigOutput, material: Material, context: RenderContext): Promise<string> {
+  const present = await context.present(file.path);
+  const { text, damaged } = mergeKubeconfig(
+    output,
+    {
+      chain: certificatesToPem(material.chain),
+      privateKey: privateKeyToPem(material.privateKey),
+      trustAnchors: certificatesToPem(material.trustAnchors),
+    },
+    present?.toString('utf8'),
+  );
+  if (damaged && present !== undefined && context.make) await context.setAside(file.path, present);
+  return text;
 }
 
 async function pkcs12Of(
