@@ -28,6 +28,8 @@ export function needKubernetes(context: Mocha.Context): KubernetesBinaries {
 export interface KubernetesOptions {
   /** More flags for kube-apiserver. */
   apiServerFlags?: string[];
+  /** PEM of more CAs whose clients kube-apiserver knows (`--client-ca-file`), besides its own. */
+  clientCas?: string;
   /** Controllers of kube-controller-manager that run, such as `disruption` (`--controllers`); none by default: it is not started then. */
   controllers?: string[];
   controllerManagerFlags?: string[];
@@ -74,7 +76,9 @@ export class TestKubernetes {
     this.adminKubeconfig = await this.kubeconfigFor('admin', { commonName: 'kubernetes-admin', organizations: ['system:masters'] });
     this.#admin.loadFromFile(this.adminKubeconfig);
     const etcd = await this.#startEtcd(binaries.etcd);
-    await this.#startApiServer(binaries.apiServer, etcd, options.apiServerFlags ?? []);
+    const clientCaFile = join(this.folder, 'client-ca.crt');
+    writeFileSync(clientCaFile, readFileSync(this.pki.caFile, 'utf8') + (options.clientCas ?? ''));
+    await this.#startApiServer(binaries.apiServer, etcd, [`--client-ca-file=${clientCaFile}`, ...(options.apiServerFlags ?? [])]);
     await until('kube-apiserver to be ready', 60_000, () => this.#ready('kube-apiserver'));
     if (options.controllers === undefined) return;
     await this.#startControllerManager(binaries.controllerManager, options.controllers, options.controllerManagerFlags ?? []);
@@ -203,7 +207,6 @@ export class TestKubernetes {
       `--cert-dir=${join(this.folder, 'apiserver')}`,
       `--tls-cert-file=${serving.certificate}`,
       `--tls-private-key-file=${serving.privateKey}`,
-      `--client-ca-file=${this.pki.caFile}`,
       `--service-account-key-file=${this.pki.serviceAccountPublicKeyFile}`,
       `--service-account-signing-key-file=${this.pki.serviceAccountKeyFile}`,
       '--service-account-issuer=https://kubernetes.default.svc',
