@@ -316,6 +316,8 @@ export class FileBackedCertificates implements CertificateFiles {
       owners: this.#owners,
       real: (path) => this.#paths.real(path),
       present: (path) => this.#present(path),
+      remembered: (path) => state.remembered(path),
+      remember: (path, content) => state.remember(path, content),
       setAside: (path, content) => this.#setAside(spec.name, path, content),
       kept: (name) => state.kept(version, name),
       make,

@@ -15,6 +15,8 @@ export interface MergedKubeconfig {
   text: string;
   /** What was there is no kubeconfig, and none of it is in the text. */
   damaged: boolean;
+  /** What was there had an entry for our user. */
+  ours: boolean;
 }
 
 /**
@@ -23,15 +25,16 @@ export interface MergedKubeconfig {
  */
 export function mergeKubeconfig(output: KubeconfigOutput, material: KubeconfigMaterial, present: string | undefined): MergedKubeconfig {
   const parts = partsOf(output, material);
-  if (present === undefined || present.trim() === '') return { text: newKubeconfig(output, parts), damaged: false };
+  if (present === undefined || present.trim() === '') return { text: newKubeconfig(output, parts), damaged: false, ours: false };
   const document = parseOrNothing(present);
-  if (document === undefined || !isKubeconfig(document)) return { text: newKubeconfig(output, parts), damaged: true };
+  if (document === undefined || !isKubeconfig(document)) return { text: newKubeconfig(output, parts), damaged: true, ours: false };
   const merge = new Merge(document);
+  const ours = merge.has('users', output.user);
   merge.entry('clusters', output.clusterName, 'cluster', parts.cluster, { server: output.server });
   merge.entry('users', output.user, 'user', parts.user, {});
   merge.context(output);
   const indentSeq = !/^(?:clusters|users|contexts):\s*\n- /m.test(present);
-  return { text: merge.changed ? document.toString({ lineWidth: 0, indentSeq }) : present, damaged: false };
+  return { text: merge.changed ? document.toString({ lineWidth: 0, indentSeq }) : present, damaged: false, ours };
 }
 
 function parseOrNothing(text: string): ReturnType<typeof parseDocument> | undefined {
@@ -42,6 +45,29 @@ function parseOrNothing(text: string): ReturnType<typeof parseDocument> | undefi
     if (error instanceof RangeError) return undefined;
     throw error;
   }
+}
+
+export interface KubeconfigChoice {
+  text: string;
+  /** What is there cannot be made use of, and is not a part of what was there before either. */
+  lost: boolean;
+}
+
+/**
+ * As `mergeKubeconfig`, with what the file is known to have held: that is gone back to where the file is missing, was cut off in our part, cannot be read, or is another's, without an
+ * entry for our user.
+ */
+export function chooseKubeconfig(
+  output: KubeconfigOutput,
+  material: KubeconfigMaterial,
+  { present, known }: { present: string | undefined; known: string | undefined },
+): KubeconfigChoice {
+  const merged = mergeKubeconfig(output, material, present);
+  if (merged.text === present) return { text: present, lost: false };
+  const cutOff = present !== undefined && (known?.startsWith(present) ?? false);
+  const usable = !merged.damaged && (known === undefined || (merged.ours && !cutOff));
+  if (usable) return { text: merged.text, lost: false };
+  return { text: mergeKubeconfig(output, material, known).text, lost: !cutOff && (present ?? '').trim() !== '' };
 }
 
 /** Keys that must be so; undefined: that must not be there. */
@@ -99,6 +125,10 @@ class Merge {
 
   constructor(document: Document) {
     this.#document = document;
+  }
+
+  has(list: 'clusters' | 'users', name: string): boolean {
+    return this.#find(list, name) !== undefined;
   }
 
   /** An entry of a list by its name: made where it is missing (then with `more`), else brought to what is wanted; its other keys stay. */

@@ -2,7 +2,7 @@ import { hash, type KeyObject } from 'node:crypto';
 import { EvercertError } from '@evercert/shared/errors';
 import type { FileSpec, OutputSpec, ResolvedCertificate } from '@evercert/shared/manifest';
 import { certificatesToPem, createPkcs12, privateKeyToPem } from '@evercert/shared/x509';
-import { type KubeconfigOutput, mergeKubeconfig } from './kubeconfig.ts';
+import { chooseKubeconfig, type KubeconfigOutput } from './kubeconfig.ts';
 import type { OwnerLookup } from './owners.ts';
 import { readSmallFile } from './tree.ts';
 
@@ -77,6 +77,9 @@ export interface RenderContext {
   real: (path: string) => string;
   /** What is at a declared path now, through symlinks that stay inside the allowed folders. */
   present: (path: string) => Promise<Buffer | undefined>;
+  /** What a kubeconfig is known to have held, and how to know it anew. */
+  remembered: (path: string) => Promise<Buffer | undefined>;
+  remember: (path: string, content: Buffer) => Promise<void>;
   /** Keeps what cannot be made use of, and is about to be replaced, for a person to look at. */
   setAside: (path: string, content: Buffer) => Promise<void>;
   /** A kept content by its name. */
@@ -115,17 +118,18 @@ function textOf(file: DeclaredFile, output: Exclude<OutputSpec, { type: 'pkcs12'
 /** What is at the path now may hold more than ours. */
 async function kubeconfigText(file: DeclaredFile, output: KubeconfigOutput, material: Material, context: RenderContext): Promise<string> {
   const present = await context.present(file.path);
-  const { text, damaged } = mergeKubeconfig(
-    output,
-    {
-      chain: certificatesToPem(material.chain),
-      privateKey: privateKeyToPem(material.privateKey),
-      trustAnchors: certificatesToPem(material.trustAnchors),
-    },
-    present?.toString('utf8'),
-  );
-  if (damaged && present !== undefined && context.make) await context.setAside(file.path, present);
-  return text;
+  const known = (await context.remembered(file.path))?.toString('utf8');
+  const parts = {
+    chain: certificatesToPem(material.chain),
+    privateKey: privateKeyToPem(material.privateKey),
+    trustAnchors: certificatesToPem(material.trustAnchors),
+  };
+  const text = present?.toString('utf8');
+  const chosen = chooseKubeconfig(output, parts, { present: text, known });
+  if (chosen.lost && present !== undefined && context.make) await context.setAside(file.path, present);
+  // What an admin has put there since is to be known, too, when the file is damaged one day.
+  if (chosen.text !== known && (context.make || chosen.text === text)) await context.remember(file.path, Buffer.from(chosen.text));
+  return chosen.text;
 }
 
 async function pkcs12Of(

@@ -49,7 +49,7 @@ const folderMode = 0o700;
 /**
  * The state folder of one certificate:
  * `next/` is the pending slot; `pairs/VERSION/` holds a pair; `installed` is a symlink to the pair in use, so that one rename commits key, chain and
- * facts together; `journal.json` exists while declared paths are being changed; `layout.json` says what was put there.
+ * facts together; `kubeconfigs/` remembers what those held; `journal.json` exists while declared paths are being changed; `layout.json` says what was put there.
  */
 export class CertificateState {
   readonly folder: string;
@@ -163,6 +163,16 @@ export class CertificateState {
     return content !== undefined && bytes?.subarray(0, 32).equals(hash('sha256', content, 'buffer')) ? content : undefined;
   }
 
+  /** What a kubeconfig at a declared path was last known to hold, an admin's part included. */
+  async remembered(path: string): Promise<Buffer | undefined> {
+    return this.#read(rememberedName(path));
+  }
+
+  async remember(path: string, content: Buffer): Promise<void> {
+    await ensurePrivateFolder(join(this.folder, kubeconfigs));
+    await this.#write(rememberedName(path), content);
+  }
+
   // Records
 
   async journal(): Promise<Journal | undefined> {
@@ -189,7 +199,8 @@ export class CertificateState {
 
   /** Removes what no longer counts: older pairs, drafts, temporary files. Returns the paths that went. */
   async sweep(): Promise<string[]> {
-    const swept = [...(await sweepTemporaries(this.folder)), ...(await sweepTemporaries(join(this.folder, 'next')))];
+    const swept: string[] = [];
+    for (const folder of ['', 'next', kubeconfigs]) swept.push(...(await sweepTemporaries(join(this.folder, folder))));
     if (await removeTree(join(this.folder, 'next.draft'))) swept.push(join(this.folder, 'next.draft'));
     const installed = await this.installedVersion();
     for (const version of await listFolder(join(this.folder, 'pairs'))) {
@@ -238,6 +249,12 @@ export class CertificateState {
       throw error;
     }
   }
+}
+
+const kubeconfigs = 'kubeconfigs';
+
+function rememberedName(path: string): string {
+  return `${kubeconfigs}/${hash('sha256', path).slice(0, 32)}.yaml`;
 }
 
 function json(value: unknown): string {

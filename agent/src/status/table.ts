@@ -18,8 +18,14 @@ export function statusTable(status: AgentStatus, nowMs: number): string {
     ),
   ];
   if (bundles.length > 0) {
-    const rows = bundles.map(({ name, state, version, lastError }) => [name, state, String(version), oneLine(lastError)]);
-    lines.push('', ...columns(['BUNDLE', 'STATE', 'VERSION', 'ERROR'], rows));
+    const rows = bundles.map(({ name, state, version, served, lastError, servedMessage }) => [
+      name,
+      state,
+      String(version),
+      served || '-',
+      oneLine(lastError || servedMessage),
+    ]);
+    lines.push('', ...columns(['BUNDLE', 'STATE', 'VERSION', 'SERVED', 'ERROR'], rows));
   }
   if (keyPairs.length > 0) {
     const rows = keyPairs.map(({ name, state, lastError }) => [name, state, oneLine(lastError)]);

@@ -15,7 +15,7 @@ export interface AgentStatus {
   connection: { state: string; endpoint: string; since: string; lastError: string; lastErrorCode: string };
   desiredRevision: string;
   certificates: CertificateLine[];
-  bundles: { name: string; issuer: string; version: number; state: string; lastError: string }[];
+  bundles: { name: string; issuer: string; version: number; state: string; lastError: string; served: string; servedMessage: string }[];
   revocationLists: { name: string; issuer: string; number: number; state: string; lastError: string }[];
   components: { name: string; state: string; message: string; checkedAt: string }[];
   keyPairs: { name: string; state: string; lastError: string }[];

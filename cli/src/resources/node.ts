@@ -111,8 +111,15 @@ async function describe(node: Node, { api, nowMs }: DescribeContext): Promise<De
     [
       'Trust Bundles',
       {
-        headers: ['NAME', 'ISSUER', 'VERSION', 'STATE', 'LAST-ERROR'],
-        rows: (status?.bundles ?? []).map((one) => [one.name, one.issuer, String(one.version), orNone(one.state), orNone(one.lastError)]),
+        headers: ['NAME', 'ISSUER', 'VERSION', 'STATE', 'SERVED', 'LAST-ERROR'],
+        rows: (status?.bundles ?? []).map((one) => [
+          one.name,
+          one.issuer,
+          String(one.version),
+          orNone(one.state),
+          orNone(one.served),
+          orNone(one.lastError || one.servedMessage),
+        ]),
       },
     ],
     [

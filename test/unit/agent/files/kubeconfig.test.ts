@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type KubeconfigMaterial, mergeKubeconfig } from '@evercert/agent/files';
+import { chooseKubeconfig, type KubeconfigMaterial, mergeKubeconfig } from '@evercert/agent/files';
 import type { OutputSpec } from '@evercert/shared/manifest';
 import fc from 'fast-check';
 import { parse } from 'yaml';
@@ -93,7 +93,7 @@ describe('a kubeconfig', () => {
     const written = mergeKubeconfig(embedded, first, undefined).text;
     const quoted = written.replace('name: demo', 'name:   "demo"   # mine');
     for (const text of [written, quoted, mergeKubeconfig(embedded, first, edited).text]) {
-      assert.deepEqual(mergeKubeconfig(embedded, first, text), { text, damaged: false });
+      assert.deepEqual(mergeKubeconfig(embedded, first, text), { text, damaged: false, ours: true });
     }
   });
 
@@ -148,9 +148,38 @@ describe('a kubeconfig', () => {
         const { users } = parse(text, { logLevel: 'silent' });
         const mine = users.find((user: { name: string }) => user?.name === 'kubernetes-admin');
         assert.equal(mine.user['client-key-data'], base64('key 2'));
-        assert.deepEqual(mergeKubeconfig(embedded, second, text), { text, damaged: false });
+        assert.deepEqual(mergeKubeconfig(embedded, second, text), { text, damaged: false, ours: true });
       }),
       { numRuns: 60 },
     );
+  });
+
+  describe('that is known to have held an admin’s part', () => {
+    const known = mergeKubeconfig(embedded, first, edited).text;
+    const choose = (present: string | undefined) => chooseKubeconfig(embedded, second, { present, known });
+    const renewed = mergeKubeconfig(embedded, second, known).text;
+
+    it('gets it back where the file is missing, empty, cut off or unreadable', () => {
+      for (const [present, lost] of [
+        [undefined, false],
+        ['', false],
+        [known.slice(0, known.length / 2), false],
+        ['clusters: [ {', true],
+      ] as const)
+        assert.deepEqual(choose(present), { text: renewed, lost });
+    });
+
+    it('gets it back where another’s is in its place', () => {
+      const others = mergeKubeconfig({ ...embedded, user: 'scheduler' }, first, undefined).text;
+      assert.deepEqual(choose(others), { text: renewed, lost: true });
+    });
+
+    it('takes up what the admin changed since, also a part that was taken away', () => {
+      const shorter = renewed.replace(/extensions:\n.*\n/, '');
+      assert.notEqual(shorter, renewed);
+      assert.deepEqual(choose(shorter), { text: shorter, lost: false });
+      const longer = known.replace('contexts:\n', 'contexts:\n- { name: night, context: { cluster: demo, user: kubernetes-admin } }\n');
+      assert.match(choose(longer).text, /name: night/);
+    });
   });
 });
