@@ -12,6 +12,8 @@ const renewalReasons = new Set([
   'RenewalFailed',
   'IssueFailed',
   'CertificateInstalled',
+  'CertificateTakenOver',
+  'CertificateNotTakenOver',
   'CertificateLapsed',
   'CertificateRevoked',
   'RevocationLifted',
