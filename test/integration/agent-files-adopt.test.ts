@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { chmodSync, lstatSync, readdirSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { CertificateFiles, FoundPair } from '@evercert/agent/files';
 import type { OutputSpec } from '@evercert/shared/manifest';
 import { certificatesToPem, generateKeyPair, parseCertificate, privateKeyToPem } from '@evercert/shared/x509';
 import { stringify } from 'yaml';
 import { certificateSpec, createTestCa, installNew, outputs, pki, startMs, type TestCa, TestDisk } from '../support/pair.ts';
+import { type ChildAction, writeChildInput } from '../support/pair-child.ts';
+import { run } from '../support/tools.ts';
 
 /** For arrangements of two steps in one expression. */
 const both = (..._steps: unknown[]): void => undefined;
@@ -90,10 +93,14 @@ describe('A pair that was there before the agent', () => {
       readdirSync(disk.real(top), { recursive: true, encoding: 'utf8' }).map((path) => join(top, path)),
     );
     return JSON.stringify(
-      entries.sort().map((path) => {
-        const { ino, mtimeMs, ctimeMs, mode } = lstatSync(disk.real(path));
-        return [path, ino, lstatSync(disk.real(path)).isFile() ? [mtimeMs, ctimeMs, mode, readFileSync(disk.real(path), 'utf8')] : 0];
-      }),
+      // The disk of the test itself writes the password anew each time that it is opened.
+      entries
+        .filter((path) => !path.endsWith('p12-password'))
+        .sort()
+        .map((path) => {
+          const { ino, mtimeMs, ctimeMs, mode } = lstatSync(disk.real(path));
+          return [path, ino, lstatSync(disk.real(path)).isFile() ? [mtimeMs, ctimeMs, mode, readFileSync(disk.real(path), 'utf8')] : 0];
+        }),
     );
   }
 
@@ -237,5 +244,54 @@ describe('A pair that was there before the agent', () => {
     assert.equal(disk.read(`${pki}/apiserver.crt`), pair.certificate);
     await files.remove(spec.name);
     assert.equal(disk.read(`${pki}/apiserver.crt`), pair.certificate);
+  });
+
+  describe('and a crash', () => {
+    const child = fileURLToPath(new URL('../support/pair-child.ts', import.meta.url));
+    const killedAt = async (action: ChildAction, point: string): Promise<boolean> =>
+      (await run(process.execPath, [child, disk.folder, 'symlink', action], { env: { EVERCERT_FAULT_POINT: point } })).signal === 'SIGKILL';
+
+    for (const point of ['state-pair.before', 'state-pair.after', 'commit.before', 'commit.after']) {
+      it(`at ${point} of its adoption leaves its files alone, and it is adopted or can be`, async () => {
+        const pair = await made();
+        writePem(pair);
+        const spec = certificateSpec([outputs.pem]);
+        writeChildInput(disk, ca, spec);
+        const before = snapshot();
+        assert.equal(await killedAt('adopt', `agent.pair.${point}`), true);
+        const next = disk.files();
+        await next.recover();
+        assert.equal(snapshot(), before);
+        const installed = await next.installed(spec.name);
+        assert.equal(installed?.serial, point === 'commit.after' ? pair.serial : undefined);
+        files = next;
+        await adopt([outputs.pem], pair);
+      });
+    }
+
+    for (const point of [
+      'journal.after',
+      'state-pair.after',
+      'commit.before',
+      'commit.after',
+      'switch.before',
+      'switch.after',
+      'clear-journal.before',
+    ]) {
+      it(`at ${point} of putting its damaged files right leaves a pair in use`, async () => {
+        const pair = await made();
+        writePem(pair);
+        const spec = await adopt([outputs.pem], pair);
+        writeChildInput(disk, ca, spec);
+        writeFileSync(disk.real(`${pki}/apiserver.crt`), 'something else');
+        assert.equal(await killedAt('restore', `agent.pair.${point}`), true);
+        const next = disk.files();
+        await next.recover();
+        await next.restore(spec, [ca.der]);
+        assert.deepEqual(await next.inspect(spec, [ca.der]), []);
+        assert.equal(disk.read(`${pki}/apiserver.crt`), pair.certificate);
+        assert.equal((await next.installed(spec.name))?.serial, pair.serial);
+      });
+    }
   });
 });

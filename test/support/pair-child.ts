@@ -9,7 +9,7 @@ import type { ResolvedCertificate } from '@evercert/shared/manifest';
 import { certificatesFromPem } from '@evercert/shared/x509';
 import { startMs, type TestCa, TestDisk, testCaFromPem } from './pair.ts';
 
-export type ChildAction = 'install' | 'restore';
+export type ChildAction = 'install' | 'restore' | 'adopt';
 
 /** Leaves in the folder what the child needs. */
 export function writeChildInput(disk: TestDisk, ca: TestCa, spec: ResolvedCertificate): void {
@@ -24,6 +24,11 @@ async function main([folder, pairStrategy, action]: string[]): Promise<void> {
   const spec = JSON.parse(readFileSync(join(disk.folder, 'spec.json'), 'utf8')) as ResolvedCertificate;
   const anchors = certificatesFromPem(pem);
   if (action === 'restore') return void (await files.restore(spec, anchors));
+  if (action === 'adopt') {
+    const look = await files.findInPlace(spec, anchors);
+    if (!('found' in look)) throw new Error(look.why ?? 'nothing is in place');
+    return void (await files.adopt(spec, look.found, { adoptedAtMs: startMs, renewAtMs: startMs + 1000 }));
+  }
   const { privateKey } = await files.ensurePendingKey(spec);
   await files.savePendingChain(spec.name, await testCaFromPem(pem).issue(spec, privateKey), startMs);
   await files.install(spec, anchors);
