@@ -36,10 +36,13 @@ export class StaticPodFiles {
     this.#options = options;
   }
 
-  /** Durable when it resolves; from then on `putBack` is owed. Errors: PathNotAllowed, ReloadFailed (no such manifest), FileConflict, DiskFull, FileSystem. */
-  async takeOut(manifestPath: string): Promise<void> {
+  /**
+   * Durable when it resolves; from then on `putBack` is owed. False: there is no such manifest, and nothing is owed. Errors: PathNotAllowed, ReloadFailed (it is no file), FileConflict,
+   * DiskFull, FileSystem.
+   */
+  async takeOut(manifestPath: string): Promise<boolean> {
     const manifest = this.#allowed(manifestPath);
-    await this.#present(manifest);
+    if (!(await this.#present(manifest))) return false;
     const away = join(dirname(dirname(manifest)), awayFolder, basename(manifest));
     await ensurePrivateFolder(dirname(away));
     await step('journal', () => this.#writeJournal({ schema: 1, manifest, away }));
@@ -51,6 +54,7 @@ export class StaticPodFiles {
     }
     await syncDirectory(dirname(manifest));
     await syncDirectory(dirname(away));
+    return true;
   }
 
   /** Idempotent. True when there was something to put back. Errors: FileSystem, DiskFull: it is still owed then. */
@@ -60,9 +64,9 @@ export class StaticPodFiles {
   }
 
   /** Has kubelet replace the pod by a changed annotation; the manifest's other content stays to the letter. Errors: as `takeOut`; ReloadFailed (it is no manifest). */
-  async annotate(manifestPath: string, at: string): Promise<void> {
+  async annotate(manifestPath: string, at: string): Promise<boolean> {
     const manifest = this.#allowed(manifestPath);
-    await this.#present(manifest);
+    if (!(await this.#present(manifest))) return false;
     const found = await readRegular(manifest);
     if (found === undefined) throw new EvercertError('ReloadFailed', `${manifestPath} is no file that could be a manifest; look at it`);
     const document = parseDocument(found.content.toString('utf8'));
@@ -74,6 +78,7 @@ export class StaticPodFiles {
     document.setIn(['metadata', 'annotations', annotation], at);
     const { mode, uid, gid } = found;
     await writeFileDurable(manifest, document.toString({ lineWidth: 0 }), { mode, uid, gid });
+    return true;
   }
 
   /** Puts back whatever an earlier run left out. Returns what it did, one line each; what fails is logged, and tried again by the next call. */
@@ -115,15 +120,12 @@ export class StaticPodFiles {
     return join(rootDir, manifestPath);
   }
 
-  async #present(manifest: string): Promise<void> {
+  async #present(manifest: string): Promise<boolean> {
     // Owed from an earlier try: then it is where it belongs before it is taken out anew.
     await this.putBack(join(this.#options.manifestFolder, basename(manifest)));
     const found = await lookAt(manifest);
-    if (found?.isFile()) return;
-    throw new EvercertError(
-      'ReloadFailed',
-      `${manifest} ${found ? 'is no regular file' : 'does not exist'}: check that the component runs as a static pod of this manifest`,
-    );
+    if (found === undefined || found.isFile()) return found !== undefined;
+    throw new EvercertError('ReloadFailed', `${manifest} is no regular file; a static pod's manifest was expected`);
   }
 
   async #return({ manifest, away }: Journal): Promise<boolean> {

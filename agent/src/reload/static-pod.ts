@@ -79,19 +79,24 @@ export class StaticPods {
     const component = componentOf(spec);
     const startMs = clock.monotonicMs();
     logger.info('A static pod is started anew', { component, manifest: spec.manifestPath, method: spec.method });
-    if (spec.method === 'move') await this.#moveOutAndBack(spec, watch, signal);
-    else await this.#annotate(spec, watch, signal);
+    const there = spec.method === 'move' ? await this.#moveOutAndBack(spec, watch, signal) : await this.#annotate(spec, watch, signal);
+    if (!there) {
+      // As `systemctl try-restart`: a component that is not there yet finds the new files when it comes.
+      logger.warn('There is no such static pod; nothing is started anew', { component, manifest: spec.manifestPath });
+      return;
+    }
     if (watch) await this.#until(spec, 'serve again', () => watch.serving(), signal);
     const tookMs = Math.round(clock.monotonicMs() - startMs);
     logger.info('A static pod was started anew', { component, manifest: spec.manifestPath, tookMs });
   }
 
-  async #moveOutAndBack(spec: StaticPodReload, watch: ComponentWatch | undefined, signal: AbortSignal): Promise<void> {
+  /** False: there is no such manifest. */
+  async #moveOutAndBack(spec: StaticPodReload, watch: ComponentWatch | undefined, signal: AbortSignal): Promise<boolean> {
     const { files, clock, fileCheckMs } = this.#options;
     const name = spec.manifestPath.slice(spec.manifestPath.lastIndexOf('/') + 1);
     this.#out.add(name);
     try {
-      await files.takeOut(spec.manifestPath);
+      if (!(await files.takeOut(spec.manifestPath))) return false;
       try {
         const earliestMs = clock.monotonicMs() + fileCheckMs * (1 + margin);
         // Both at once: a component that is started anew by itself before kubelet has looked has not ended for good.
@@ -100,22 +105,21 @@ export class StaticPods {
       } finally {
         await this.#putBack(spec.manifestPath);
       }
+      return true;
     } finally {
       this.#out.delete(name);
     }
   }
 
-  async #annotate(spec: StaticPodReload, watch: ComponentWatch | undefined, signal: AbortSignal): Promise<void> {
+  /** False: there is no such manifest. */
+  async #annotate(spec: StaticPodReload, watch: ComponentWatch | undefined, signal: AbortSignal): Promise<boolean> {
     const { files, clock, fileCheckMs } = this.#options;
-    await files.annotate(spec.manifestPath, new Date(clock.nowMs()).toISOString());
+    if (!(await files.annotate(spec.manifestPath, new Date(clock.nowMs()).toISOString()))) return false;
+    // A pid file may tell of the next process before anybody has seen the end of the last.
+    const byPid = spec.watch?.startsWith('/') ?? false;
     if (watch === undefined) await clock.sleep(fileCheckMs * (1 + margin), signal);
-    else
-      await this.#until(
-        spec,
-        'end',
-        async () => (await watch.ended()) || (spec.watch?.startsWith('/') && (await watch.serving())) === true,
-        signal,
-      );
+    else await this.#until(spec, 'end', async () => (await watch.ended()) || (byPid && (await watch.serving())), signal);
+    return true;
   }
 
   /** Until it has succeeded: a component that does not come back is the worst that can happen here. An agent that is killed meanwhile does it at its next start. */

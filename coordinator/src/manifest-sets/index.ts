@@ -4,6 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { deepFreeze } from '@evercert/shared/config';
 import { isManifest, type LayoutName, loadDocuments, type Manifest } from '@evercert/shared/manifest';
 
+export { type ComponentRunner, componentRunners, withComponents } from './components.ts';
+
 const files: Record<LayoutName | 'kubeconfigs-admin', URL> = {
   founding: new URL('./founding.yaml', import.meta.url),
   kubeadm: new URL('./kubeadm.yaml', import.meta.url),

@@ -134,10 +134,14 @@ describe('static pods', () => {
     });
   }
 
-  it('leaves alone what is no regular file, and says so of a manifest that is missing', async () => {
+  it('leaves alone what is no regular file, and does nothing where there is no manifest, as systemctl try-restart', async () => {
     symlinkSync('/etc/passwd', join(root, manifestFolder, 'etcd.yaml'));
     await assert.rejects(pods.restart(spec({ manifestPath: `${manifestFolder}/etcd.yaml` })), { code: 'ReloadFailed' });
-    await assert.rejects(pods.restart(spec({ manifestPath: `${manifestFolder}/none.yaml` })), { message: /does not exist/ });
+    for (const method of ['move', 'annotation'] as const) await pods.restart(spec({ manifestPath: `${manifestFolder}/none.yaml`, method }));
+    assert.deepEqual(readdirSync(join(root, manifestFolder)), ['etcd.yaml', 'kube-apiserver.yaml']);
+    rmSync(join(root, manifestFolder), { recursive: true });
+    await pods.restart(spec());
+    assert.deepEqual(seen, []);
   });
 
   it('go back when the agent that had them out has crashed, with and without the journal', async () => {

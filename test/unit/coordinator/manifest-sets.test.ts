@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { adminKubeconfigs, manifestSet } from '@evercert/coordinator/manifest-sets';
+import { readFileSync } from 'node:fs';
+import { adminKubeconfigs, componentRunners, manifestSet, withComponents } from '@evercert/coordinator/manifest-sets';
 import {
   defaultClusterPolicy,
   type LayoutName,
@@ -13,6 +14,7 @@ import {
   toYaml,
   validateSet,
 } from '@evercert/shared/manifest';
+import { componentManifests } from '../../../scripts/manifest-files.ts';
 
 const cluster = {
   name: 'demo',
@@ -271,4 +273,66 @@ describe('the admin kubeconfigs', () => {
     ]);
     assert.equal(kubeconfigOf(node, 'admin').certificatePath, undefined);
   });
+});
+
+describe('the manifests for components that run as static pods or under systemd', () => {
+  it('are in deploy/manifests as they are shipped; `npm run generate:manifests` writes them', () => {
+    for (const { name, text } of componentManifests()) {
+      assert.equal(readFileSync(new URL(`../../../deploy/manifests/${name}`, import.meta.url), 'utf8'), text, name);
+    }
+  });
+
+  for (const layout of layouts) {
+    for (const runner of componentRunners) {
+      const overlay = withComponents(manifestSet(layout), runner);
+      const replaced = new Map(manifestSet(layout).map((manifest) => [manifest.metadata.name, manifest]));
+      for (const manifest of overlay) replaced.set(manifest.metadata.name, manifest);
+      const whole = [...replaced.values()];
+
+      it(`fit the ${layout} layout with ${runner}: nothing but reloads and checks differs, on every node`, () => {
+        assert.deepEqual(validateSet(cluster, whole, [controlPlane, worker]), []);
+        for (const node of [controlPlane, worker]) {
+          const before = resolveNode(cluster, node, manifestSet(layout));
+          const after = resolveNode(cluster, node, whole);
+          const certificates = ({ certificates }: ResolvedNode) =>
+            certificates.map(({ name, specHash, outputs }) => ({ name, specHash, outputs }));
+          assert.deepEqual(certificates(after), certificates(before));
+          assert.deepEqual(
+            after.bundles.map(({ issuer, file }) => ({ issuer, file })),
+            before.bundles.map(({ issuer, file }) => ({ issuer, file })),
+          );
+        }
+      });
+
+      it(`restart nothing that reads its files by itself in the ${layout} layout with ${runner}, and a control plane one node at a time`, () => {
+        const { certificates, bundles, keyPairs } = resolveNode(cluster, controlPlane, whole);
+        const reloads = Object.fromEntries(
+          [...certificates, ...bundles, ...keyPairs].flatMap(({ name, reload }) => (reload ? [[name, reload]] : [])),
+        );
+        assert.deepEqual(Object.keys(reloads).sort(), ['cluster-ca', 'etcd-ca', 'kubelet-client', 'kubelet-serving', 'sa']);
+        for (const reload of Object.values(reloads)) {
+          const isKubelet = reload.type === 'systemd' && reload.unit === 'kubelet.service';
+          assert.equal(reload.oneAtATime ?? false, !isKubelet);
+          assert.equal(reload.type, isKubelet ? 'systemd' : runner === 'systemd' ? 'systemd' : 'static-pod');
+        }
+        // etcd's CA is in this file, and kube-apiserver reads that at its start alone.
+        assert.equal(reloads['cluster-ca']?.oneAtATime ?? false, layout === 'founding');
+      });
+
+      it(`look at every component of the ${layout} layout with ${runner} that serves or accepts clients`, () => {
+        const { certificates, bundles } = resolveNode(cluster, controlPlane, whole);
+        const looked = Object.fromEntries([...certificates, ...bundles].flatMap(({ name, verify }) => (verify ? [[name, verify]] : [])));
+        assert.deepEqual(looked, {
+          apiserver: 'tls://10.0.0.1:6443',
+          'etcd-server': 'tls://10.0.0.1:2379',
+          'etcd-peer': 'tls://10.0.0.1:2380',
+          'kubelet-serving': 'tls://10.0.0.1:10250',
+          'cluster-ca': 'tls://10.0.0.1:6443',
+          'etcd-ca': 'tls://10.0.0.1:2379',
+          'front-proxy-ca': 'tls://10.0.0.1:6443',
+        });
+        assert.equal(resolveNode(cluster, worker, whole).bundles[0]?.verify, 'tls://10.0.0.9:10250');
+      });
+    }
+  }
 });
