@@ -172,6 +172,23 @@ const cases: [
     'FTTTTF',
     /trust bundle p is not in place: disk/,
   ],
+  [
+    'a bundle by which its component does not accept clients yet',
+    { parts: [{ ...part('trust bundle'), served: 'NotServed', servedMessage: 'it names "CN=old"' }] },
+    'Ready',
+    'TTTTFT',
+    /^$/,
+    ['ComponentsServing', 'OtherAuthoritiesAccepted'],
+  ],
+  [
+    'a bundle whose component does not answer',
+    { parts: [{ ...part('trust bundle'), served: 'Unreachable' }] },
+    'Ready',
+    'TTTTFT',
+    /^$/,
+    ['ComponentsServing', 'ComponentUnreachable'],
+  ],
+  ['a bundle by which its component accepts clients', { parts: [{ ...part('trust bundle'), served: 'Served' }] }, 'Ready', 'TTTTTT', /^$/],
   ['a key pair that was refused', { parts: [part('key pair', false, 'no')] }, 'RenewalFailing', 'FTFTTT', /key pair p is not in place: no/],
   [
     'a folder where a file should be',

@@ -7,12 +7,14 @@ import {
   layouts,
   type OutputSpec,
   parseDocuments,
+  type ReloadKind,
   type ReloadSpec,
   type RevocationEntry,
   resolveNode,
   revocationApiVersions,
   roles,
   type Selector,
+  staticPodMethods,
   toYaml,
 } from '@evercert/shared/manifest';
 import { revocationReasons } from '@evercert/shared/revocation';
@@ -64,7 +66,7 @@ const output: fc.Arbitrary<OutputSpec> = fc.oneof(
       ...(ca ? { certificateAuthorityPath: '/ca' } : {}),
     })),
 );
-const reload: fc.Arbitrary<ReloadSpec> = fc.oneof(
+const reloadKind: fc.Arbitrary<ReloadKind> = fc.oneof(
   fc.record({
     type: fc.constant('systemd' as const),
     unit: fc.constantFrom('a.service', 'a@b.socket'),
@@ -80,7 +82,20 @@ const reload: fc.Arbitrary<ReloadSpec> = fc.oneof(
     argv: fc.array(fc.string({ minLength: 1, maxLength: 8 }), { maxLength: 3 }).map((rest) => ['/bin/x', ...rest]),
     timeoutSeconds: fc.integer({ min: 1, max: 600 }),
   }),
+  fc.record(
+    {
+      type: fc.constant('static-pod' as const),
+      manifestPath: fc.constantFrom('/etc/kubernetes/manifests/etcd.yaml', '/{{ node.name }}.yaml'),
+      method: fc.constantFrom(...staticPodMethods),
+      watch: fc.constantFrom('/run/a.pid', 'tls://{{ node.address }}:6443', 'http://127.0.0.1:2381/health', 'https://a/readyz'),
+      timeoutSeconds: fc.integer({ min: 10, max: 600 }),
+    },
+    { requiredKeys: ['type', 'manifestPath', 'method', 'timeoutSeconds'] },
+  ),
 );
+const reload: fc.Arbitrary<ReloadSpec> = fc
+  .tuple(reloadKind, fc.record({ oneAtATime: fc.constant(true), component: fc.constantFrom('etcd', 'a-b') }, { requiredKeys: [] }))
+  .map(([kind, more]) => ({ ...kind, ...more }));
 const revocationEntry: fc.Arbitrary<RevocationEntry> = fc
   .tuple(
     fc.record(
@@ -140,7 +155,7 @@ const anyDocument = fc.oneof(
     kind: fc.constant('TrustBundleManifest' as const),
     metadata,
     spec: fc.record(
-      { selector, issuer: fc.constantFrom(...issuers), file: publicFile, reload },
+      { selector, issuer: fc.constantFrom(...issuers), file: publicFile, reload, verify: fc.constant('tls://{{ node.address }}:6443') },
       { requiredKeys: ['selector', 'issuer', 'file'] },
     ),
   }),
