@@ -66,6 +66,8 @@ export class PlainKeepers {
       await this.#reload(spec);
     } catch (caught) {
       const error = toEvercertError(caught);
+      // The agent stops.
+      if (error.code === 'Cancelled') return;
       this.#events.record({
         reason: 'ReloadFailed',
         type: 'Warning',
