@@ -30,6 +30,8 @@ const atLeastEveryMs = 30_000;
 const shareOfTime = 20;
 /** Calls of provisioners at once. */
 const concurrency = 16;
+/** What makes a node Ready, were it not being replaced: `Ready` itself is False until the replacement is done. */
+const servingConditions = ['Reachable', 'CertificatesValid', 'RenewalsSucceeding', 'TrustBundleCurrent'];
 /** How long a cancel waits for the end before it answers with how it stands. */
 const cancelWaitMs = 5000;
 
@@ -280,7 +282,8 @@ export class Replacements {
       confirm: (record) => this.#confirm(record),
       isReady: (of, name) => {
         const node = model.node(of, name);
-        return node !== undefined && health.of(node).conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
+        const conditions = node ? health.of(node).conditions : [];
+        return servingConditions.every((wanted) => conditions.some(({ type, status }) => type === wanted && status === 'True'));
       },
       fault: fault ?? (() => {}),
     });

@@ -10,7 +10,7 @@ import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import { encodeRecord, type NodeRecord, type RevocationEpochRecord } from '../state/records.ts';
 import type { Compare, Operation, Store } from '../store/index.ts';
-import { entriesAtOnce, type RemovedCertificate, removalRevocation } from './removal-revocation.ts';
+import { entriesAtOnce, type RemovedCertificate, removalRevocation, removalSource } from './removal-revocation.ts';
 import type { RemovedNodes } from './returned.ts';
 import type { RemovedNodeRecord } from './types.ts';
 
@@ -130,12 +130,15 @@ export class NodeRemoval {
     return [...there, ...missing].slice(0, maxComparedCurrents);
   }
 
-  /** Identities first, then the newest. */
+  /** Identities first, then the newest; without what an earlier removal of a machine of this name has revoked. */
   async #unexpired(cluster: string, node: string): Promise<RemovedCertificate[]> {
+    const { revocations } = this.#options;
+    const isDone = ({ object }: { object: string }): boolean => revocations.get(cluster, object)?.source === removalSource;
     const found: RemovedCertificate[] = [];
-    for await (const record of this.#options.revocations.live(cluster, { always: true })) {
+    for await (const record of revocations.live(cluster, { always: true })) {
       const { name, serial, issuedAtMs, uris } = record;
-      if (record.node === node) found.push({ name, serial, issuedAtMs, isIdentity: uris.length > 0 });
+      if (record.node === node && !revocations.matchIssued(record).some(isDone))
+        found.push({ name, serial, issuedAtMs, isIdentity: uris.length > 0 });
     }
     return found.sort((a, b) => Number(b.isIdentity) - Number(a.isIdentity) || b.issuedAtMs - a.issuedAtMs);
   }

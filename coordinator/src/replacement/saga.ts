@@ -287,9 +287,11 @@ export class ReplacementSaga {
       step: 'Allocate',
       call: async (provisioner, context) => {
         told = await provisioner.allocate(context);
-        // Checked here, so that a name that cannot be is a failure of this step.
-        await swap.registration(record, told);
+        await swap.checkNew(record, told);
+        // Its addresses may be the new node's.
         if (told.name !== record.node) await records.update(this.cluster, this.id, (before) => swap.departure(before));
+        // Tried here, so that what cannot be registered is a failure of this step, and is shown.
+        await swap.registration(record, told);
         return { message: told.name === record.node ? '' : `the new machine is node ${told.name}` };
       },
       over: (after) => swap.registration(after, told as NewNode),

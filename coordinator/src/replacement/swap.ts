@@ -62,12 +62,18 @@ export class NodeSwap {
     };
   }
 
-  /** The new node is registered under its name. FailedPrecondition: the name belongs to another node; InvalidArgument: it cannot be a node's. */
+  /** FailedPrecondition: the name belongs to another node; InvalidArgument: it cannot be a node's. */
+  async checkNew(record: ReplacementRecord, { name }: NewNode): Promise<void> {
+    checkNodeName(name);
+    const existing = await this.#options.registry.read(record.cluster, name);
+    if (existing && name !== record.node) checkAdoptable(existing.record, record);
+  }
+
+  /** The new node is registered under its name. Errors: as checkNew; AlreadyExists: another node holds an address of it. */
   async registration(record: ReplacementRecord, told: NewNode): Promise<RecordChange> {
     const { registry } = this.#options;
-    checkNodeName(told.name);
+    await this.checkNew(record, told);
     const existing = await registry.read(record.cluster, told.name);
-    if (existing && told.name !== record.node) checkAdoptable(existing.record, record);
     const base = existing?.record ?? this.#fresh(record, told.name);
     const addresses = told.addresses.map(canonicalAddress);
     const node: NodeRecord = {
