@@ -19,7 +19,7 @@ import { usualWeather, type Weather } from './world/weather.ts';
 import type { World } from './world/world.ts';
 
 const dayMs = 86_400_000;
-const tickMs = 10 * 60_000;
+const tickMs = 30 * 60_000;
 /** A Monday. */
 const startMs = Date.parse('2026-01-05T00:00:00Z');
 
@@ -68,8 +68,8 @@ export async function simulateCluster(options: ClusterOptions): Promise<ClusterR
   const history = new History(options.tell);
   const { time, world, brain, judge, settle } = assemble({ random, rules, history, decisions, lostAfterMs });
   history.add(startMs, `cluster ${cluster}: ${nodes} nodes, recovery of workers ${rules.recovery.worker}, ${JSON.stringify(rules.policy)}`);
+  world.boot();
   populate(world, random.stream('population'), nodes);
-  brain.boot();
   forecast(world, random.stream('faults'), { weather, nodes, days });
   const tick = (): void => {
     judge.tick(world.provisioner.isBroken);

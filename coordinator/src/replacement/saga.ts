@@ -23,13 +23,13 @@ export type Confirmation =
   | { type: 'recovered'; message: string };
 
 export interface SagaOptions {
-  records: ReplacementRecords;
-  swap: NodeSwap;
-  model: Model;
-  pauses: ReplacementPauses;
+  records: Pick<ReplacementRecords, 'get' | 'update'>;
+  swap: Pick<NodeSwap, 'withdrawal' | 'checkNew' | 'registration' | 'departure' | 'token' | 'givingUp' | 'discarded' | 'ending' | 'event'>;
+  model: Pick<Model, 'node'>;
+  pauses: Pick<ReplacementPauses, 'of'>;
   provisioners: Provisioners;
   calls: ProvisionerCalls;
-  events: EventRecorder;
+  events: Pick<EventRecorder, 'recordOncePerMinute'>;
   clock: Clock;
   logger: Logger;
   /** In [0, 1). */
@@ -542,12 +542,12 @@ function retryDelayMs(error: EvercertError, attempt: number, draw: number): numb
   return backoffMs({ attempt, draw, baseMs: retryMs.base, capMs: retryMs.cap, hintMs: error.retryAfterMs ?? retryMs.least });
 }
 
-function isJoined(model: Model, cluster: string, name: string): boolean {
+function isJoined(model: Pick<Model, 'node'>, cluster: string, name: string): boolean {
   return (model.node(cluster, name)?.identitySerials.length ?? 0) > 0;
 }
 
 /** The new node as it is registered. */
-function newNodeOf(model: Model, { cluster, newNode, machine }: ReplacementRecord): NewNode {
+function newNodeOf(model: Pick<Model, 'node'>, { cluster, newNode, machine }: ReplacementRecord): NewNode {
   const node = model.node(cluster, newNode);
   return {
     name: newNode,

@@ -114,7 +114,9 @@ export class Brain {
   }
 
   heard(entry: NodeEntry): void {
-    if (this.#availability) this.#health.look(entry);
+    if (!this.#availability) return;
+    this.#health.look(entry);
+    if (entry.replacement) this.#sagas.poke();
   }
 
   tokenWorks(token: string): boolean {

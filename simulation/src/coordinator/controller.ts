@@ -13,7 +13,7 @@ export interface Decisions {
 
 const lookMs = 1000;
 /** Even if nothing tells that something has changed. */
-const againMs = 10 * 60_000;
+const againMs = 30 * 60_000;
 
 export interface ControllerOptions {
   coordinator: SimulatedCoordinator;

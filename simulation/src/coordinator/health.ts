@@ -1,4 +1,4 @@
-import { type CertificateFacts, type HealthFacts, type NodePhase, nextDue, nextState } from '@evercert/coordinator';
+import { type CertificateFacts, type HealthFacts, type NodePhase, nextDue, nextState, sameState } from '@evercert/coordinator';
 import type { Scheduled, VirtualTime } from '../time.ts';
 import { renewAt } from '../world/agents.ts';
 import { identityName, leafNames } from '../world/machine.ts';
@@ -39,6 +39,7 @@ export class SimulatedHealth {
     const after = nextState(wasSilent ? { ...facts, silentMs: Number.POSITIVE_INFINITY } : facts, before);
     this.#lookAgain(entry, facts);
     if (awaited && !certain.has(after.phase)) return;
+    if (before && sameState(before, after)) return;
     entry.health = after;
     this.#changed(entry, before?.phase);
   }

@@ -121,7 +121,7 @@ export class SagaHost {
       ...sagaPorts({ coordinator, records: this.records, withdraws, saved, changed, touched, nextToken }, process),
       provisioners: { get: () => driver, names: () => ['cloud'], close: async () => undefined },
       calls: new ProvisionerCalls({ clock, concurrency: 1 }),
-      events: { recordOncePerMinute: () => undefined } as never,
+      events: { recordOncePerMinute: () => undefined },
       clock,
       logger,
       random: () => random.draw(),
@@ -140,9 +140,11 @@ export class SagaHost {
   }
 }
 
-function confirmationOf({ kind, message }: Verdict): Confirmation {
+/** As the real controller has it. */
+function confirmationOf({ kind, reason, message }: Verdict): Confirmation {
   if (kind === 'Due') return { type: 'go' };
-  return kind === 'Held' ? { type: 'wait', message } : { type: 'recovered', message };
+  if (kind === 'Held' && reason !== 'Cordoned') return { type: 'wait', message };
+  return { type: 'recovered', message };
 }
 
 /** The new node holds all that it should, but for being the new node of a replacement. */

@@ -58,9 +58,11 @@ export class Machine {
     return this.alive && this.stuck === 0 && this.cuts === 0;
   }
 
-  /** Certificates that do not hold by true time, with the ends. */
-  invalidAt(trueMs: number): Leaf[] {
-    return [...this.leaves.values()].filter(({ notBeforeMs, notAfterMs }) => trueMs < notBeforeMs || trueMs >= notAfterMs);
+  /** Certificates that have ended by true time. */
+  endedAt(trueMs: number): Leaf[] {
+    const ended: Leaf[] = [];
+    for (const leaf of this.leaves.values()) if (trueMs >= leaf.notAfterMs) ended.push(leaf);
+    return ended;
   }
 }
 
