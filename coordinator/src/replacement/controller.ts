@@ -179,10 +179,12 @@ export class Replacements {
   async #lookAt(cluster: string): Promise<void> {
     const { clock, logger } = this.#options;
     const began = clock.monotonicMs();
+    let decided = began;
     let wallMs = Number.POSITIVE_INFINITY;
     try {
       const question = this.#question(cluster);
       const decision = decide(question);
+      decided = clock.monotonicMs();
       for (const { againAtMs = Number.POSITIVE_INFINITY } of decision.verdicts) wallMs = Math.min(wallMs, againAtMs);
       await this.verdicts.keep(cluster, decision.verdicts);
       for (const node of decision.start)
@@ -191,9 +193,9 @@ export class Replacements {
       this.#dirty.add(cluster);
       logger.warn('cannot decide on replacements just now; trying again', { cluster, error: describeError(error) });
     }
-    const ended = clock.monotonicMs();
-    const notBeforeMs = ended + Math.max(0, (ended - began) * shareOfTime - tickMs);
-    this.#next.set(cluster, { wallMs, monotonicMs: ended + atLeastEveryMs, notBeforeMs });
+    const monotonicMs = clock.monotonicMs();
+    const notBeforeMs = monotonicMs + Math.max(0, (decided - began) * shareOfTime - tickMs);
+    this.#next.set(cluster, { wallMs, monotonicMs: monotonicMs + atLeastEveryMs, notBeforeMs });
   }
 
   #question(cluster: string, without = ''): ReplacementQuestion {
