@@ -130,7 +130,6 @@ export function verdictLines(node: Node, nowMs: number): string[] {
   const since = replacement.since ? `, since ${timeWithAge(replacement.since, nowMs)}` : '';
   return [
     `${verdictOf(node)}${since}`,
-    ...(replacement.replacementId === '' ? [] : [`replacement ${replacement.replacementId}`]),
     ...(replacement.message === '' ? [] : [replacement.message]),
   ];
 }
