@@ -25,8 +25,8 @@ import { Verdicts } from './verdicts.ts';
 
 const tickMs = 1000;
 /** A cluster in which nothing was noticed is looked at all the same. */
-const atLeastEveryMs = 30_000;
-/** A decision takes at most this part of the time: that of a large cluster is made more seldom. */
+const atLeastEveryMs = 15_000;
+/** Decisions take at most a part of the time, this one: where there are many nodes, they are made more seldom. */
 const shareOfTime = 20;
 /** Calls of provisioners at once. */
 const concurrency = 16;
@@ -73,8 +73,10 @@ export class Replacements {
   readonly #ended = new Set<Promise<void>>();
   /** Clusters in which something may have changed. */
   readonly #dirty = new Set<string>();
-  /** When a cluster is looked at again, by both clocks: verdicts change at times of day, decisions are paced by what they take. */
-  readonly #next = new Map<string, { wallMs: number; monotonicMs: number; notBeforeMs: number }>();
+  /** When a cluster is looked at again, whichever clock comes there first. */
+  readonly #next = new Map<string, { wallMs: number; monotonicMs: number }>();
+  /** What the decisions of the last look took. */
+  #spentMs = 0;
   readonly #stops: (() => void)[] = [];
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
@@ -170,7 +172,7 @@ export class Replacements {
       const next = this.#next.get(name);
       const monotonicMs = clock.monotonicMs();
       const due = !next || this.#dirty.has(name) || clock.nowMs() >= next.wallMs || monotonicMs >= next.monotonicMs;
-      if (!due || (next && monotonicMs < next.notBeforeMs)) continue;
+      if (!due) continue;
       this.#dirty.delete(name);
       await this.#lookAt(name);
     }
@@ -178,13 +180,11 @@ export class Replacements {
 
   async #lookAt(cluster: string): Promise<void> {
     const { clock, logger } = this.#options;
-    const began = clock.monotonicMs();
-    let decided = began;
     let wallMs = Number.POSITIVE_INFINITY;
     try {
-      const question = this.#question(cluster);
-      const decision = decide(question);
-      decided = clock.monotonicMs();
+      const began = clock.monotonicMs();
+      const decision = decide(this.#question(cluster));
+      this.#spentMs += clock.monotonicMs() - began;
       for (const { againAtMs = Number.POSITIVE_INFINITY } of decision.verdicts) wallMs = Math.min(wallMs, againAtMs);
       await this.verdicts.keep(cluster, decision.verdicts);
       for (const node of decision.start)
@@ -193,9 +193,7 @@ export class Replacements {
       this.#dirty.add(cluster);
       logger.warn('cannot decide on replacements just now; trying again', { cluster, error: describeError(error) });
     }
-    const monotonicMs = clock.monotonicMs();
-    const notBeforeMs = monotonicMs + Math.max(0, (decided - began) * shareOfTime - tickMs);
-    this.#next.set(cluster, { wallMs, monotonicMs: monotonicMs + atLeastEveryMs, notBeforeMs });
+    this.#next.set(cluster, { wallMs, monotonicMs: clock.monotonicMs() + atLeastEveryMs });
   }
 
   #question(cluster: string, without = ''): ReplacementQuestion {
@@ -316,7 +314,8 @@ export class Replacements {
   }
 
   #schedule(): void {
-    this.#timer = this.#options.clock.after(tickMs, () => {
+    this.#timer = this.#options.clock.after(Math.max(tickMs, this.#spentMs * shareOfTime), () => {
+      this.#spentMs = 0;
       this.#looking = this.look().finally(() => {
         this.#looking = undefined;
         if (!this.#stopped) this.#schedule();

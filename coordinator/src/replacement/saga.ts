@@ -561,7 +561,11 @@ function newNodeOf(model: Pick<Model, 'node'>, { cluster, newNode, machine }: Re
 function endMessage(record: ReplacementRecord, { joined, sameName }: { joined: boolean; sameName: boolean }): string {
   const { cancel, node, newNode, withdrawnAtMs } = record;
   const who = `cancelled by ${cancel?.by ?? 'an admin'}${cancel?.reason ? ` (${cancel.reason})` : ''}`;
-  if (withdrawnAtMs === undefined) return `${who}: node ${node} stays`;
+  if (withdrawnAtMs === undefined) {
+    const again =
+      cancel?.by === 'coordinator' ? '' : `; it is replaced again when it is due, unless it is exempt ('evercert cordon ${node}')`;
+    return `${who}: node ${node} stays${again}`;
+  }
   const removed = stepOf({ ...record, attempt: 1 }, 'Remove')?.finishedAtMs !== undefined;
   const machine = removed ? 'its machine was removed' : 'its machine may still be there and is accepted no more: see that it is removed';
   if (joined) return `${who}: node ${node} was taken out of service (${machine}), and node ${newNode} has joined and stays`;

@@ -18,7 +18,7 @@ describe('a replacement that an admin ends', () => {
     const record = await bench.ended();
     assert.deepEqual([record.state, bench.provisioner.cordoned.size, bench.provisioner.machines], ['Cancelled', 0, [oldNode]]);
     assert.deepEqual([bench.node()?.identitySerials.length, bench.node()?.replacement], [2, undefined]);
-    assert.equal(record.message, 'cancelled by admin/root: node w-1 stays');
+    assert.match(record.message, /^cancelled by admin\/root: node w-1 stays; .*'evercert cordon w-1'/);
   });
 
   it('ends although it is paused', async () => {
