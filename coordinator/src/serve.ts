@@ -69,14 +69,28 @@ export async function serve({ config, clock, logger, parts, credentials, address
 
 /** What only the admin API needs. */
 function changing(parts: Parts) {
-  const { store, model, authorities, keyPairs, events, clock, registry, desired, revocations, nowMs, replacementRecords, status } = parts;
+  const {
+    store,
+    model,
+    authorities,
+    keyPairs,
+    events,
+    clock,
+    registry,
+    desired,
+    revocations,
+    nowMs,
+    replacementRecords,
+    status,
+    provisioners,
+  } = parts;
   const webUrl = status.url;
   const replacing = (cluster: string): readonly { id: string }[] => replacementRecords.running(cluster);
   const revocationChanges = new RevocationChanges({ store, model, desired, revocations, events, clock });
   return {
     revocationChanges,
     clusters: new Clusters({ store, model, authorities, keyPairs, events, clock, replacing, webUrl }),
-    applier: new Applier({ store, model, registry, keyPairs, revocations: revocationChanges, events, clock, webUrl }),
+    applier: new Applier({ store, model, registry, keyPairs, revocations: revocationChanges, events, clock, webUrl, provisioners }),
     cordons: new NodeCordons({ registry, events, nowMs }),
   };
 }

@@ -56,8 +56,8 @@ describe('the replacement of a worker on the command line', function () {
     assert.equal(status, 0, `${args.join(' ')}: ${stderr}`);
     return stdout;
   };
-  const policy = (text: string): Promise<string> =>
-    ok(['apply', '-f', '-'], `apiVersion: evercert.io/v1\nkind: Cluster\nmetadata: { name: demo }\nspec:\n  replacement: ${text}\n`);
+  const document = (text: string): string =>
+    `apiVersion: evercert.io/v1\nkind: Cluster\nmetadata: { name: demo }\nspec:\n  replacement: ${text}\n`;
   /** `Held/DryRun`, as the controller decided last. */
   const verdict = async (): Promise<string> => {
     const { replacement } = JSON.parse(await ok(['get', 'node', 'w-1', '-o', 'json'])).status;
@@ -108,7 +108,14 @@ describe('the replacement of a worker on the command line', function () {
     const plan = JSON.parse(await ok(['replacement', 'status', '-o', 'json'])).status;
     assert.deepEqual([plan.workers, plan.unhealthy, plan.maxUnhealthy], [1, 1, 1]);
     assert.deepEqual([plan.nodes[0].name, plan.nodes[0].replacement.reason], ['w-1', 'ProvisionerUnknown']);
-    await policy('{ provisioner: machines, mode: dry-run }');
+    const wrong = await cli(['apply', '-f', '-', '--dry-run'], document('{ maxUnhealthy: 10% }'));
+    assert.match(
+      wrong.stderr,
+      /^Warning: cluster demo: the provisioner "nowhere" is not configured at this coordinator \(it has machines\)/,
+    );
+    assert.match(wrong.stderr, /\nWarning: cluster demo: maxUnhealthy 10% of 1 worker is none/);
+    const applied = await cli(['apply', '-f', '-'], document('{ provisioner: machines, mode: dry-run }'));
+    assert.deepEqual([applied.stdout, applied.stderr], ['cluster/demo configured\n', '']);
     await until(verdict, 'Held/DryRun');
     assert.match(await ok(['describe', 'node', 'w-1']), /\nReplacement: +Held\/DryRun, since .*\n.*Not replaced: it would be replaced now/);
     assert.match(await ok(['get', 'certificates', '--node', 'w-1']), /w-1 +kubelet-client .* Expired /);
@@ -122,7 +129,7 @@ describe('the replacement of a worker on the command line', function () {
   it('is held back by a pause, and by a cordon with an end', async () => {
     assert.equal(await ok(['replacement', 'pause', '--reason', 'network']), 'replacement in cluster demo paused\n');
     assert.equal(await ok(['replacement', 'pause']), 'replacement in cluster demo already paused\n');
-    await policy('{ mode: active }');
+    await ok(['apply', '-f', '-'], document('{ mode: active }'));
     await until(verdict, 'Held/Paused');
     assert.match(await ok(['replacement', 'status']), /\nPaused: +cluster demo, by admin\/admin at .*: network\n/);
     assert.match(await ok(['cordon', 'w-1', '--for', '1h', '--reason', 'disk']), /^node\/w-1 cordoned until 20\S+Z\n$/);

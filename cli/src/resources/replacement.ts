@@ -128,10 +128,7 @@ export function verdictLines(node: Node, nowMs: number): string[] {
   const { replacement } = node;
   if (!replacement || !isOfNote(node)) return [];
   const since = replacement.since ? `, since ${timeWithAge(replacement.since, nowMs)}` : '';
-  return [
-    `${verdictOf(node)}${since}`,
-    ...(replacement.message === '' ? [] : [replacement.message]),
-  ];
+  return [`${verdictOf(node)}${since}`, ...(replacement.message === '' ? [] : [replacement.message])];
 }
 
 export function verdictObject(replacement: NodeReplacement | undefined): Record<string, unknown> | undefined {
