@@ -85,13 +85,13 @@ export class TestKubernetes {
     return this.#writeKubeconfig(name, await this.pki.client(name, user));
   }
 
-  /** Path of a kubeconfig with a service account's token, as a pod has one. */
-  async kubeconfigOfServiceAccount(namespace: string, name: string): Promise<string> {
+  /** Path of a kubeconfig with a service account's token, as a pod has one. `server` is another way to the API server. */
+  async kubeconfigOfServiceAccount(namespace: string, name: string, server = this.server): Promise<string> {
     const path = `/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`;
     const body = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { audiences: [], expirationSeconds: 3600 } };
     const answer = await this.send('POST', path, body);
     if (answer.status !== 201) throw new Error(`no token for ${namespace}/${name}: ${JSON.stringify(answer.body)}`);
-    return this.#writeKubeconfig(`${namespace}-${name}`, { token: answer.body.status.token });
+    return this.#writeKubeconfig(`${namespace}-${name}-${new URL(server).port}`, { token: answer.body.status.token }, server);
   }
 
   /** One call as the admin; a PATCH is a merge patch. What the server refuses is an answer, too. */
@@ -135,8 +135,7 @@ export class TestKubernetes {
   }
 
   /** Custom resource definitions, served when it resolves. */
-  async createDefinitions(path: string): Promise<void> {
-    const text = readFileSync(path, 'utf8');
+  async createDefinitions(text: string): Promise<void> {
     await this.create(text);
     for (const document of parseAllDocuments(text)) {
       const { metadata } = document.toJS() as { metadata: { name: string } };
@@ -147,6 +146,17 @@ export class TestKubernetes {
         );
       });
     }
+  }
+
+  /** Whether it still runs: some builds crash on some requests. */
+  get apiServerRuns(): boolean {
+    return this.#processes.some(({ name, running }) => name === 'kube-apiserver' && running);
+  }
+
+  /** After a crash, over the same etcd. */
+  async restartApiServer(): Promise<void> {
+    await this.#processes.find(({ name }) => name === 'kube-apiserver')?.restart();
+    await until('kube-apiserver to be ready again', 60_000, () => this.#ready('kube-apiserver'));
   }
 
   /** Stops all and removes the folder. */
@@ -245,9 +255,9 @@ export class TestKubernetes {
       .join('\n');
   }
 
-  #writeKubeconfig(name: string, user: Parameters<typeof kubeconfigText>[2]): string {
+  #writeKubeconfig(name: string, user: Parameters<typeof kubeconfigText>[2], server = this.server): string {
     const path = join(this.folder, `${name}.kubeconfig`);
-    writeFileSync(path, kubeconfigText(this.server, this.pki.caFile, user), { mode: 0o600 });
+    writeFileSync(path, kubeconfigText(server, this.pki.caFile, user), { mode: 0o600 });
     return path;
   }
 }
