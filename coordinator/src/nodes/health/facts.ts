@@ -65,7 +65,7 @@ function certificatesOf(
     return {
       name,
       renewAt,
-      issued: issued && { serial: issued.serial, issuedAtMs: issued.issuedAtMs, notAfterMs: issued.notAfterMs },
+      issued: issued && { serial: issued.serial, issuedAtMs: issued.issuedAtMs, notAfterMs: wholeSeconds(issued.notAfterMs) },
       reported: status && {
         // What is longer is no serial number of ours.
         serial: status.serial.slice(0, 64),
@@ -108,4 +108,9 @@ function partsOf({ desired }: NodePlan, report: StatusReport | undefined): PartF
       return { kind: 'key pair', name, inPlace: status?.state === 'Ready' && status.lastError === '', error: status?.lastError ?? '' };
     }),
   ];
+}
+
+/** As it stands in the certificate (RFC 5280, 4.1.2.5.2), and so in what the node reports: otherwise the one in place would seem to end before the one that was issued. */
+function wholeSeconds(ms: number): number {
+  return Math.floor(ms / 1000) * 1000;
 }
