@@ -19,7 +19,7 @@ import { usualWeather, type Weather } from './world/weather.ts';
 import type { World } from './world/world.ts';
 
 const dayMs = 86_400_000;
-const tickMs = 30 * 60_000;
+const tickMs = 60 * 60_000;
 /** A Monday. */
 const startMs = Date.parse('2026-01-05T00:00:00Z');
 
@@ -140,6 +140,7 @@ function assemble({ random, rules, history, decisions, lostAfterMs }: Parts) {
       for (const machine of machines.values()) agents.changed(machine);
     },
     ruled: () => brain.ruled(),
+    twoMachines: (node) => judge.twoMachines(node),
   };
   truth.look();
   newMachines.settleIn(world, (token) => brain.tokenWorks(token));

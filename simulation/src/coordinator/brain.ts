@@ -101,7 +101,6 @@ export class Brain {
   /** The clock or the store is another. */
   stir(): void {
     this.#pace?.stir();
-    this.#health.lookAtAll();
     this.ruled();
   }
 
@@ -131,7 +130,8 @@ export class Brain {
     const phase = entry.health?.phase;
     if (phase !== before) this.#options.history.add(this.#options.time.nowMs, `${entry.name} is ${phase}`);
     if (phase === 'Ready' && before === 'Ready') return;
-    this.#controller.soon(this.#sagas);
+    if (phase === before) this.#controller.later(this.#sagas);
+    else this.#controller.soon(this.#sagas);
     this.#sagas.poke();
   }
 

@@ -89,6 +89,10 @@ export class Judge {
       this.#violated('limitExceeded', node, `${id} removes it within its grace time`);
   }
 
+  twoMachines(node: string): void {
+    this.#violated('limitExceeded', node, 'a second machine of its name was made');
+  }
+
   saved(record: ReplacementRecord): void {
     const { id, state, step, steps } = record;
     if (state === 'Succeeded' || state === 'Cancelled') {

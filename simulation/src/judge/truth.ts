@@ -29,6 +29,9 @@ export class Truth {
   readonly #silentSince = new Map<string, number>();
   /** The latest that the coordinator's clock has shown. */
   #shownMs = 0;
+  /** Times that its clock has leapt over, or shown twice: of them it cannot know how well it was. */
+  readonly #doubts: { fromMs: number; untilMs: number }[] = [];
+  #offsetMs = 0;
 
   constructor(options: {
     time: VirtualTime;
@@ -56,6 +59,11 @@ export class Truth {
   look(): void {
     const { wall, process, storeWorks, nowMs } = this.#coordinator;
     this.#shownMs = Math.max(this.#shownMs, nowMs);
+    if (wall.offsetMs !== this.#offsetMs) {
+      const ends = [this.nowMs + this.#offsetMs, nowMs];
+      this.#doubts.push({ fromMs: Math.min(...ends), untilMs: Math.max(...ends) });
+      this.#offsetMs = wall.offsetMs;
+    }
     const isWell = process !== undefined && storeWorks;
     this.well.note(isWell, this.nowMs);
     this.able.note(isWell && Math.abs(wall.offsetMs) < clocksApartMs, this.nowMs);
@@ -87,11 +95,17 @@ export class Truth {
   /** The strictest reading of the same. */
   surelyHadItsTries({ dueMs, notAfterMs }: Leaf): boolean {
     const windowMs = notAfterMs - dueMs;
+    if (windowMs <= 0) return false;
     const sinceMs = this.sure.sinceMs ?? this.nowMs;
     return (
-      windowMs > 0 &&
-      (this.sure.between(dueMs, notAfterMs) >= windowMs * 0.6 + 10 * minuteMs || this.nowMs - sinceMs >= windowMs * 1.2 + 10 * minuteMs)
+      this.#surelyBetween(dueMs, notAfterMs) >= windowMs * 0.6 + 10 * minuteMs ||
+      this.#surelyBetween(sinceMs, this.nowMs) >= windowMs * 1.2 + 10 * minuteMs
     );
+  }
+
+  #surelyBetween(fromMs: number, untilMs: number): number {
+    const doubtfulMs = this.#doubts.map((doubt) => Math.max(0, Math.min(untilMs, doubt.untilMs) - Math.max(fromMs, doubt.fromMs)));
+    return this.sure.between(fromMs, untilMs) - doubtfulMs.reduce((sum, ms) => sum + ms, 0);
   }
 
   heard(node: string, isHeard: boolean): void {
