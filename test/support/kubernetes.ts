@@ -28,9 +28,6 @@ export function needKubernetes(context: Mocha.Context): KubernetesBinaries {
 export interface KubernetesOptions {
   /** More flags for kube-apiserver. */
   apiServerFlags?: string[];
-  /** Controllers of kube-controller-manager that run, such as `disruption` (`--controllers`); none by default: it is not started then. */
-  controllers?: string[];
-  controllerManagerFlags?: string[];
 }
 
 export interface KubernetesAnswer {
@@ -76,8 +73,28 @@ export class TestKubernetes {
     const etcd = await this.#startEtcd(binaries.etcd);
     await this.#startApiServer(binaries.apiServer, etcd, options.apiServerFlags ?? []);
     await until('kube-apiserver to be ready', 60_000, () => this.#ready('kube-apiserver'));
-    if (options.controllers === undefined) return;
-    await this.#startControllerManager(binaries.controllerManager, options.controllers, options.controllerManagerFlags ?? []);
+  }
+
+  /** Starts kube-controller-manager with these controllers alone, such as `disruption` (`--controllers`); they work within seconds. */
+  async startControllers(binary: string, controllers: string[], flags: string[] = []): Promise<void> {
+    const user = { commonName: 'system:kube-controller-manager' };
+    const kubeconfig = await this.kubeconfigFor('controller-manager', user);
+    const port = await freePort('127.0.0.1', Math.random, new Set());
+    await this.#start('kube-controller-manager', binary, [
+      `--kubeconfig=${kubeconfig}`,
+      '--bind-address=127.0.0.1',
+      `--secure-port=${port}`,
+      '--port=0',
+      `--cert-dir=${join(this.folder, 'controller-manager')}`,
+      `--controllers=${controllers.join(',')}`,
+      '--leader-elect=false',
+      '--use-service-account-credentials',
+      `--cluster-signing-cert-file=${this.pki.caFile}`,
+      `--cluster-signing-key-file=${this.pki.caKeyFile}`,
+      `--root-ca-file=${this.pki.caFile}`,
+      `--service-account-private-key-file=${this.pki.serviceAccountKeyFile}`,
+      ...flags,
+    ]);
   }
 
   /** Path of a kubeconfig with a client certificate of its own. */
@@ -205,26 +222,6 @@ export class TestKubernetes {
       '--enable-bootstrap-token-auth',
       // Pods are made without the controllers that make default service accounts.
       '--disable-admission-plugins=ServiceAccount',
-      ...flags,
-    ]);
-  }
-
-  async #startControllerManager(binary: string, controllers: string[], flags: string[]): Promise<void> {
-    const user = { commonName: 'system:kube-controller-manager' };
-    const kubeconfig = await this.kubeconfigFor('controller-manager', user);
-    const port = await freePort('127.0.0.1', Math.random, new Set());
-    await this.#start('kube-controller-manager', binary, [
-      `--kubeconfig=${kubeconfig}`,
-      '--bind-address=127.0.0.1',
-      `--secure-port=${port}`,
-      '--port=0',
-      `--cert-dir=${join(this.folder, 'controller-manager')}`,
-      `--controllers=${controllers.join(',')}`,
-      '--leader-elect=false',
-      `--cluster-signing-cert-file=${this.pki.caFile}`,
-      `--cluster-signing-key-file=${this.pki.caKeyFile}`,
-      `--root-ca-file=${this.pki.caFile}`,
-      `--service-account-private-key-file=${this.pki.serviceAccountKeyFile}`,
       ...flags,
     ]);
   }

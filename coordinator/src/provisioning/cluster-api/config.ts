@@ -62,7 +62,7 @@ export const clusterApiProvisionerSchema = z.strictObject({
     })
     .prefault({}),
   /** How long one try of a deletion waits until the Machine is gone; the next try goes on waiting. */
-  removeTimeout: durationMs({ min: '1s', max: '24h' }).default(600_000),
+  removeTimeout: durationMs({ min: '1s', max: '24h' }).default(240_000),
   /** For one request to an API server. */
   requestTimeout: durationMs({ min: '1s', max: '5m' }).default(30_000),
 });
