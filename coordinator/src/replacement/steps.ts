@@ -6,7 +6,7 @@ import type { RecordChange } from './records.ts';
 import type { SagaOptions } from './saga-options.ts';
 import type { ReplacementRecord } from './types.ts';
 
-/** One call of an action that has no time of its own. */
+/** One call of an action that has no time of its own, by a driver that says nothing of it. */
 const actionMs = 5 * 60_000;
 /** Between tries of an action: at least, and for what a person has to put right. */
 const retryMs = { least: 250, base: 1000, cap: 5 * 60_000, precondition: { least: 30_000, base: 60_000, cap: 10 * 60_000 } };
@@ -47,7 +47,8 @@ export class Steps {
     if (leftMs <= 0) return this.finish(step, 'Skipped', current.message || 'its time is over', over);
     let message: string;
     try {
-      message = (await this.#call(current, step, Math.min(leftMs, actionMs), (p, context) => call(p, context, leftMs))).message;
+      const limitMs = withinMs === undefined ? undefined : leftMs;
+      message = (await this.#call(current, step, limitMs, (p, context) => call(p, context, leftMs))).message;
     } catch (caught) {
       const stillMs = withinMs === undefined ? undefined : startedAtMs + withinMs - clock.nowMs();
       return this.#failed(step, caught, stillMs, over);
@@ -119,13 +120,13 @@ export class Steps {
   #call<T>(
     record: ReplacementRecord,
     step: StepName,
-    limitMs: number,
+    limitMs: number | undefined,
     action: (provisioner: NodeProvisioner, context: ActionCall) => Promise<T>,
   ): Promise<T> {
     const { provisioners, calls } = this.#options;
     const provisioner = provisioners.get(record.provisioner);
     if (!provisioner) throw unknownProvisioner(record.provisioner, provisioners.names());
-    return calls.run({ limitMs, signals: this.#signals }, (signal) =>
+    return calls.run({ limitMs: limitMs ?? provisioner.actionTimeoutMs ?? actionMs, signals: this.#signals }, (signal) =>
       action(provisioner, {
         idempotencyKey: idempotencyKey(record, step),
         replacementId: record.id,
