@@ -4,7 +4,7 @@ import { tmpdir, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { findTool, needTool, repositoryRoot, runOk } from '../support/tools.ts';
 
-const packages = 'systemd,dbus,libatomic1';
+const packages = ['systemd', 'dbus', 'libatomic1'];
 const suite = 'bookworm';
 
 /** For `before`: skips where no machine can be booted. */
@@ -15,14 +15,15 @@ export function needMachines(context: Mocha.Context): void {
   context.skip();
 }
 
-/** The root folder, from the cache in the system's temporary folder; the first call takes a minute or two and needs Debian's mirror. */
-export async function debianRoot(): Promise<string> {
-  const root = join(tmpdir(), `evercert-debian-${userInfo().uid}`, suite);
+/** The root folder, with more packages; from the cache in the system's temporary folder. The first call takes a minute or two and needs Debian's mirror. */
+export async function debianRoot(...more: string[]): Promise<string> {
+  const root = join(tmpdir(), `evercert-debian-${userInfo().uid}`, [suite, ...more].join('+'));
   if (existsSync(root)) return root;
   mkdirSync(dirname(root), { recursive: true, mode: 0o700 });
   const unfinished = `${root}.new`;
   rmSync(unfinished, { recursive: true, force: true });
-  await runOk('debootstrap', ['--variant=minbase', `--include=${packages}`, suite, unfinished], { timeoutMs: 600_000 });
+  const include = `--include=${[...packages, ...more].join(',')}`;
+  await runOk('debootstrap', ['--variant=minbase', include, suite, unfinished], { timeoutMs: 600_000 });
   renameSync(unfinished, root);
   return root;
 }
