@@ -7,6 +7,8 @@ export interface Column<T> {
   header: string;
   /** Absent: always. `wide`: with -o wide. `clusters`: when several clusters may be listed. `superseded`: with --all. */
   show?: 'wide' | 'clusters' | 'superseded';
+  /** Width of what a watch may come to show there, so that its lines stay in columns. */
+  watchWidth?: number;
   value(item: T, nowMs: number): string;
 }
 
