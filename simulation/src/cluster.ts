@@ -1,5 +1,5 @@
 import { decide, reconsider } from '@evercert/coordinator/replacement';
-import type { ReplacementPolicy } from '@evercert/shared/manifest';
+import type { RecoveryPolicy, ReplacementPolicy } from '@evercert/shared/manifest';
 import { Brain } from './coordinator/brain.ts';
 import type { Decisions } from './coordinator/controller.ts';
 import { SimulatedCoordinator } from './coordinator/coordinator.ts';
@@ -33,6 +33,7 @@ export interface ClusterOptions {
   weather?: Weather;
   /** Changes what was drawn. */
   policy?: Partial<ReplacementPolicy>;
+  recovery?: RecoveryPolicy;
   decisions?: Decisions;
   lostAfterMs?: number;
   /** Told each thing that happens. */
@@ -65,6 +66,7 @@ export async function simulateCluster(options: ClusterOptions): Promise<ClusterR
   const random = new Random(`${seed}/cluster/${cluster}`);
   const rules = drawRules(random.stream('rules'), startMs, days);
   Object.assign(rules.policy, options.policy);
+  rules.recovery.worker = options.recovery ?? rules.recovery.worker;
   const history = new History(options.tell);
   const { time, world, brain, judge, settle } = assemble({ random, rules, history, decisions, lostAfterMs });
   history.add(startMs, `cluster ${cluster}: ${nodes} nodes, recovery of workers ${rules.recovery.worker}, ${JSON.stringify(rules.policy)}`);
@@ -79,6 +81,7 @@ export async function simulateCluster(options: ClusterOptions): Promise<ClusterR
   let events = 0;
   for (await settle(); time.step(startMs + days * dayMs); events += 1) await settle();
   brain.kill();
+  await settle();
   const { records } = brain;
   const counts: Counts = {
     events,

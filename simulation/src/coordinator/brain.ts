@@ -94,6 +94,8 @@ export class Brain {
 
   kill(): void {
     this.#options.coordinator.kill();
+    this.#sagas.kill();
+    this.#options.touched();
     this.#availability = undefined;
     this.#pace = undefined;
   }

@@ -1,9 +1,17 @@
-import { type CertificateFacts, type HealthFacts, type NodePhase, nextDue, nextState, sameState } from '@evercert/coordinator';
+import {
+  type CertificateFacts,
+  type HealthFacts,
+  type NodePhase,
+  nextDue,
+  nextState,
+  type ReportedCertificate,
+  sameState,
+} from '@evercert/coordinator';
 import type { Scheduled, VirtualTime } from '../time.ts';
 import { renewAt } from '../world/agents.ts';
 import { identityName, leafNames } from '../world/machine.ts';
 import type { SimulatedCoordinator } from './coordinator.ts';
-import type { NodeEntry } from './registry.ts';
+import type { IssuedLeaf, NodeEntry } from './registry.ts';
 
 export const unreachableAfterMs = 40_000;
 const sweepMs = 1000;
@@ -75,11 +83,12 @@ export function factsOf(coordinator: SimulatedCoordinator, entry: NodeEntry): He
     identity: { serial: identity?.serial ?? '', notAfterMs: identity?.notAfterMs ?? 0, revokedBy: refusal && `entry 1 of ${refusal.name}` },
     certificates: leafNames[entry.role].map((name, at): CertificateFacts => {
       const refused = registry.refusal(entry, name);
+      const issued = entry.currents.get(name);
       return {
         name,
         renewAt,
-        issued: entry.currents.get(name),
-        reported: entry.report?.[at],
+        issued,
+        reported: reportedNow(entry.report?.[at], issued, nowMs),
         revokedBy: refused && `entry 1 of ${refused.name}`,
       };
     }),
@@ -90,4 +99,14 @@ export function factsOf(coordinator: SimulatedCoordinator, entry: NodeEntry): He
     replacing: entry.replacement?.id,
     nowMs,
   };
+}
+
+/** Where it comes from is looked up once it is not the newest any more, which takes a moment. */
+function reportedNow(
+  reported: ReportedCertificate | undefined,
+  issued: IssuedLeaf | undefined,
+  nowMs: number,
+): ReportedCertificate | undefined {
+  if (!reported || reported.serial === issued?.serial) return reported;
+  return { ...reported, origin: issued && nowMs - issued.issuedAtMs < sweepMs ? 'unchecked' : 'superseded' };
 }
