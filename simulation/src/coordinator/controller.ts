@@ -79,7 +79,7 @@ export class SimulatedController {
   #ask(sagas: SagaHost): void {
     const { coordinator, decisions, told } = this.#options;
     this.#again?.cancel();
-    // The real one asks for clusters with something wrong alone.
+    // Where all are well nobody is due: it is not worth asking.
     if ([...coordinator.registry.nodes.values()].every(({ health }) => health?.phase === 'Ready')) {
       this.#verdicts.clear();
       return;
@@ -87,15 +87,15 @@ export class SimulatedController {
     const question = this.#question(sagas);
     const { verdicts, start } = decisions.decide(question);
     this.decided += 1;
-    let againMs_ = againMs;
+    let nextMs = againMs;
     for (const verdict of verdicts) {
-      if (verdict.againAtMs !== undefined) againMs_ = Math.min(againMs_, Math.max(lookMs, verdict.againAtMs - question.nowMs));
+      if (verdict.againAtMs !== undefined) nextMs = Math.min(nextMs, Math.max(lookMs, verdict.againAtMs - question.nowMs));
       const said = `${verdict.kind} ${verdict.reason}`;
       if (this.#verdicts.get(verdict.node) === said) continue;
       this.#verdicts.set(verdict.node, said);
       if (verdict.reason !== '') told(verdict);
     }
-    this.#again = coordinator.process?.clock.after(againMs_, () => this.soon(sagas));
+    this.#again = coordinator.process?.clock.after(nextMs, () => this.soon(sagas));
     for (const node of start) sagas.begin(node);
   }
 }

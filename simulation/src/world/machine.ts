@@ -66,10 +66,9 @@ export class Machine {
   }
 }
 
-/** Adds a fault to a counter, or takes it away; true: it was the first, or the last. */
-export function count(counters: Map<string, number>, name: string, by: 1 | -1): boolean {
+/** Adds a fault to a counter, or takes it away. */
+export function count(counters: Map<string, number>, name: string, by: 1 | -1): void {
   const next = (counters.get(name) ?? 0) + by;
   if (next <= 0) counters.delete(name);
   else counters.set(name, next);
-  return next <= 0 || (next === 1 && by === 1);
 }
