@@ -311,7 +311,7 @@ describe('replacing Machines of Cluster API', function () {
       assert.deepEqual({ kind, name, uid }, { kind: 'Machine', name: newNode.name, uid: machine?.metadata.uid });
       assert.equal(Buffer.from(secret.data.format, 'base64').toString(), 'cloud-config');
       const text = Buffer.from(secret.data.value, 'base64').toString();
-      assert.ok(text.startsWith('#cloud-config\n'));
+      assert.ok(text.startsWith('## template: jinja\n#cloud-config\n'));
       const { packages, write_files, runcmd } = parse(text);
       assert.deepEqual(packages, ['evercert-agent']);
       assert.deepEqual(runcmd, [

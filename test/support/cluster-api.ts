@@ -104,10 +104,15 @@ export class ClusterApi {
   holdDeletions = false;
   /** Machines get no infrastructure while it is set. */
   holdBoots = false;
+  /** So many of the next Machines never get any: their machines do not join. */
+  failNext = 0;
+  /** The controllers do nothing while it is set. */
+  suspended = false;
   readonly #kubernetes: TestKubernetes;
   readonly #infrastructure: Infrastructure;
   readonly #stopping = new AbortController();
   #running: Promise<void> | undefined;
+  readonly #failing = new Set<string>();
   #count = 0;
 
   constructor(kubernetes: TestKubernetes, clusterName: string, infrastructure: Infrastructure = noInfrastructure) {
@@ -173,7 +178,7 @@ export class ClusterApi {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       try {
-        await this.#reconcile();
+        if (!this.suspended) await this.#reconcile();
       } catch (error) {
         // Objects change meanwhile; the next round sees them as they are. Anything else shows as a test that waits in vain.
         process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
@@ -206,13 +211,22 @@ export class ClusterApi {
     const metadata = { ...machine.metadata, ...set.spec.template.metadata, ownerReferences: [owner], finalizers: [finalizer] };
     await this.#kubernetes.ok('POST', `${base}/machines`, { ...machine, metadata });
     this.made.push(name);
+    if (this.failNext > 0) this.#failing.add(name);
+    this.failNext = Math.max(0, this.failNext - 1);
   }
 
   /** An infrastructure provider waits for the bootstrap data before it makes anything. */
   async #bootstrap(machine: MachineObject): Promise<void> {
     const { name } = machine.metadata;
     const { dataSecretName } = machine.spec.bootstrap;
-    if (this.holdBoots || machine.status?.nodeRef !== undefined || dataSecretName === undefined || this.booted.has(name)) return;
+    if (
+      this.holdBoots ||
+      this.#failing.has(name) ||
+      machine.status?.nodeRef !== undefined ||
+      dataSecretName === undefined ||
+      this.booted.has(name)
+    )
+      return;
     const secret = await this.#kubernetes.send('GET', `/api/v1/namespaces/${namespace}/secrets/${dataSecretName}`);
     if (secret.status === 404) return;
     const cloudConfig = parse(Buffer.from(secret.body.data.value, 'base64').toString()) as CloudConfig;
