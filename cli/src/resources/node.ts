@@ -170,7 +170,7 @@ export const nodes: Resource<Node> = {
     { header: 'CLUSTER', show: 'clusters', value: (node) => node.cluster },
     { header: 'NAME', value: (node) => node.name },
     { header: 'ROLE', value: roleOf },
-    { header: 'STATUS', watchWidth: 'RenewalFailing'.length, value: statusOf },
+    { header: 'STATUS', watchWidth: 'RenewalFailing,Revoked'.length, value: statusOf },
     { header: 'AGE', value: (node, nowMs) => age(node.createdAt, nowMs) },
     { header: 'CERTIFICATES', value: readyCount },
     { header: 'SOONEST-EXPIRY', watchWidth: 'expired 59s ago'.length, value: (node, nowMs) => expiry(soonest(node), nowMs) },
