@@ -65,7 +65,8 @@ export function expiredOf(facts: HealthFacts, identityIssuedAtMs: number | undef
   const { notAfterMs } = facts.identity;
   if (notAfterMs <= 0 || notAfterMs > facts.nowMs) return certificates;
   const dueMs = identityIssuedAtMs === undefined ? notAfterMs : identityIssuedAtMs + (notAfterMs - identityIssuedAtMs) * identityRenewAt;
-  return [{ name: 'identity', dueMs: Math.min(dueMs, notAfterMs), endMs: notAfterMs }, ...certificates];
+  const issued = identityIssuedAtMs === undefined ? {} : { issuedAtMs: identityIssuedAtMs };
+  return [{ name: 'identity', dueMs: Math.min(dueMs, notAfterMs), endMs: notAfterMs, ...issued }, ...certificates];
 }
 
 function expiredCertificate(
@@ -81,7 +82,8 @@ function expiredCertificate(
   if (newer && newer.notAfterMs > nowMs && nowMs < inPlaceByMs(newer)) return undefined;
   const dueMs = scheduleOf(certificate, outdated)?.dueMs ?? endMs;
   // Of an earlier one, only the node knows when it was due; but when it was renewed, it was.
-  return { name, dueMs: newer ? Math.min(dueMs, newer.issuedAtMs) : dueMs, endMs };
+  const inPlace = issued && issued.notAfterMs === endMs ? { issuedAtMs: issued.issuedAtMs } : {};
+  return { name, dueMs: newer ? Math.min(dueMs, newer.issuedAtMs) : dueMs, endMs, ...inPlace };
 }
 
 /** Why nothing was renewed, as far as anybody said: the coordinator's own refusal, then the agent's words, then its silence. */

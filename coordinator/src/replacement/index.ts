@@ -4,6 +4,7 @@ export { Replacements, type ReplacementsOptions, type ShownVerdict } from './con
 export { decide, reconsider } from './decision.ts';
 export { availableMs, evidenceOf } from './evidence.ts';
 export { expiredOf, type ReplacementSources, replacementFactsOf } from './facts.ts';
+export { aheadMs, withLeap } from './leaps.ts';
 export { countWorkers, maxUnhealthyOf, nextByRate } from './limits.ts';
 export { tidyOutages } from './outages.ts';
 export { ReplacementPauses } from './pauses.ts';

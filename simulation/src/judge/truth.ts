@@ -93,9 +93,11 @@ export class Truth {
   }
 
   /** The strictest reading of the same. */
-  surelyHadItsTries({ dueMs, notAfterMs }: Leaf): boolean {
+  surelyHadItsTries({ issuedAtMs, dueMs, notAfterMs }: Leaf): boolean {
     const windowMs = notAfterMs - dueMs;
-    if (windowMs <= 0) return false;
+    // By a clock that was set since its issue, it may not have ended yet.
+    const doubtfulMs = this.#doubts.reduce((sum, doubt) => (doubt.untilMs > issuedAtMs ? sum + doubt.untilMs - doubt.fromMs : sum), 0);
+    if (windowMs <= 0 || this.nowMs < notAfterMs + doubtfulMs) return false;
     const sinceMs = this.sure.sinceMs ?? this.nowMs;
     return (
       this.#surelyBetween(dueMs, notAfterMs) >= windowMs * 0.6 + 10 * minuteMs ||

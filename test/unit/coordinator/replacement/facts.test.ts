@@ -112,7 +112,7 @@ describe('the facts of replacement', () => {
       joined: true,
       phase: 'Expired',
       phaseMessage: 'why',
-      expired: [{ name: 'a', dueMs: now - 33 * hour, endMs: now - hour }],
+      expired: [{ name: 'a', dueMs: now - 33 * hour, endMs: now - hour, issuedAtMs: now - 97 * hour }],
       failure: '',
       cordon: undefined,
       repairing: false,
