@@ -55,6 +55,9 @@ async function describe(replacement: Replacement, { api, nowMs }: DescribeContex
   ];
 }
 
+/** Room for a node's name in a watch that begins without any. */
+const usualName = 12;
+
 export const replacements: Resource<Replacement> = {
   kind: 'Replacement',
   singular: 'replacement',
@@ -62,11 +65,11 @@ export const replacements: Resource<Replacement> = {
   shortNames: ['rp'],
   columns: [
     { header: 'CLUSTER', show: 'clusters', value: (replacement) => replacement.cluster },
-    { header: 'ID', value: (replacement) => replacement.id },
-    { header: 'NODE', value: (replacement) => replacement.node },
-    { header: 'NEW-NODE', value: newNodeOf },
-    { header: 'STATE', value: (replacement) => replacement.state },
-    { header: 'STEP', value: (replacement) => replacement.step },
+    { header: 'ID', watchWidth: 'rp-0123456789'.length, value: (replacement) => replacement.id },
+    { header: 'NODE', watchWidth: usualName, value: (replacement) => replacement.node },
+    { header: 'NEW-NODE', watchWidth: usualName, value: newNodeOf },
+    { header: 'STATE', watchWidth: 'BackingOff'.length, value: (replacement) => replacement.state },
+    { header: 'STEP', watchWidth: 'Verify'.length, value: (replacement) => replacement.step },
     { header: 'ATTEMPT', value: (replacement) => String(replacement.attempt) },
     { header: 'AGE', value: (replacement, nowMs) => age(replacement.createdAt, nowMs) },
     { header: 'PROVISIONER', show: 'wide', value: (replacement) => orNone(replacement.provisioner) },
