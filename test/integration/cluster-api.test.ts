@@ -14,7 +14,7 @@ import { systemClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { silentLogger } from '@evercert/shared/logging';
 import { parse } from 'yaml';
-import { ClusterApi, coordinatorKubeconfig, namespace, prepareClusterApi } from '../support/cluster-api.ts';
+import { ClusterApi, coordinatorKubeconfig, type MachineObject, namespace, prepareClusterApi } from '../support/cluster-api.ts';
 import { needKubernetes, startKubernetes, type TestKubernetes } from '../support/kubernetes.ts';
 import { temporaryFolder, until } from '../support/live.ts';
 
@@ -173,7 +173,13 @@ describe('replacing Machines of Cluster API', function () {
       'whose successor another bootstrap provider would start': {
         change: () =>
           api.patch('machinesets', api.setName, {
-            spec: { template: { spec: { bootstrap: { configRef: { kind: 'KubeadmConfigTemplate', name: 'md' } } } } },
+            spec: {
+              template: {
+                spec: {
+                  bootstrap: { configRef: { apiVersion: 'bootstrap.cluster.x-k8s.io/v1beta1', kind: 'KubeadmConfigTemplate', name: 'md' } },
+                },
+              },
+            },
           }),
         says: /KubeadmConfigTemplate md, which would give the new machine no token/,
       },
@@ -301,7 +307,11 @@ describe('replacing Machines of Cluster API', function () {
       await own.create(create('rp-one', newNode));
       rmSync(folder, { recursive: true });
 
-      const [machine] = await api.machines();
+      let machine: MachineObject | undefined;
+      await until('the Machine to know its Secret', 10_000, async () => {
+        [machine] = await api.machines();
+        return machine?.spec.bootstrap.dataSecretName !== undefined;
+      });
       const secretName = machine?.spec.bootstrap.dataSecretName ?? '';
       const path = `/api/v1/namespaces/${namespace}/secrets/${secretName}`;
       const secret = await kubernetes.ok('GET', path);
@@ -343,6 +353,17 @@ describe('replacing Machines of Cluster API', function () {
       const renewed = await kubernetes.ok('GET', path);
       assert.equal(renewed.metadata.uid, secret.metadata.uid);
       assert.match(Buffer.from(renewed.data.value, 'base64').toString(), /fedcba\.fedcba9876543210/);
+    });
+
+    it('names its Secret itself where it has no bootstrap configuration', async () => {
+      await api.start(1, { bootstrap: {} });
+      await api.adopt(node);
+      await driver.remove(call('rp-one'));
+      const newNode = await allocated('rp-one');
+      await driver.create(create('rp-one', newNode));
+      const [machine] = await api.machines();
+      assert.equal(machine?.spec.bootstrap.dataSecretName, `${newNode.name}-evercert-bootstrap`);
+      await until('the machine to boot', 10_000, () => api.booted.has(newNode.name));
     });
 
     it('is discarded with its Secret, and only by the replacement that it belongs to', async () => {

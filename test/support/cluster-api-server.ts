@@ -1,5 +1,5 @@
 /**
- * Serves `cluster.x-k8s.io/v1beta1` behind a real kube-apiserver, as an aggregated API does (https://kubernetes.io/docs/concepts/extend-kubernetes/api-extension/apiserver-aggregation/): for
+ * Serves Cluster API's objects and our own behind a real kube-apiserver, as an aggregated API does (https://kubernetes.io/docs/concepts/extend-kubernetes/api-extension/apiserver-aggregation/): for
  * builds of kube-apiserver that cannot serve custom resources. Callers are authenticated and authorized by kube-apiserver; what is kept here behaves as a custom resource with a status
  * subresource does: resource versions, merge patches, finalizers, preconditions.
  */
@@ -13,10 +13,11 @@ import { systemClock } from '@evercert/shared/clock';
 import type { TestKubernetes } from './kubernetes.ts';
 import { until } from './live.ts';
 
-const group = 'cluster.x-k8s.io';
-const version = 'v1beta1';
-const root = `/apis/${group}/${version}`;
-const kinds: Record<string, string> = { clusters: 'Cluster', machines: 'Machine', machinesets: 'MachineSet' };
+/** Kinds by the names of their resources, by group and version. */
+const groups: Record<string, Record<string, string>> = {
+  'cluster.x-k8s.io/v1beta1': { clusters: 'Cluster', machines: 'Machine', machinesets: 'MachineSet' },
+  'bootstrap.evercert.io/v1alpha1': { evercertconfigs: 'EvercertConfig' },
+};
 const service = { namespace: 'kube-system', name: 'cluster-api' };
 
 type Json = Record<string, unknown>;
@@ -36,7 +37,7 @@ interface Outcome {
   body: object;
 }
 
-/** Registers the group and serves it until `close`. */
+/** Registers the groups and serves them until `close`. */
 export async function serveClusterApi(kubernetes: TestKubernetes): Promise<{ close(): void }> {
   const host = `${service.name}.${service.namespace}.svc`;
   const { certificate, privateKey } = await kubernetes.pki.server('cluster-api', [host]);
@@ -69,21 +70,25 @@ async function register(kubernetes: TestKubernetes, server: Server): Promise<voi
     metadata: service,
     spec,
   });
-  const apiService = {
-    apiVersion: 'apiregistration.k8s.io/v1',
-    kind: 'APIService',
-    metadata: { name: `${version}.${group}` },
-    spec: {
-      group,
-      version,
-      groupPriorityMinimum: 1000,
-      versionPriority: 15,
-      service: { ...service, port },
-      caBundle: readFileSync(kubernetes.pki.caFile).toString('base64'),
-    },
-  };
-  await kubernetes.ok('POST', '/apis/apiregistration.k8s.io/v1/apiservices', apiService);
-  await until(`${root} to be served`, 30_000, async () => (await kubernetes.send('GET', `${root}/machines`)).status === 200);
+  for (const [groupVersion, kinds] of Object.entries(groups)) {
+    const [group = '', version = ''] = groupVersion.split('/');
+    const apiService = {
+      apiVersion: 'apiregistration.k8s.io/v1',
+      kind: 'APIService',
+      metadata: { name: `${version}.${group}` },
+      spec: {
+        group,
+        version,
+        groupPriorityMinimum: 1000,
+        versionPriority: 15,
+        service: { ...service, port },
+        caBundle: readFileSync(kubernetes.pki.caFile).toString('base64'),
+      },
+    };
+    await kubernetes.ok('POST', '/apis/apiregistration.k8s.io/v1/apiservices', apiService);
+    const path = `/apis/${groupVersion}/${Object.keys(kinds)[0]}`;
+    await until(`${path} to be served`, 30_000, async () => (await kubernetes.send('GET', path)).status === 200);
+  }
 }
 
 class Objects {
@@ -92,16 +97,18 @@ class Objects {
 
   async answer(request: IncomingMessage): Promise<Outcome> {
     const url = new URL(request.url ?? '', 'https://localhost');
-    if (url.pathname === root)
-      return ok({ kind: 'APIResourceList', apiVersion: 'v1', groupVersion: `${group}/${version}`, resources: resources() });
-    const [, namespace, resource = '', name, subresource] =
-      new RegExp(`^${root}/(?:namespaces/([^/]+)/)?([a-z]+)(?:/([^/]+))?(?:/(status))?$`).exec(url.pathname) ?? [];
-    if (kinds[resource] === undefined) return refused(404, 'NotFound', `${url.pathname} is not served`);
+    const [, groupVersion = '', namespace, resource, name, subresource] =
+      /^\/apis\/([^/]+\/[^/]+)(?:\/namespaces\/([^/]+))?(?:\/([a-z]+))?(?:\/([^/]+))?(?:\/(status))?$/.exec(url.pathname) ?? [];
+    const kinds = groups[groupVersion];
+    if (kinds !== undefined && resource === undefined) return ok(discovery(groupVersion, kinds));
+    const kind = kinds?.[resource ?? ''];
+    if (kind === undefined || resource === undefined) return refused(404, 'NotFound', `${url.pathname} is not served`);
     const text = await textOf(request);
     const body = text === '' ? {} : (JSON.parse(text) as Json);
     if (name === undefined) {
       if (request.method === 'POST') return this.#create(namespace ?? '', resource, body);
-      return this.#list(namespace, resource, url.searchParams.get('labelSelector') ?? '');
+      const items = this.#list(namespace, resource, url.searchParams.get('labelSelector') ?? '');
+      return ok({ kind: `${kind}List`, apiVersion: groupVersion, metadata: { resourceVersion: String(this.#version) }, items });
     }
     const key = `${namespace}/${resource}/${decodeURIComponent(name)}`;
     const object = this.#objects.get(key);
@@ -121,21 +128,15 @@ class Objects {
     return { ...ok(this.#put(key, { ...rest, metadata: { ...metadata, ...made, resourceVersion: '' } })), status: 201 };
   }
 
-  #list(namespace: string | undefined, resource: string, selector: string): Outcome {
+  #list(namespace: string | undefined, resource: string, selector: string): Stored[] {
     const wanted = selector
       .split(',')
       .filter((term) => term !== '')
       .map((term) => term.split('='));
-    const items = [...this.#objects]
+    return [...this.#objects]
       .filter(([key]) => key.includes(`/${resource}/`) && (namespace === undefined || key.startsWith(`${namespace}/`)))
       .map(([, object]) => object)
       .filter(({ metadata }) => wanted.every(([label = '', value]) => metadata.labels?.[label] === value));
-    return ok({
-      kind: `${kinds[resource]}List`,
-      apiVersion: `${group}/${version}`,
-      metadata: { resourceVersion: String(this.#version) },
-      items,
-    });
   }
 
   #patch(key: string, object: Stored, body: Json, status: boolean): Outcome {
@@ -170,9 +171,16 @@ class Objects {
   }
 }
 
-function resources(): object[] {
+function discovery(groupVersion: string, kinds: Record<string, string>): object {
   const verbs = ['create', 'delete', 'get', 'list', 'patch'];
-  return Object.entries(kinds).map(([name, kind]) => ({ name, kind, singularName: kind.toLowerCase(), namespaced: true, verbs }));
+  const resources = Object.entries(kinds).map(([name, kind]) => ({
+    name,
+    kind,
+    singularName: kind.toLowerCase(),
+    namespaced: true,
+    verbs,
+  }));
+  return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion, resources };
 }
 
 /** RFC 7386. */

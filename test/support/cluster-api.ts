@@ -12,6 +12,7 @@ import { repositoryRoot } from './tools.ts';
 export const namespace = 'capi-clusters';
 const group = '/apis/cluster.x-k8s.io/v1beta1';
 const base = `${group}/namespaces/${namespace}`;
+const configs = `/apis/bootstrap.evercert.io/v1alpha1/namespaces/${namespace}/evercertconfigs`;
 /** The Machine controller's own. */
 const finalizer = 'machine.cluster.x-k8s.io';
 const pollMs = 50;
@@ -24,7 +25,7 @@ export interface MachineObject {
     annotations?: Record<string, string>;
     ownerReferences?: { uid: string }[];
   };
-  spec: { bootstrap: { dataSecretName?: string }; clusterName: string };
+  spec: { bootstrap: { configRef?: { kind: string; name: string }; dataSecretName?: string }; clusterName: string };
   status?: { nodeRef?: { name: string }; phase?: string };
 }
 
@@ -53,6 +54,8 @@ export async function prepareClusterApi(kubernetes: TestKubernetes): Promise<{ s
     return { stop: () => server.close() };
   }
   await kubernetes.createDefinitions(readFileSync(join(repositoryRoot, 'test', 'fixtures', 'cluster-api', 'crds.yaml'), 'utf8'));
+  await kubernetes.create(readFileSync(join(repositoryRoot, 'deploy', 'kubernetes', 'evercert-bootstrap.yaml'), 'utf8'));
+  await until('our own objects to be served', 20_000, async () => (await kubernetes.send('GET', `${configs}`)).status === 200);
   return { stop: () => undefined };
 }
 
@@ -126,8 +129,9 @@ export class ClusterApi {
     const { clusterName } = this;
     const reference = { apiVersion: 'infrastructure.cluster.x-k8s.io/v1beta1', kind: 'TestMachineTemplate', name: clusterName };
     await this.#kubernetes.ok('POST', `${base}/clusters`, this.#object('Cluster', clusterName, { spec: {} }));
+    const ours = { apiVersion: 'bootstrap.evercert.io/v1alpha1', kind: 'EvercertConfigTemplate' };
     const labels = { 'cluster.x-k8s.io/cluster-name': clusterName, 'cluster.x-k8s.io/set-name': this.setName };
-    const spec = { clusterName, bootstrap: { dataSecretName: 'written-by-evercert' }, infrastructureRef: reference, ...template };
+    const spec = { clusterName, bootstrap: { configRef: { ...ours, name: 'workers' } }, infrastructureRef: reference, ...template };
     const set = { replicas, clusterName, selector: { matchLabels: labels }, template: { metadata: { labels }, spec } };
     await this.#kubernetes.ok('POST', `${base}/machinesets`, this.#object('MachineSet', this.setName, { spec: set }));
     this.#running = this.#loop();
@@ -207,7 +211,12 @@ export class ClusterApi {
     this.#count += 1;
     const name = `${this.setName}-${process.pid.toString(36)}${this.#count}`;
     const owner = { apiVersion: set.apiVersion, kind: 'MachineSet', name: set.metadata.name, uid: set.metadata.uid, controller: true };
-    const machine = this.#object('Machine', name, { spec: set.spec.template.spec });
+    const { configRef, ...bootstrap } = set.spec.template.spec.bootstrap;
+    const ref = configRef && { ...configRef, kind: configRef.kind.replace(/Template$/, ''), name };
+    if (ref?.kind === 'EvercertConfig')
+      await this.#kubernetes.ok('POST', configs, { apiVersion: ref.apiVersion, kind: ref.kind, metadata: { name, namespace }, spec: {} });
+    const spec = { ...set.spec.template.spec, bootstrap: { ...bootstrap, ...(ref && { configRef: ref }) } };
+    const machine = this.#object('Machine', name, { spec });
     const metadata = { ...machine.metadata, ...set.spec.template.metadata, ownerReferences: [owner], finalizers: [finalizer] };
     await this.#kubernetes.ok('POST', `${base}/machines`, { ...machine, metadata });
     this.made.push(name);
@@ -215,10 +224,16 @@ export class ClusterApi {
     this.failNext = Math.max(0, this.failNext - 1);
   }
 
-  /** An infrastructure provider waits for the bootstrap data before it makes anything. */
+  /** As Cluster API's Machine controller: the bootstrap configuration tells where the data is. An infrastructure provider waits for it before it makes anything. */
   async #bootstrap(machine: MachineObject): Promise<void> {
     const { name } = machine.metadata;
-    const { dataSecretName } = machine.spec.bootstrap;
+    const { configRef, dataSecretName } = machine.spec.bootstrap;
+    if (configRef?.kind === 'EvercertConfig' && dataSecretName === undefined) {
+      const { status } = await this.#kubernetes.ok('GET', `${configs}/${configRef.name}`);
+      if (!status?.ready) return;
+      await this.patch('machines', name, { spec: { bootstrap: { dataSecretName: status.dataSecretName } } });
+      return;
+    }
     if (
       this.holdBoots ||
       this.#failing.has(name) ||
@@ -246,6 +261,7 @@ export class ClusterApi {
     await this.#infrastructure.destroy(machine);
     const node = machine.status?.nodeRef?.name;
     if (node !== undefined) await this.#kubernetes.send('DELETE', `/api/v1/nodes/${node}`);
+    await this.#kubernetes.send('DELETE', `${configs}/${name}`);
     await this.#kubernetes.send('PATCH', `${base}/machines/${name}`, { metadata: { finalizers: null } });
   }
 

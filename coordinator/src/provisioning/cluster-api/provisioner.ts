@@ -106,8 +106,7 @@ class ClusterApiProvisioner implements NodeProvisioner {
     const { apiVersion } = management;
     const options = { apiVersion, namespace, claim: claimOf(call), content, template: bootstrap.secretTemplate };
     const dataSecretName = await writeSecret(management.api, machine, options);
-    if (machine.spec.bootstrap?.dataSecretName !== dataSecretName)
-      await this.#compared(management.patchMachine(machine, { spec: { bootstrap: { dataSecretName } } }), machine);
+    await this.#compared(management.offerBootstrapData(machine, dataSecretName), machine);
     this.#logger.info('bootstrap data written', { cluster: call.cluster, node: call.newNode.name, machine: machine.metadata.name });
     return { message: `Machine ${machine.metadata.name} has its bootstrap data in Secret ${dataSecretName}` };
   }
