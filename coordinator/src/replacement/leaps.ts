@@ -14,8 +14,7 @@ export function withLeap(leaps: readonly ClockLeap[], leap: ClockLeap): ClockLea
   return [...leaps.filter(({ atMs }) => nowMs - atMs < maxAgeMs), leap].slice(-maxLeaps);
 }
 
-/** By how much the clock shows more than has passed since then; a leap that was taken back counts no more. Never less than 0. */
+/** By how much the clock shows more than it did at some time since then, by the clock of that time: any of these may have been right. A leap that was taken back counts no more. */
 export function aheadMs(leaps: readonly ClockLeap[] | undefined, sinceMs: number): number {
-  const sum = leaps?.reduce((ms, { atMs, byMs }) => (atMs >= sinceMs ? ms + byMs : ms), 0) ?? 0;
-  return Math.max(0, sum);
+  return leaps?.reduce((ms, { atMs, byMs }) => (atMs >= sinceMs ? Math.max(0, ms + byMs) : ms), 0) ?? 0;
 }
