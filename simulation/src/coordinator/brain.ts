@@ -1,6 +1,6 @@
 import type { NodePhase } from '@evercert/coordinator';
 import { Availability, type AvailabilityFacts, type ReplacementRecord, type Verdict } from '@evercert/coordinator/replacement';
-import type { Logger } from '@evercert/shared/logging';
+import { silentLogger } from '@evercert/shared/logging';
 import type { ReplacementPolicy } from '@evercert/shared/manifest';
 import type { History } from '../history.ts';
 import { PacedClock } from '../paced-clock.ts';
@@ -15,8 +15,6 @@ import { SagaHost, type SagaWitness } from './sagas.ts';
 
 /** Twice as long as a look at rest takes. */
 const standstillMs = 2 * PacedClock.restMs;
-
-const silent: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => silent };
 
 export interface BrainOptions {
   time: VirtualTime;
@@ -57,7 +55,7 @@ export class Brain {
       policy,
       provisioner,
       random,
-      logger: silent,
+      logger: silentLogger,
       reconsider: (node, without) => this.#controller.reconsider(this.#sagas, node, without),
       witness: this.#witness(),
       changed: (entry) => this.#health.look(entry),
@@ -78,7 +76,7 @@ export class Brain {
     const { clock } = coordinator.boot();
     this.#pace = new PacedClock(clock, time);
     const mark = { behindMs: () => coordinator.behindMs() };
-    const availability = new Availability({ store: coordinator.store, clock: this.#pace, logger: silent, mark, standstillMs });
+    const availability = new Availability({ store: coordinator.store, clock: this.#pace, logger: silentLogger, mark, standstillMs });
     this.#availability = availability;
     availability.subscribe(() => this.ruled());
     touched();
@@ -166,5 +164,3 @@ export class Brain {
     };
   }
 }
-
-function nothing(): void {}

@@ -65,6 +65,14 @@ const cases: Case[] = [
     from: 11,
   },
   {
+    title: 'trusts a clock that went forward',
+    decisions: wrong.trustsItsClock,
+    weather: { coordinatorClock: 20, nodeDies: 60 },
+    kind: 'healthyReplaced',
+    told: /all its certificates hold/,
+    from: 40,
+  },
+  {
     title: 'ignores the hourly rate',
     decisions: wrong.ignoresRate,
     weather: { siteCut: 15, nodeDies: 60 },

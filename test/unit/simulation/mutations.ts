@@ -35,6 +35,8 @@ export const ignoresBackOff = lied((question) => ({
 
 export const ignoresOwnAbsence = lied((question) => ({ ...question, availability: { healthySinceMs: 0, problem: '', outages: [] } }));
 
+export const trustsItsClock = lied(({ availability: { leaps: _none, ...availability }, ...question }) => ({ ...question, availability }));
+
 /** Does not ask once more before a machine is removed. */
 export const neverReconsiders: Decisions = {
   ...realDecisions,
