@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
-import { connect, createServer, type Server } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type AdminApi, freePort, LocalCoordinator, prepareRunFolder, type RunFolder } from '@evercert/local';
 import { ClusterSpec, type Node, type Replacement } from '@evercert/proto';
@@ -43,6 +43,7 @@ describe('replacement of machines that boot systemd', function () {
   let coordinator: LocalCoordinator;
   let admin: AdminApi;
   let door: Server;
+  const sockets = new Set<Socket>();
 
   before(async function () {
     this.timeout(900_000);
@@ -61,6 +62,8 @@ describe('replacement of machines that boot systemd', function () {
   after(async function () {
     this.timeout(60_000);
     door?.close();
+    // Machines whose network was cut have never closed theirs.
+    for (const socket of sockets) socket.destroy();
     await coordinator?.stop();
     const left = await fixture?.reset();
     await runOk('ip', ['link', 'delete', bridge]);
@@ -91,8 +94,11 @@ describe('replacement of machines that boot systemd', function () {
       for (const [one, other] of [
         [socket, inner],
         [inner, socket],
-      ] as const)
+      ] as const) {
+        sockets.add(one);
+        one.on('close', () => sockets.delete(one));
         one.on('error', () => other.destroy()).pipe(other);
+      }
     }).listen(port, hostAddress);
     await once(door, 'listening');
     admin = await coordinator.admin();
@@ -205,8 +211,13 @@ describe('replacement of machines that boot systemd', function () {
     );
     await coordinator.start();
     admin = await coordinator.admin();
-    for (const name of ['w1', 'w2'] as const) await untilPhase(name, 'Ready', 60_000);
-    for (const name of ['w1', 'w2'] as const) await assertWell(machine(name));
+    const contents = (): string[] => (['w1', 'w2'] as const).map((name) => readFileSync(firstCertificate(machine(name)), 'utf8'));
+    const [first, second] = contents();
+    await until('both to have renewed', lifeSeconds * 1000, () => contents()[0] !== first && contents()[1] !== second, 500);
+    for (const name of ['w1', 'w2'] as const) {
+      await untilPhase(name, 'Ready', 30_000);
+      await assertWell(machine(name));
+    }
   });
 
   it('leaves nothing behind', async () => {
@@ -226,6 +237,12 @@ describe('replacement of machines that boot systemd', function () {
 
 function machineIdOf({ root }: RunningMachine): string {
   return readFileSync(join(root, 'etc/machine-id'), 'utf8');
+}
+
+function firstCertificate({ root }: RunningMachine): string {
+  const [path] = certificatesIn(root).filter((each) => each.endsWith('-current.pem'));
+  assert.ok(path, 'there is a certificate of kubelet');
+  return path;
 }
 
 /** What components read: no folder of versions, none of kubelet's dated files, and nothing that is only a key. */
