@@ -89,7 +89,10 @@ export const replacements: Resource<Replacement> = {
   list: async (api, { cluster, node, names }) =>
     (await api.call('listReplacements', { cluster, id: names.length === 1 ? names[0]! : '', node })).replacements,
   watch: { resource: 'replacements', take: ({ object }) => (object?.$case === 'replacement' ? object.value : undefined) },
-  shown: ({ node, newNode, state, step, attempt, message }) => JSON.stringify([node, newNode, state, step, attempt, message]),
+  shown: ({ node, newNode, state, step, attempt, message }, wide) => ({
+    steady: JSON.stringify([node, newNode, state, step, attempt, wide && message]),
+    times: '',
+  }),
   object: (replacement) => ({
     apiVersion,
     kind: 'Replacement',
