@@ -19,6 +19,7 @@ import type { ReplacementPauses } from './pauses.ts';
 import { isEnded } from './progress.ts';
 import { type ReplacementRecords, replacementNotFound } from './records.ts';
 import { type Confirmation, ReplacementSaga, type SagaOptions } from './saga.ts';
+import { unknownProvisioner } from './steps.ts';
 import type { NodeSwap } from './swap.ts';
 import type { Decision, ReplacementFacts, ReplacementQuestion, ReplacementRecord, Verdict } from './types.ts';
 import { Verdicts } from './verdicts.ts';
@@ -297,7 +298,10 @@ export class Replacements {
   }
 
   /** The last word before the machine is removed. */
-  #confirm({ cluster, node, id }: ReplacementRecord): Confirmation {
+  #confirm({ cluster, node, id, provisioner }: ReplacementRecord): Confirmation {
+    const { provisioners } = this.#options;
+    // It may be another one than the policy names by now, and nobody else can remove the machine.
+    if (!provisioners.get(provisioner)) return { type: 'wait', message: unknownProvisioner(provisioner, provisioners.names()).message };
     const { kind, reason, message } = reconsider(this.#question(cluster, id), node);
     if (kind === 'Due') return { type: 'go' };
     if (kind === 'Held' && reason !== 'Cordoned') return { type: 'wait', message };

@@ -8,6 +8,8 @@ import type { ReplacementRecord } from './types.ts';
 /** How long a cancelled replacement tries to get rid of its machine. */
 const cancelDiscardMs = 10 * 60_000;
 const pollMs = 500;
+/** A back-off is stretched by so much at the most, so that those of many clusters do not end at once. */
+export const longestBackoff = 1.1;
 /** Tokens live no longer than an admin could make them. */
 const longestTokenMs = 30 * 86_400_000;
 
@@ -117,7 +119,7 @@ export class NewMachine {
       const nowMs = clock.nowMs();
       const part = await swap.ending(record);
       const other = record.newNode === record.node ? '' : ` by ${record.newNode}`;
-      const message = `replaced node ${record.node}${other} in ${Math.round((nowMs - record.createdAtMs) / 1000)} s`;
+      const message = `replaced node ${record.node}${other} in ${Math.max(0, Math.round((nowMs - record.createdAtMs) / 1000))} s`;
       const verified = finished(record, 'Verify', { result: 'Done', message: `node ${record.newNode} is Ready`, nowMs });
       return {
         record: { ...verified, state: 'Succeeded', step: 'Done', message, finishedAtMs: nowMs, tokenIds: [] },
@@ -151,7 +153,7 @@ export class NewMachine {
         if (after.cancel) return { record: rest, ...part };
         const { backoffSeconds, maxBackoffSeconds } = policyOf(this.#steps.cluster);
         const waitMs = Math.min(maxBackoffSeconds, backoffSeconds * 2 ** Math.min(after.attempt - 1, 30)) * 1000;
-        const nextAttemptAtMs = clock.nowMs() + Math.round(waitMs * (1 + random() / 10));
+        const nextAttemptAtMs = clock.nowMs() + Math.round(waitMs * (1 + random() * (longestBackoff - 1)));
         const message = `${why}; attempt ${after.attempt + 1} begins at ${new Date(nextAttemptAtMs).toISOString()}`;
         const event = swap.event(after, {
           reason: 'ReplacementBackingOff',

@@ -1,7 +1,7 @@
 import { describeError, EvercertError } from '@evercert/shared/errors';
 import { backoffMs } from '@evercert/shared/retry';
 import { endCancelled } from './ending.ts';
-import { NewMachine } from './new-machine.ts';
+import { longestBackoff, NewMachine } from './new-machine.ts';
 import { type Act, nextTodo } from './progress.ts';
 import { isJoined, type SagaOptions } from './saga-options.ts';
 import { Steps } from './steps.ts';
@@ -13,6 +13,8 @@ export type { Confirmation, SagaOptions } from './saga-options.ts';
 const cordonMs = 60_000;
 /** Waits are no longer than this: what changes meanwhile wakes a saga, but for the clock. */
 const longestNapMs = 60_000;
+/** Nothing that failed is meant to wait longer, whatever it asks for. */
+const longestRetryMs = 3600_000;
 /** Until it is asked again whether the machine may be removed. */
 const confirmEveryMs = 1000;
 /** After the store, or something else of our own, has failed. */
@@ -101,7 +103,8 @@ export class ReplacementSaga {
     if (!record) return true;
     const joined = record.newNode !== '' && isJoined(model, this.cluster, record.newNode);
     const nowMs = clock.nowMs();
-    const todo = nextTodo(record, { paused: pauses.of(this.cluster) !== undefined, joined, nowMs });
+    const longestWaitMs = Math.max(longestRetryMs, this.#options.policyOf(this.cluster).maxBackoffSeconds * longestBackoff * 1000);
+    const todo = nextTodo(record, { paused: pauses.of(this.cluster) !== undefined, joined, nowMs, longestWaitMs });
     if (todo.type === 'ended') return true;
     if (todo.type === 'wait') await this.#sleep(Math.min(longestNapMs, (todo.untilMs ?? nowMs + longestNapMs) - nowMs));
     else await this.#act(todo.act, record);
@@ -177,9 +180,12 @@ export class ReplacementSaga {
         return this.#steps.say(confirmation.message);
       }
       const after = await records.update(this.cluster, this.id, (before) =>
-        before.cancel || before.withdrawnAtMs !== undefined ? undefined : swap.withdrawal(before),
+        before.cancel || before.withdrawnAtMs !== undefined ? undefined : swap.withdrawal(before, () => confirm(before).type === 'go'),
       );
-      if (after.withdrawnAtMs === undefined) return;
+      if (after.withdrawnAtMs === undefined) {
+        this.#confirmAtMs = clock.monotonicMs() + confirmEveryMs;
+        return;
+      }
       await this.#options.fault('replacement-remove-withdrawn');
     }
     await this.#steps.run(records.get(this.cluster, this.id)?.record ?? record, {

@@ -43,14 +43,15 @@ export class Steps {
     const { clock } = this.#options;
     const current = await this.begin(record, step);
     const startedAtMs = stepOf(current, step)?.startedAtMs ?? clock.nowMs();
-    const leftMs = withinMs === undefined ? actionMs : startedAtMs + withinMs - clock.nowMs();
+    // A clock that was set back gives it no more than its time.
+    const leftMs = withinMs === undefined ? actionMs : Math.min(withinMs, startedAtMs + withinMs - clock.nowMs());
     if (leftMs <= 0) return this.finish(step, 'Skipped', current.message || 'its time is over', over);
     let message: string;
     try {
       const limitMs = withinMs === undefined ? undefined : leftMs;
       message = (await this.#call(current, step, limitMs, (p, context) => call(p, context, leftMs))).message;
     } catch (caught) {
-      const stillMs = withinMs === undefined ? undefined : startedAtMs + withinMs - clock.nowMs();
+      const stillMs = withinMs === undefined ? undefined : Math.min(leftMs, startedAtMs + withinMs - clock.nowMs());
       return this.#failed(step, caught, stillMs, over);
     }
     await this.fault(step, 'acted');
@@ -66,14 +67,15 @@ export class Steps {
   }
 
   async #retryLater(step: StepName, error: EvercertError, leftMs = Number.POSITIVE_INFINITY): Promise<void> {
-    const { records, clock, random, events, logger } = this.#options;
+    const { records, clock, random, events, logger, policyOf } = this.#options;
     const after = await records.update(this.cluster, this.id, (record) => {
       const delayMs = Math.min(leftMs, retryDelayMs(error, record.failures + 1, random()));
       return { record: failed(record, step, { message: error.message, nextAttemptAtMs: clock.nowMs() + delayMs }) };
     });
     logger.debug('a step of a replacement failed', { replacement: this.id, step, code: error.code, error: error.message });
-    // That somebody else has not made the machine yet is no failure.
-    if (step === 'Allocate' && error.code === 'Unavailable') return;
+    // That somebody else has not made the machine yet is no failure, unless it takes longer than a machine may take to join.
+    const waitedMs = clock.nowMs() - (stepOf(after, step)?.startedAtMs ?? clock.nowMs());
+    if (step === 'Allocate' && error.code === 'Unavailable' && waitedMs < policyOf(this.cluster).joinTimeoutSeconds * 1000) return;
     events.recordOncePerMinute(`replacement/${this.id}`, [step, error.code], {
       cluster: this.cluster,
       node: after.node,
@@ -168,7 +170,7 @@ function retryDelayMs(error: EvercertError, attempt: number, draw: number): numb
   return backoffMs({ attempt, draw, baseMs: retryMs.base, capMs: retryMs.cap, hintMs: error.retryAfterMs ?? retryMs.least });
 }
 
-function unknownProvisioner(name: string, known: readonly string[]): EvercertError {
+export function unknownProvisioner(name: string, known: readonly string[]): EvercertError {
   return new EvercertError(
     'FailedPrecondition',
     `this coordinator has no provisioner "${name}" (it has ${known.join(', ') || 'none'}): configure it under 'provisioners' in coordinator.yaml`,

@@ -140,6 +140,17 @@ describe('the controller of replacements', () => {
     assert.deepEqual(bench.provisioner.keysOf('remove'), []);
   });
 
+  it('leaves a node as it is while the provisioner that would remove its machine is not configured any more', async () => {
+    expired.add(oldNode);
+    bench.provisioner.mend('drain');
+    await bench.parts.records.update(cluster, replacementId, (record) => ({ record: { ...record, provisioner: 'gone' } }));
+    controller.start();
+    await bench.until(() => bench.record.step === 'Remove' && bench.record.message !== '');
+    await bench.clock.advance(hour);
+    assert.deepEqual([bench.record.state, bench.record.withdrawnAtMs], ['Running', undefined]);
+    assert.match(bench.record.message, /no provisioner "gone" \(it has fake\)/);
+  });
+
   it('ends one on an order, and answers when it has ended', async () => {
     expired.add(oldNode);
     controller.start();

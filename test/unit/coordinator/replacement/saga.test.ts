@@ -188,17 +188,15 @@ describe('a replacement', () => {
     assert.match(record.message, /none of its certificates is expired any more/);
   });
 
-  it('decides again when something else changes the node in the moment of the removal', async () => {
-    await start();
-    bench.provisioner.hang('drain');
-    await bench.until(() => bench.record.step === 'Drain');
+  /** Certificates are issued to the node in the moment of its removal, so many times. */
+  const raceRemoval = (times: number): { raced: number } => {
     const { transact } = bench.store;
-    let raced = 0;
+    const race = { raced: 0 };
     bench.store.transact = async (compares, operations) => {
-      if (raced < 2 && operations.some((one) => one.type === 'put' && one.key.startsWith(layout.removedNodesOf(cluster)))) {
-        raced += 1;
+      if (race.raced < times && operations.some((one) => one.type === 'put' && one.key.startsWith(layout.removedNodesOf(cluster)))) {
+        race.raced += 1;
         await bench.put(layout.current(cluster, oldNode, 'kubelet-client'), {
-          serial: `1${raced}`,
+          serial: `1${race.raced}`,
           issuedAtMs: 0,
           notAfterMs: 0,
           specHash: '',
@@ -206,10 +204,74 @@ describe('a replacement', () => {
       }
       return transact.call(bench.store, compares, operations);
     };
-    bench.provisioner.mend('drain');
+    return race;
+  };
+
+  it('decides again when something else changes the node in the moment of the removal', async () => {
+    await start();
+    const race = raceRemoval(2);
     assert.equal((await bench.ended()).state, 'Succeeded');
-    assert.equal(raced, 2);
+    assert.equal(race.raced, 2);
     assert.equal(bench.provisioner.keysOf('remove').length, 1);
+    assert.ok(bench.asked >= 4, 'each time it is asked whether the node has recovered by that');
+  });
+
+  it('leaves a node alone whose renewal lands in the moment of the removal', async () => {
+    await start();
+    const identities = bench.node()?.identitySerials;
+    const race = raceRemoval(1);
+    const recovered = { type: 'recovered', message: 'none of its certificates is expired any more' } as const;
+    bench.confirmations.push({ type: 'go' }, { type: 'go' }, recovered, recovered);
+    const record = await bench.ended();
+    assert.deepEqual([record.state, race.raced, record.withdrawnAtMs], ['Cancelled', 1, undefined]);
+    assert.deepEqual([bench.provisioner.keysOf('remove'), bench.node()?.identitySerials], [[], identities]);
+    assert.equal((await bench.store.range({ prefix: layout.revocationsOf(cluster) })).entries.length, 0);
+  });
+
+  it('does not decide from what memory has not seen yet of the node', async () => {
+    await start();
+    bench.provisioner.hang('drain');
+    await bench.until(() => bench.record.step === 'Drain');
+    // A renewal that another coordinator has made, and of which this one has not heard.
+    await bench.parts.model.currents.stop();
+    await bench.put(layout.current(cluster, oldNode, 'kubelet-client'), { serial: '1f', issuedAtMs: 0, notAfterMs: 0, specHash: '' });
+    bench.provisioner.mend('drain');
+    await bench.until(() => bench.record.step === 'Remove');
+    await bench.clock.advance(600_000);
+    assert.deepEqual([bench.record.withdrawnAtMs, bench.provisioner.keysOf('remove')], [undefined, []]);
+    await bench.parts.saga.stop();
+    await bench.takeOver();
+    assert.equal((await bench.ended()).state, 'Succeeded');
+  });
+
+  it('waits no longer than it is meant to after its clock was set back', async () => {
+    await start({ policy: { drainTimeoutSeconds: 90 } });
+    bench.provisioner.break('remove');
+    await bench.until(() => bench.record.failures >= 3);
+    await bench.clock.step(-365 * 86_400_000);
+    bench.provisioner.mend('remove');
+    await bench.until(() => bench.record.finishedAtMs !== undefined, 600_000);
+    assert.equal(bench.record.state, 'Succeeded');
+  });
+
+  it('drains no longer than it may after its clock was set back', async () => {
+    await start({ policy: { drainTimeoutSeconds: 90 } });
+    bench.provisioner.hang('drain');
+    await bench.until(() => bench.provisioner.keysOf('drain').length > 0);
+    await bench.clock.step(-365 * 86_400_000);
+    await bench.until(() => bench.record.steps.some(({ step, result }) => step === 'Drain' && result === 'Skipped'), 600_000);
+  });
+
+  it('tells of a machine that somebody else should have made long ago', async () => {
+    await start({ policy: { joinTimeoutSeconds: 120 } });
+    const late = new EvercertError('Unavailable', 'the MachineSet has not made a machine yet');
+    for (let tries = 0; tries < 40; tries++) bench.provisioner.failNext('allocate', late);
+    const told = async (): Promise<number> => (await bench.events()).filter(({ reason }) => reason === 'ReplacementStepFailed').length;
+    await bench.until(() => bench.record.failures > 0);
+    await bench.clock.advance(60_000);
+    assert.equal(await told(), 0);
+    await bench.clock.advance(900_000);
+    assert.ok((await told()) > 0);
   });
 
   it('goes on when the store has failed for a while', async () => {
