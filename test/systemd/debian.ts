@@ -34,10 +34,17 @@ export async function makeImage(path: string): Promise<string> {
   return path;
 }
 
-/** The same without the agent's programs: half the size, for tests of machines alone. */
+/** Not needed to boot. */
+const ballast = [
+  'usr/lib/evercert',
+  ...['doc', 'info', 'locale', 'man', 'perl5', 'zoneinfo'].map((name) => `usr/share/${name}`),
+  'var/lib/dpkg/info',
+];
+
+/** The same with nothing but what boots: a third of the size, for tests that make many machines. */
 export async function makeBareImage(path: string): Promise<string> {
   await makeImage(path);
-  rmSync(join(path, 'usr/lib/evercert'), { recursive: true });
+  for (const folder of ballast) rmSync(join(path, folder), { recursive: true, force: true });
   writeFileSync(join(path, 'lib/systemd/system/evercert-agent.service'), '[Service]\nExecStart=/bin/sleep infinity\n');
   return path;
 }

@@ -97,6 +97,21 @@ describe('machines that systemd-nspawn boots', function () {
     assert.equal(token, 'another.0123456789abcdef\n', 'a repeat brings the token that is valid now');
   });
 
+  it('are left where they are when an action is given up, and made or removed by its repeat', async () => {
+    const provisioner = await fixture.open();
+    const create = createCall({ name: 'w1' });
+    await assert.rejects(provisioner.create({ ...create, signal: AbortSignal.timeout(50) }), isCancelled);
+    assert.deepEqual(fixture.machines(), []);
+    await provisioner.create(create);
+    process.kill(Number(only().initPid), 'SIGSTOP');
+    const remove = createCall({ name: 'w1' });
+    await assert.rejects(provisioner.remove({ ...remove, signal: AbortSignal.timeout(500) }), isCancelled);
+    const { initPid } = only();
+    process.kill(Number(initPid), 'SIGCONT');
+    await provisioner.remove(remove);
+    assert.deepEqual(fixture.leftovers(), []);
+  });
+
   it('are killed when they do not power off', async () => {
     const provisioner = await fixture.open({ stopTimeout: '1s' });
     await provisioner.create(createCall({ name: 'w1' }));
@@ -205,6 +220,10 @@ describe('machines that systemd-nspawn boots', function () {
     });
   });
 });
+
+function isCancelled(error: unknown): boolean {
+  return error instanceof EvercertError && error.code === 'Cancelled';
+}
 
 function refusal(text: RegExp): (error: unknown) => boolean {
   return (error) => error instanceof EvercertError && error.code === 'FailedPrecondition' && text.test(error.message);
