@@ -11,6 +11,7 @@ import { Command, CommanderError } from 'commander';
 import { type CoordinatorConfig, configSchema } from './config.ts';
 import { startCoordinator } from './coordinator.ts';
 import { openFileKeyProvider } from './keys/index.ts';
+import { addMachineCommand } from './machine-command.ts';
 import { openProvisioners } from './provisioning/index.ts';
 import { resetClockMark } from './recovery/index.ts';
 import { openSqliteStore } from './store/index.ts';
@@ -43,6 +44,8 @@ program
       await store.close();
     }
   });
+
+addMachineCommand(program, { clock: systemClock, stdin: process.stdin });
 
 async function run(config: CoordinatorConfig): Promise<void> {
   const logger = createLogger({ ...config.log, component: 'coordinator' });

@@ -242,7 +242,7 @@ function replacingParts({ store, provisioners, clock, logger, address }: PartsOp
     join: () => ({ endpoints: [address()], caPins: parts.controlAnchors().map((anchor) => publicKeyPin(anchor)) }),
     fault: faultPoint,
   });
-  return { removal, newSuffix, availability, replacements };
+  return { provisioners, removal, newSuffix, availability, replacements };
 }
 
 function revocationChangesOf({ config, store, clock }: PartsOptions, { model, desired, revocations, events }: State): RevocationChanges {

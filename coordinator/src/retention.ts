@@ -3,8 +3,18 @@ import { EvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import { eventId } from './events/recorder.ts';
 import { isRequestName } from './kubernetes/signers/certificate-names.ts';
+import { removalSource } from './replacement/removal-revocation.ts';
+import type { RemovedNodeRecord, ReplacementRecord } from './replacement/types.ts';
 import { layout } from './state/layout.ts';
-import { type CertificateRecord, type CurrentRecord, decodeRecord } from './state/records.ts';
+import {
+  type CertificateRecord,
+  type CurrentRecord,
+  decodeRecord,
+  encodeRecord,
+  type RevocationEntryRecord,
+  type RevocationEpochRecord,
+  type RevocationRecord,
+} from './state/records.ts';
 import type { KeyValue, Operation, Store } from './store/index.ts';
 
 export interface RetentionOptions {
@@ -20,8 +30,10 @@ const chunk = 50;
 /** Passes between runs, and the pause between two chunks: tidying must not be felt by anybody. */
 const everyMs = 10 * 60_000;
 const pauseMs = 20;
+/** Ended replacements count against the limit of an hour. */
+const leastReplacementsMs = 3600_000;
 
-/** Forgets certificates that ended, and events that happened, long enough ago. */
+/** Forgets certificates that ended, events that happened, and nodes that were removed and replaced, long enough ago. */
 export class Retention {
   readonly #options: RetentionOptions;
   readonly #stop = new AbortController();
@@ -55,7 +67,35 @@ export class Retention {
       const id = key.slice(key.lastIndexOf('/') + 1);
       return /^\d{13}-/.test(id) && id < oldest ? [{ type: 'delete', key }] : [];
     });
-    return certificates + events;
+    const replacementsBefore = clock.nowMs() - Math.max(certificatesMs, leastReplacementsMs);
+    const replacements = await this.#sweep(layout.replacements, (entry) => forgetReplacement(entry, replacementsBefore));
+    const removed = await this.#sweep(layout.removedNodes, (entry) => forgetRemovedNode(entry, certificatesBefore));
+    return certificates + events + replacements + removed + (await this.#sweepRevocations());
+  }
+
+  /** Objects that removals have made, once the last certificate that they name is forgotten. What an admin has applied since is an admin's. */
+  async #sweepRevocations(): Promise<number> {
+    const { store, clock } = this.#options;
+    let gone = 0;
+    const { entries } = await store.range({ prefix: layout.revocations });
+    for (const { key, value, modRevision } of entries) {
+      const { cluster, source, entries: named } = decodeRecord<RevocationRecord>(key, value);
+      if (source !== removalSource || (await this.#isAnyKept(cluster, named))) continue;
+      const epoch: Operation = {
+        type: 'put',
+        key: layout.revocationEpoch(cluster),
+        value: encodeRecord<RevocationEpochRecord>({ changedAtMs: clock.nowMs() }),
+      };
+      const { succeeded } = await store.transact([{ key, modRevision }], [{ type: 'delete', key }, epoch]);
+      if (succeeded) gone += 1;
+      await clock.sleep(pauseMs, this.#stop.signal);
+    }
+    return gone;
+  }
+
+  async #isAnyKept(cluster: string, entries: readonly RevocationEntryRecord[]): Promise<boolean> {
+    for (const { value } of entries) if (await this.#options.store.get(layout.certificate(cluster, value))) return true;
+    return false;
   }
 
   async #loop(): Promise<void> {
@@ -64,7 +104,7 @@ export class Retention {
       try {
         await clock.sleep(everyMs, this.#stop.signal);
         const gone = await this.pass();
-        if (gone > 0) logger.info('forgot old certificates and events', { records: gone });
+        if (gone > 0) logger.info('forgot old certificates, events and removed nodes', { records: gone });
       } catch (error) {
         if (error instanceof EvercertError && error.code === 'Cancelled') return;
         logger.warn('cannot tidy the store; trying again later', { error: String(error) });
@@ -88,6 +128,16 @@ export class Retention {
       await clock.sleep(pauseMs, this.#stop.signal);
     }
   }
+}
+
+function forgetReplacement({ key, value }: KeyValue, beforeMs: number): Operation[] {
+  const { finishedAtMs } = decodeRecord<ReplacementRecord>(key, value);
+  return finishedAtMs !== undefined && finishedAtMs < beforeMs ? [{ type: 'delete', key }] : [];
+}
+
+function forgetRemovedNode({ key, value }: KeyValue, beforeMs: number): Operation[] {
+  const { removedAtMs, lastReturnedAtMs = 0 } = decodeRecord<RemovedNodeRecord>(key, value);
+  return Math.max(removedAtMs, lastReturnedAtMs) < beforeMs ? [{ type: 'delete', key }] : [];
 }
 
 function forgetCertificate({ key, value }: KeyValue, beforeMs: number): Operation[] {

@@ -69,14 +69,27 @@ export async function serve({ config, clock, logger, parts, credentials, address
 
 /** What only the admin API needs. */
 function changing(parts: Parts) {
-  const { store, model, authorities, keyPairs, events, clock, registry, revocationChanges, nowMs, replacementRecords, status } = parts;
+  const {
+    store,
+    model,
+    authorities,
+    keyPairs,
+    events,
+    clock,
+    registry,
+    revocationChanges,
+    nowMs,
+    replacementRecords,
+    status,
+    provisioners,
+  } = parts;
   const webUrl = status.url;
   const replacing = (cluster: string): readonly { id: string }[] => replacementRecords.running(cluster);
   const clusters = new Clusters({ store, model, authorities, keyPairs, events, clock, replacing, webUrl });
   return {
     clusters,
     imports: new ClusterImports({ store, model, authorities, keyPairs, clusters, nowMs, webUrl }),
-    applier: new Applier({ store, model, registry, keyPairs, revocations: revocationChanges, events, clock, webUrl }),
+    applier: new Applier({ store, model, registry, keyPairs, revocations: revocationChanges, events, clock, webUrl, provisioners }),
     cordons: new NodeCordons({ registry, events, nowMs }),
   };
 }

@@ -72,7 +72,11 @@ ln -sfn /lib/systemd/system/evercert-agent.service "$unfinished/etc/systemd/syst
 
 # What no two machines may share, and what Debian's installer would have written.
 : >"$unfinished/etc/machine-id"
-rm -rf "$unfinished/var/lib/systemd/random-seed" "$unfinished"/var/log/journal/* "$unfinished"/var/cache/apt/archives/*.deb "$unfinished"/etc/ssh/ssh_host_*
+rm -rf "$unfinished/var/lib/dbus/machine-id" "$unfinished/var/lib/systemd/random-seed" "$unfinished"/var/log/journal/* "$unfinished"/etc/ssh/ssh_host_*
+# systemd-nspawn mounts its own, and a confined coordinator could not copy devices.
+find "$unfinished/dev" -mindepth 1 -delete
+# What apt fetches anew whenever it is used; every machine would get a copy.
+find "$unfinished/var/cache/apt" "$unfinished/var/lib/apt/lists" -type f ! -name lock -delete
 [ -e "$unfinished/etc/hosts" ] || printf '127.0.0.1 localhost\n::1 localhost\n' >"$unfinished/etc/hosts"
 
 if [ -e "$image" ]; then mv "$image" "$image.old"; fi

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { type LocalCluster, prepareLocalCluster } from './cluster/cluster.ts';
@@ -45,6 +46,8 @@ export async function runCluster(
   try {
     view = openView({ clock, stdout, env }, () => modelOf(cluster, notices, clock));
     onNotice({ timeMs: clock.nowMs(), level: 'info', message: `everything of this run is in ${runDir}` });
+    const context = join(cluster.coordinator.adminDir, 'config.yaml');
+    onNotice({ timeMs: clock.nowMs(), level: 'info', message: `for the evercert command: export EVERCERT_CONFIG=${context}` });
     if (options.etcd && etcdBinary === undefined) onNotice({ timeMs: clock.nowMs(), level: 'warn', message: etcdMissing });
     await live(cluster, options.durationMs === undefined ? undefined : begunMs + options.durationMs, { clock, signal: stop.signal });
     const summary = await conclude(cluster, clock, stop.signal);

@@ -1,5 +1,5 @@
 import { decide, reconsider } from '@evercert/coordinator/replacement';
-import type { ReplacementPolicy } from '@evercert/shared/manifest';
+import type { RecoveryPolicy, ReplacementPolicy } from '@evercert/shared/manifest';
 import { Brain } from './coordinator/brain.ts';
 import type { Decisions } from './coordinator/controller.ts';
 import { SimulatedCoordinator } from './coordinator/coordinator.ts';
@@ -19,7 +19,7 @@ import { usualWeather, type Weather } from './world/weather.ts';
 import type { World } from './world/world.ts';
 
 const dayMs = 86_400_000;
-const tickMs = 10 * 60_000;
+const tickMs = 60 * 60_000;
 /** A Monday. */
 const startMs = Date.parse('2026-01-05T00:00:00Z');
 
@@ -33,6 +33,7 @@ export interface ClusterOptions {
   weather?: Weather;
   /** Changes what was drawn. */
   policy?: Partial<ReplacementPolicy>;
+  recovery?: RecoveryPolicy;
   decisions?: Decisions;
   lostAfterMs?: number;
   /** Told each thing that happens. */
@@ -65,11 +66,12 @@ export async function simulateCluster(options: ClusterOptions): Promise<ClusterR
   const random = new Random(`${seed}/cluster/${cluster}`);
   const rules = drawRules(random.stream('rules'), startMs, days);
   Object.assign(rules.policy, options.policy);
+  rules.recovery.worker = options.recovery ?? rules.recovery.worker;
   const history = new History(options.tell);
   const { time, world, brain, judge, settle } = assemble({ random, rules, history, decisions, lostAfterMs });
   history.add(startMs, `cluster ${cluster}: ${nodes} nodes, recovery of workers ${rules.recovery.worker}, ${JSON.stringify(rules.policy)}`);
+  world.boot();
   populate(world, random.stream('population'), nodes);
-  brain.boot();
   forecast(world, random.stream('faults'), { weather, nodes, days });
   const tick = (): void => {
     judge.tick(world.provisioner.isBroken);
@@ -79,6 +81,7 @@ export async function simulateCluster(options: ClusterOptions): Promise<ClusterR
   let events = 0;
   for (await settle(); time.step(startMs + days * dayMs); events += 1) await settle();
   brain.kill();
+  await settle();
   const { records } = brain;
   const counts: Counts = {
     events,
@@ -140,6 +143,7 @@ function assemble({ random, rules, history, decisions, lostAfterMs }: Parts) {
       for (const machine of machines.values()) agents.changed(machine);
     },
     ruled: () => brain.ruled(),
+    twoMachines: (node) => judge.twoMachines(node),
   };
   truth.look();
   newMachines.settleIn(world, (token) => brain.tokenWorks(token));

@@ -56,11 +56,11 @@ function drawWindows(random: Random, startMs: number, days: number): Maintenance
       return { name, selector, time: { type: 'once', fromMs, untilMs: fromMs + random.span(hourMs, 72 * hourMs) } };
     }
     const length = random.chance(0.3) ? 7 : random.whole(1, 3);
-    const days_ = length === 7 ? [] : weekdays.filter(() => random.chance(length / 7));
+    const on = length === 7 ? [] : weekdays.filter(() => random.chance(length / 7));
     return {
       name,
       selector,
-      time: { type: 'recurring', days: days_, startMinutes: random.whole(0, 1439), durationSeconds: random.whole(600, 8 * 3600) },
+      time: { type: 'recurring', days: on, startMinutes: random.whole(0, 1439), durationSeconds: random.whole(600, 8 * 3600) },
     };
   });
 }

@@ -31,7 +31,7 @@ describe('npm start', function () {
     const lives = Math.floor((summary.seconds - (summary.readyAfterSeconds ?? Number.POSITIVE_INFINITY)) / lifeSeconds);
     assert.ok(summary.renewals >= summary.certificates * lives, `${summary.renewals} renewals in ${lives} lives`);
     assert.ok(summary.observedRenewals >= summary.renewals, 'every renewal is seen on the disk');
-    assert.deepEqual([summary.lapses, summary.reusedKeys, summary.restarts], [0, 0, 0]);
+    assert.deepEqual([summary.lapses, summary.reusedKeys, summary.restarts, summary.replacements], [0, 0, 0, 0]);
     if (findEtcd() === undefined) assert.equal(summary.etcdMembers, 0);
     else {
       assert.ok(summary.etcdMembers === 3 && summary.etcdWrites > 100, `${summary.etcdWrites} writes`);

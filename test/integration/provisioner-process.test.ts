@@ -12,7 +12,7 @@ describeProvisionerContract('the process driver', async () => {
   const machines = await ProcessMachines.open();
   return {
     open: () => machines.driver(),
-    machines: async () => machines.running(),
+    machines: () => machines.running(),
     stall: () => machines.stall(),
     cleanup: () => machines.dispose(),
   };
@@ -61,7 +61,7 @@ describe('the host of machines', () => {
     const driver = await machines.driver();
     await driver.create(create('a'));
     await assert.rejects(driver.create(create('b')), withCode('AlreadyExists'));
-    assert.equal(machines.running().length, 1);
+    assert.equal((await machines.running()).length, 1);
   });
 
   it('does not remove, under an old key, the machine that came later', async () => {
@@ -70,17 +70,17 @@ describe('the host of machines', () => {
     await driver.remove(create('early'));
     await driver.create(create('a'));
     await driver.remove(create('early'));
-    assert.equal(machines.running().length, 1);
+    assert.equal((await machines.running()).length, 1);
   });
 
   it('keeps its keys when it is opened again', async () => {
     await (await machines.driver()).create(create('a'));
-    const before = machines.running();
+    const before = await machines.running();
     await machines.close();
     await assert.rejects((await machines.driver()).create(create('a')), withCode('Unavailable'));
     await machines.serve();
     await (await machines.driver()).create(create('a'));
-    assert.deepEqual(machines.running(), before);
+    assert.deepEqual(await machines.running(), before);
   });
 
   it('takes a key for one action alone', async () => {
@@ -105,7 +105,7 @@ describe('the host of machines', () => {
       const { message } = await driver.remove(create(`remove-${times}`));
       assert.match(message, new RegExp(`worker-1\\.removed-${times}$`));
     }
-    assert.deepEqual(machines.running(), []);
+    assert.deepEqual(await machines.running(), []);
     const kept = [1, 2, 3, 4, 5].map((times) => existsSync(join(machines.folder.nodes, `worker-1.removed-${times}`)));
     assert.deepEqual(kept, [false, false, true, true, true]);
     assert.equal(machines.fleet.removed.length, 3);
@@ -121,7 +121,7 @@ describe('the host of machines', () => {
     assert.equal((await put('/v1/machines/worker-1', 'x'.repeat(70_000))).status, 400);
     assert.equal((await put('/v1/machines/..%2F..%2Fetc', '{}')).status, 400);
     assert.equal((await put('/v1/elsewhere', '{}')).status, 404);
-    assert.deepEqual(machines.running(), []);
+    assert.deepEqual(await machines.running(), []);
   });
 
   function put(path: string, body: string): Promise<{ status: number; body: { code: string; message: string } }> {

@@ -32,8 +32,8 @@ export interface KubernetesPki {
   caKeyFile: string;
   serviceAccountKeyFile: string;
   serviceAccountPublicKeyFile: string;
-  /** For `https://127.0.0.1:PORT` and the names that pods use. */
-  server(name: string): Promise<PairFiles>;
+  /** For `https://127.0.0.1:PORT`, the names that pods use, and more names. */
+  server(name: string, dnsNames?: string[]): Promise<PairFiles>;
   client(name: string, user: { commonName: string; organizations?: string[] }): Promise<PairFiles>;
 }
 
@@ -53,8 +53,8 @@ export async function createKubernetesPki(folder: string): Promise<KubernetesPki
     await createRootCertificate({ commonName: 'kubernetes', signer, serial: newSerial(), ...caTimes }),
     signer,
   );
-  const leaf = async (name: string, profile: { commonName: string; organizations: string[]; usages: Usage[]; server: boolean }) => {
-    const { commonName, organizations, usages, server } = profile;
+  const leaf = async (name: string, profile: { commonName: string; organizations: string[]; usages: Usage[]; dnsNames: string[] }) => {
+    const { commonName, organizations, usages, dnsNames } = profile;
     const { privateKey, publicKey } = await generateKeyPair(keyAlgorithm);
     const certificate = await issueLeaf(ca, {
       spki: spkiDer(publicKey),
@@ -62,8 +62,8 @@ export async function createKubernetesPki(folder: string): Promise<KubernetesPki
       profile: {
         commonName,
         organizations,
-        dnsNames: server ? ['localhost', 'kubernetes', 'kubernetes.default', 'kubernetes.default.svc'] : [],
-        ipAddresses: server ? ['127.0.0.1', '10.96.0.1'] : [],
+        dnsNames,
+        ipAddresses: dnsNames.length > 0 ? ['127.0.0.1', '10.96.0.1'] : [],
         uris: [],
         usages,
       },
@@ -81,10 +81,15 @@ export async function createKubernetesPki(folder: string): Promise<KubernetesPki
     caKeyFile: put('ca.key', privateKeyToPem(caKey)),
     serviceAccountKeyFile: put('sa.key', privateKeyToPem(serviceAccounts.privateKey)),
     serviceAccountPublicKeyFile: put('sa.pub', toPem('PUBLIC KEY', spkiDer(serviceAccounts.publicKey))),
-    server: (name) =>
-      leaf(name, { commonName: 'kube-apiserver', organizations: [], usages: ['digital signature', 'server auth'], server: true }),
+    server: (name, dnsNames = []) =>
+      leaf(name, {
+        commonName: name,
+        organizations: [],
+        usages: ['digital signature', 'server auth'],
+        dnsNames: ['localhost', 'kubernetes', 'kubernetes.default', 'kubernetes.default.svc', ...dnsNames],
+      }),
     client: (name, { commonName, organizations = [] }) =>
-      leaf(name, { commonName, organizations, usages: ['digital signature', 'client auth'], server: false }),
+      leaf(name, { commonName, organizations, usages: ['digital signature', 'client auth'], dnsNames: [] }),
   };
 }
 

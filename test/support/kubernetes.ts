@@ -80,8 +80,33 @@ export class TestKubernetes {
     writeFileSync(clientCaFile, readFileSync(this.pki.caFile, 'utf8') + (options.clientCas ?? ''));
     await this.#startApiServer(binaries.apiServer, etcd, [`--client-ca-file=${clientCaFile}`, ...(options.apiServerFlags ?? [])]);
     await until('kube-apiserver to be ready', 60_000, () => this.#ready('kube-apiserver'));
-    if (options.controllers === undefined) return;
-    await this.#startControllerManager(binaries.controllerManager, options.controllers, options.controllerManagerFlags ?? []);
+    if (options.controllers !== undefined)
+      await this.startControllers(binaries.controllerManager, options.controllers, [
+        '--use-service-account-credentials=false',
+        ...(options.controllerManagerFlags ?? []),
+      ]);
+  }
+
+  /** Starts kube-controller-manager with these controllers alone, such as `disruption` (`--controllers`); they work within seconds. */
+  async startControllers(binary: string, controllers: string[], flags: string[] = []): Promise<void> {
+    const user = { commonName: 'system:kube-controller-manager' };
+    const kubeconfig = await this.kubeconfigFor('controller-manager', user);
+    const port = await freePort('127.0.0.1', Math.random, new Set());
+    await this.#start('kube-controller-manager', binary, [
+      `--kubeconfig=${kubeconfig}`,
+      '--bind-address=127.0.0.1',
+      `--secure-port=${port}`,
+      '--port=0',
+      `--cert-dir=${join(this.folder, 'controller-manager')}`,
+      `--controllers=${controllers.join(',')}`,
+      '--leader-elect=false',
+      '--use-service-account-credentials',
+      `--cluster-signing-cert-file=${this.pki.caFile}`,
+      `--cluster-signing-key-file=${this.pki.caKeyFile}`,
+      `--root-ca-file=${this.pki.caFile}`,
+      `--service-account-private-key-file=${this.pki.serviceAccountKeyFile}`,
+      ...flags,
+    ]);
   }
 
   /** One of its processes: `etcd`, `kube-apiserver`, `kube-controller-manager`. */
@@ -91,7 +116,7 @@ export class TestKubernetes {
     return found;
   }
 
-  /** Stops the API server, lets the time pass for which it is to be away, and waits until it answers again. */
+  /** Stops the API server (it may have crashed), lets the time pass for which it is to be away, and waits until it answers again, over the same etcd. */
   async restartApiServer(away: () => Promise<void> = async () => undefined): Promise<void> {
     const server = this.process('kube-apiserver');
     await server.stop();
@@ -105,13 +130,13 @@ export class TestKubernetes {
     return this.#writeKubeconfig(name, await this.pki.client(name, user));
   }
 
-  /** Path of a kubeconfig with a service account's token, as a pod has one. */
-  async kubeconfigOfServiceAccount(namespace: string, name: string): Promise<string> {
+  /** Path of a kubeconfig with a service account's token, as a pod has one. `server` is another way to the API server. */
+  async kubeconfigOfServiceAccount(namespace: string, name: string, server = this.server): Promise<string> {
     const path = `/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`;
     const body = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { audiences: [], expirationSeconds: 3600 } };
     const answer = await this.send('POST', path, body);
     if (answer.status !== 201) throw new Error(`no token for ${namespace}/${name}: ${JSON.stringify(answer.body)}`);
-    return this.#writeKubeconfig(`${namespace}-${name}`, { token: answer.body.status.token });
+    return this.#writeKubeconfig(`${namespace}-${name}-${new URL(server).port}`, { token: answer.body.status.token }, server);
   }
 
   /** One call as the admin; a PATCH is a merge patch. What the server refuses is an answer, too. */
@@ -155,8 +180,7 @@ export class TestKubernetes {
   }
 
   /** Custom resource definitions, served when it resolves. */
-  async createDefinitions(path: string): Promise<void> {
-    const text = readFileSync(path, 'utf8');
+  async createDefinitions(text: string): Promise<void> {
     await this.create(text);
     for (const document of parseAllDocuments(text)) {
       const { metadata } = document.toJS() as { metadata: { name: string } };
@@ -167,6 +191,11 @@ export class TestKubernetes {
         );
       });
     }
+  }
+
+  /** Whether it still runs: some builds crash on some requests. */
+  get apiServerRuns(): boolean {
+    return this.#processes.some(({ name, running }) => name === 'kube-apiserver' && running);
   }
 
   /** Stops all and removes the folder. */
@@ -218,26 +247,6 @@ export class TestKubernetes {
     ]);
   }
 
-  async #startControllerManager(binary: string, controllers: string[], flags: string[]): Promise<void> {
-    const user = { commonName: 'system:kube-controller-manager' };
-    const kubeconfig = await this.kubeconfigFor('controller-manager', user);
-    const port = await freePort('127.0.0.1', Math.random, new Set());
-    await this.#start('kube-controller-manager', binary, [
-      `--kubeconfig=${kubeconfig}`,
-      '--bind-address=127.0.0.1',
-      `--secure-port=${port}`,
-      '--port=0',
-      `--cert-dir=${join(this.folder, 'controller-manager')}`,
-      `--controllers=${controllers.join(',')}`,
-      '--leader-elect=false',
-      `--cluster-signing-cert-file=${this.pki.caFile}`,
-      `--cluster-signing-key-file=${this.pki.caKeyFile}`,
-      `--root-ca-file=${this.pki.caFile}`,
-      `--service-account-private-key-file=${this.pki.serviceAccountKeyFile}`,
-      ...flags,
-    ]);
-  }
-
   async #start(name: string, command: string, args: string[]): Promise<void> {
     const logPath = join(this.folder, `${name}.log`);
     const spec = { name, command, args, cwd: this.folder, logPath, graceMs: 5000, autoRestart: false };
@@ -264,9 +273,9 @@ export class TestKubernetes {
       .join('\n');
   }
 
-  #writeKubeconfig(name: string, user: Parameters<typeof kubeconfigText>[2]): string {
+  #writeKubeconfig(name: string, user: Parameters<typeof kubeconfigText>[2], server = this.server): string {
     const path = join(this.folder, `${name}.kubeconfig`);
-    writeFileSync(path, kubeconfigText(this.server, this.pki.caFile, user), { mode: 0o600 });
+    writeFileSync(path, kubeconfigText(server, this.pki.caFile, user), { mode: 0o600 });
     return path;
   }
 }

@@ -7,7 +7,7 @@ import { ActionJournal, Fleet, type MachineApi, MachineHost, prepareRunFolder, t
 import { systemClock } from '@evercert/shared/clock';
 import { silentLogger } from '@evercert/shared/logging';
 import type { Machine } from '../contract/provisioner.ts';
-import { temporaryFolder } from './live.ts';
+import { temporaryFolder, until } from './live.ts';
 
 export class ProcessMachines {
   readonly folder: RunFolder;
@@ -60,14 +60,13 @@ export class ProcessMachines {
   }
 
   /** The agents that run, as the operating system knows them; each leads its own process group. */
-  running(): Machine[] {
+  async running(): Promise<Machine[]> {
     const config = new RegExp(`${this.folder.nodes}/([^/ ]+)/etc/evercert/agent\\.yaml`);
-    return readdirSync('/proc')
-      .filter((name) => /^\d+$/.test(name))
-      .flatMap((id) => {
-        const name = config.exec(commandLine(id))?.[1];
-        return name === undefined || groupOf(id) !== id ? [] : [{ name, id }];
-      });
+    await until('no process to be in the middle of an exec', 5000, () => !pids().some(isBetweenPrograms), 5);
+    return pids().flatMap((id) => {
+      const name = config.exec(commandLine(id))?.[1];
+      return name === undefined || statOf(id).group !== id ? [] : [{ name, id }];
+    });
   }
 
   async dispose(): Promise<void> {
@@ -80,14 +79,25 @@ export class ProcessMachines {
   }
 }
 
+function pids(): string[] {
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+}
+
 function commandLine(pid: string): string {
   return read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ');
 }
 
-/** proc_pid_stat(5): the fifth field; the second is the only one that may hold spaces and brackets. */
-function groupOf(pid: string): string | undefined {
+/** A child of this process whose old program is gone and whose new one is not there yet: it has no command line for a moment. */
+function isBetweenPrograms(pid: string): boolean {
+  const { state, parent } = statOf(pid);
+  return parent === String(process.pid) && state !== 'Z' && commandLine(pid) === '' && statOf(pid).parent === parent;
+}
+
+/** proc_pid_stat(5): fields 3 to 5; the second is the only one that may hold spaces and brackets. Undefined for a process that is gone. */
+function statOf(pid: string): Record<'state' | 'parent' | 'group', string | undefined> {
   const stat = read(`/proc/${pid}/stat`);
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2];
+  const [state, parent, group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return { state, parent, group };
 }
 
 /** Empty for a process that has ended since it was listed. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { findTool, needTool } from '../support/tools.ts';
-import { debianRoot, Machine, sourceInside } from './machine.ts';
+import { debianRoot, needMachines } from './debian.ts';
+import { Machine, sourceInside } from './machine.ts';
 
 const admin = ['evercert', '--config', '/var/lib/evercert/admin/config.yaml', '--cluster', 'demo'];
 
@@ -16,11 +16,7 @@ describe('coordinator and agent as systemd services', function () {
 
   before(async function () {
     this.timeout(900_000);
-    for (const tool of ['debootstrap', 'systemd-nspawn', 'nsenter']) needTool(this, tool, findTool);
-    if (process.getuid?.() !== 0) {
-      process.stderr.write('skipped: booting a machine needs root\n');
-      return this.skip();
-    }
+    needMachines(this);
     machine = await Machine.boot(await debianRoot());
     // Debian's installer writes this file; debootstrap does not.
     await machine.write('/etc/hosts', '127.0.0.1 localhost\n::1 localhost\n');

@@ -47,6 +47,7 @@ export function addApplyCommand(program: Command, context: CommandContext): void
         for (const object of response.objects)
           line(environment.out, `${object.kind.toLowerCase()}/${object.name} ${object.action}${suffix}`);
         printAffected(environment, response.affected, dryRun);
+        for (const warning of response.warnings) line(environment.err, `Warning: ${warning}`);
         if (impact) printRevoked(environment, response.revocationMatches, impact, dryRun);
       });
     });

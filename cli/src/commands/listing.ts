@@ -2,6 +2,7 @@ import { ChangeType } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import { line } from '../environment.ts';
 import { usageError } from '../errors.ts';
+import { News } from '../output/news.ts';
 import { Printer, type PrintOptions, type WatchEventName } from '../output/printer.ts';
 import { parsePath, sortByPath } from '../output/sort.ts';
 import { type LabelRequirement, type Resource, requireAll, type Selection, select, sorted } from '../resources/index.ts';
@@ -49,37 +50,40 @@ export async function watchListing<T>({ environment }: CommandContext, session: 
   const { api } = session;
   const keep = select(resource, selection, labels);
   const printer = new Printer(resource, print);
-  const shown = new Map<string, string>();
+  const show = (item: T, what: WatchEventName): void => environment.out(printer.one(item, environment.clock.nowMs(), what));
+  const news = new News<T>(environment.clock, (item) => show(item, 'MODIFIED'));
+  const keyOf = (item: T): string => `${resource.cluster(item)}/${resource.name(item)}`;
   const isNews = (item: T): boolean => {
     if (!resource.shown || !['table', 'wide'].includes(print.format) || print.watchEvents) return true;
-    const key = `${resource.cluster(item)}/${resource.name(item)}`;
-    const before = shown.get(key);
-    const after = resource.shown(item, print.format === 'wide');
-    shown.set(key, after);
-    return before !== after;
+    return news.take(keyOf(item), item, resource.shown(item, print.format === 'wide'));
   };
   const { beside } = resource.watch;
   const notes = beside?.start();
   const resources = [resource.watch.resource, ...(beside ? [beside.resource] : [])];
   let initial: T[] | undefined = [];
-  for await (const response of api.watch({ cluster: selection.cluster, resources })) {
-    const nowMs = environment.clock.nowMs();
-    if (response.type === ChangeType.SYNCED && initial) {
-      const found = sorted(resource, initial);
-      for (const item of found) isNews(item);
-      requireAll(resource, found, selection.names, api.server);
-      environment.out(printer.start(selection.limit > 0 ? found.slice(-selection.limit) : found, nowMs));
-      initial = undefined;
-      continue;
+  try {
+    for await (const response of api.watch({ cluster: selection.cluster, resources })) {
+      if (response.type === ChangeType.SYNCED && initial) {
+        const found = sorted(resource, initial);
+        for (const item of found) isNews(item);
+        requireAll(resource, found, selection.names, api.server);
+        environment.out(printer.start(selection.limit > 0 ? found.slice(-selection.limit) : found, environment.clock.nowMs()));
+        initial = undefined;
+        continue;
+      }
+      for (const item of notes?.note(response) ?? []) if (!initial && keep(item) && isNews(item)) show(item, 'MODIFIED');
+      const taken = resource.watch.take(response);
+      const item = taken && notes ? notes.complete(taken) : taken;
+      const what = changeNames[response.type];
+      if (item === undefined || what === undefined || !keep(item)) continue;
+      if (initial) initial.push(item);
+      else if (what === 'DELETED') {
+        news.forget(keyOf(item));
+        show(item, what);
+      } else if (isNews(item)) show(item, what);
     }
-    for (const item of notes?.note(response) ?? [])
-      if (!initial && keep(item) && isNews(item)) environment.out(printer.one(item, nowMs, 'MODIFIED'));
-    const taken = resource.watch.take(response);
-    const item = taken && notes ? notes.complete(taken) : taken;
-    const what = changeNames[response.type];
-    if (item === undefined || what === undefined || !keep(item)) continue;
-    if (initial) initial.push(item);
-    else if (isNews(item) || what === 'DELETED') environment.out(printer.one(item, nowMs, what));
+  } finally {
+    news.end();
   }
   throw new EvercertError('Unavailable', 'the server ended the watch: start it again', { metadata: { server: api.server } });
 }

@@ -47,7 +47,7 @@ export class Printer<T> {
   start(items: readonly T[], nowMs: number): string {
     if (!this.#isTable()) return items.map((item) => this.one(item, nowMs, 'ADDED')).join('');
     const rows = items.map((item) => this.#row(item, nowMs, 'ADDED'));
-    this.#table = new TableWriter(this.#headers(), rows);
+    this.#table = new TableWriter(this.#headers(), rows, this.#least());
     return [...(this.#options.noHeaders ? [] : [this.#headers()]), ...rows].map((row) => `${this.#table!.line(row)}\n`).join('');
   }
 
@@ -74,6 +74,11 @@ export class Printer<T> {
     const { format, clusters, superseded } = this.#options;
     const shown = { wide: format === 'wide', clusters, superseded };
     return this.#resource.columns.filter((column) => column.show === undefined || shown[column.show]);
+  }
+
+  #least(): number[] {
+    const widths = this.#columns().map(({ watchWidth = 0 }) => watchWidth);
+    return this.#options.watchEvents ? [0, ...widths] : widths;
   }
 
   #headers(): Row {

@@ -14,9 +14,10 @@ export function renderTable(headers: Row, rows: readonly Row[], options: { noHea
 export class TableWriter {
   readonly #widths: number[];
 
-  constructor(headers: Row, rows: readonly Row[]) {
+  /** `least`: widths that later rows may need. */
+  constructor(headers: Row, rows: readonly Row[], least: readonly number[] = []) {
     this.#widths = headers.map((header, at) =>
-      rows.reduce((widest, row) => Math.max(widest, printable(row[at] ?? '').length), header.length),
+      rows.reduce((widest, row) => Math.max(widest, printable(row[at] ?? '').length), Math.max(header.length, least[at] ?? 0)),
     );
   }
 

@@ -177,10 +177,10 @@ export const nodes: Resource<Node> = {
     { header: 'CLUSTER', show: 'clusters', value: (node) => node.cluster },
     { header: 'NAME', value: (node) => node.name },
     { header: 'ROLE', value: roleOf },
-    { header: 'STATUS', value: statusOf },
+    { header: 'STATUS', watchWidth: 'RenewalFailing,Revoked'.length, value: statusOf },
     { header: 'AGE', value: (node, nowMs) => age(node.createdAt, nowMs) },
     { header: 'CERTIFICATES', value: readyCount },
-    { header: 'SOONEST-EXPIRY', value: (node, nowMs) => expiry(soonest(node), nowMs) },
+    { header: 'SOONEST-EXPIRY', watchWidth: 'expired 59s ago'.length, value: (node, nowMs) => expiry(soonest(node), nowMs) },
     {
       header: 'LAST-RENEWAL',
       value: (node, nowMs) => {
@@ -214,20 +214,16 @@ export const nodes: Resource<Node> = {
   },
   watch: { resource: 'nodes', take: ({ object }) => (object?.$case === 'node' ? object.value : undefined) },
   // A node that is well reports twice a minute: a watch has a line when there is something to see.
-  shown: (node, wide) =>
-    JSON.stringify([
+  shown: (node, wide) => ({
+    steady: JSON.stringify([
       statusOf(node),
-      node.status?.message,
       readyCount(node),
-      soonest(node),
-      lastRenewal(node),
       total(node, 'failures'),
-      total(node, 'lapses'),
       node.status?.agentVersion,
-      node.addresses,
-      node.labels,
-      wide && [verdictOf(node), node.cordon?.until],
+      wide && [total(node, 'lapses'), node.addresses, node.labels, node.status?.message, verdictOf(node), node.cordon?.until],
     ]),
+    times: JSON.stringify([soonest(node), lastRenewal(node), wide && node.status?.identityNotAfter]),
+  }),
   object: (node) => ({
     apiVersion,
     kind: 'Node',

@@ -55,6 +55,9 @@ async function describe(replacement: Replacement, { api, nowMs }: DescribeContex
   ];
 }
 
+/** Room for a node's name in a watch that begins without any. */
+const usualName = 12;
+
 export const replacements: Resource<Replacement> = {
   kind: 'Replacement',
   singular: 'replacement',
@@ -62,11 +65,11 @@ export const replacements: Resource<Replacement> = {
   shortNames: ['rp'],
   columns: [
     { header: 'CLUSTER', show: 'clusters', value: (replacement) => replacement.cluster },
-    { header: 'ID', value: (replacement) => replacement.id },
-    { header: 'NODE', value: (replacement) => replacement.node },
-    { header: 'NEW-NODE', value: newNodeOf },
-    { header: 'STATE', value: (replacement) => replacement.state },
-    { header: 'STEP', value: (replacement) => replacement.step },
+    { header: 'ID', watchWidth: 'rp-0123456789'.length, value: (replacement) => replacement.id },
+    { header: 'NODE', watchWidth: usualName, value: (replacement) => replacement.node },
+    { header: 'NEW-NODE', watchWidth: usualName, value: newNodeOf },
+    { header: 'STATE', watchWidth: 'BackingOff'.length, value: (replacement) => replacement.state },
+    { header: 'STEP', watchWidth: 'Verify'.length, value: (replacement) => replacement.step },
     { header: 'ATTEMPT', value: (replacement) => String(replacement.attempt) },
     { header: 'AGE', value: (replacement, nowMs) => age(replacement.createdAt, nowMs) },
     { header: 'PROVISIONER', show: 'wide', value: (replacement) => orNone(replacement.provisioner) },
@@ -86,7 +89,10 @@ export const replacements: Resource<Replacement> = {
   list: async (api, { cluster, node, names }) =>
     (await api.call('listReplacements', { cluster, id: names.length === 1 ? names[0]! : '', node })).replacements,
   watch: { resource: 'replacements', take: ({ object }) => (object?.$case === 'replacement' ? object.value : undefined) },
-  shown: ({ node, newNode, state, step, attempt, message }) => JSON.stringify([node, newNode, state, step, attempt, message]),
+  shown: ({ node, newNode, state, step, attempt, message }, wide) => ({
+    steady: JSON.stringify([node, newNode, state, step, attempt, wide && message]),
+    times: '',
+  }),
   object: (replacement) => ({
     apiVersion,
     kind: 'Replacement',
@@ -128,11 +134,7 @@ export function verdictLines(node: Node, nowMs: number): string[] {
   const { replacement } = node;
   if (!replacement || !isOfNote(node)) return [];
   const since = replacement.since ? `, since ${timeWithAge(replacement.since, nowMs)}` : '';
-  return [
-    `${verdictOf(node)}${since}`,
-    ...(replacement.replacementId === '' ? [] : [`replacement ${replacement.replacementId}`]),
-    ...(replacement.message === '' ? [] : [replacement.message]),
-  ];
+  return [`${verdictOf(node)}${since}`, ...(replacement.message === '' ? [] : [replacement.message])];
 }
 
 export function verdictObject(replacement: NodeReplacement | undefined): Record<string, unknown> | undefined {

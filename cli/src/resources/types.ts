@@ -1,12 +1,15 @@
 import type { WatchResponse } from '@evercert/proto';
 import type { AdminApi } from '../client.ts';
 import type { Description } from '../output/description.ts';
+import type { RowState } from '../output/news.ts';
 import type { KubernetesObject } from '../output/objects.ts';
 
 export interface Column<T> {
   header: string;
   /** Absent: always. `wide`: with -o wide. `clusters`: when several clusters may be listed. `superseded`: with --all. */
   show?: 'wide' | 'clusters' | 'superseded';
+  /** Width of what a watch may come to show there, so that its lines stay in columns. */
+  watchWidth?: number;
   value(item: T, nowMs: number): string;
 }
 
@@ -51,7 +54,7 @@ export interface Resource<T> {
   /** Absent: the coordinator's Watch does not send it. */
   watch?: Watched<T>;
   /** What a table shows of it, but for what time alone changes: a watch has no line for an item in which nothing of this has changed. Absent: each change has one. */
-  shown?(item: T, wide: boolean): string;
+  shown?(item: T, wide: boolean): RowState;
   object(item: T): KubernetesObject;
   describe?(item: T, context: DescribeContext): Promise<Description>;
 }

@@ -24,12 +24,14 @@ import { problemOf, resolveTolerantly } from '../desired/desired-states.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { canonicalAddress, checkNodeName } from '../nodes/names.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
+import type { Provisioners } from '../provisioning/provisioners.ts';
 import { layout } from '../state/layout.ts';
 import { type Model, nodeFacts } from '../state/model.ts';
 import { type ClusterRecord, encodeRecord, type ManifestRecord, type NodeRecord } from '../state/records.ts';
 import { type Compare, type Operation, type Store, storeLimits } from '../store/index.ts';
 import { clusterDocument, nodeDocument } from './documents.ts';
 import type { RevocationChange, RevocationChanges } from './revocations.ts';
+import { policyWarnings } from './warnings.ts';
 
 export interface ApplyOrder {
   /** For documents that do not name their cluster. */
@@ -46,6 +48,8 @@ export interface Applied {
   affected: AffectedCertificate[];
   /** What the applied RenewRevocations match. */
   revocationMatches: RevocationMatch[];
+  /** What was not refused, and most likely does not do what is wanted. */
+  warnings: string[];
 }
 
 /** A cluster as it would be after the change, and what it takes to get there. */
@@ -74,6 +78,7 @@ export interface ApplierOptions {
   clock: Clock;
   /** Base of the URLs in certificates; undefined: none are served. */
   webUrl: string | undefined;
+  provisioners: Pick<Provisioners, 'names'>;
 }
 
 /** Applies documents: everything is checked against the cluster as it would become, then written in one transaction, or nothing is. */
@@ -105,7 +110,12 @@ export class Applier {
     const all = [...drafts.values()];
     this.#validate(all);
     const affected = all.flatMap((draft) => this.#affected(draft));
-    const result = { objects: all.flatMap(({ objects }) => objects), affected, revocationMatches: await this.#revocationMatches(all) };
+    const result = {
+      objects: all.flatMap(({ objects }) => objects),
+      affected,
+      revocationMatches: await this.#revocationMatches(all),
+      warnings: all.flatMap((draft) => this.#warnings(draft)),
+    };
     if (!order.dryRun) await this.#commit(all, order.actor);
     return result;
   }
@@ -161,6 +171,11 @@ export class Applier {
     });
     draft.revocations.push(change);
     draft.objects.push(change.object);
+  }
+
+  #warnings({ cluster, policy, nodes, objects }: Draft): string[] {
+    if (!objects.some(({ kind }) => kind === 'Cluster')) return [];
+    return policyWarnings({ cluster, policy, nodes: [...nodes.values()], provisioners: this.#options.provisioners.names() });
   }
 
   async #revocationMatches(drafts: Draft[]): Promise<RevocationMatch[]> {

@@ -70,6 +70,8 @@ export interface NodeProvisioner {
   readonly type: string;
   /** The new machine is called as the old one was: the node's record stays, and `allocate` tells its own name. False: somebody else names it. */
   readonly sameName: boolean;
+  /** How long one call may take, but for `drain`, which is told; default: five minutes. */
+  readonly actionTimeoutMs?: number;
   /** Keeps new work off the node. */
   cordon(call: ActionCall): Promise<ActionReport>;
   /** Takes a cordon back: the replacement was cancelled. */

@@ -5,8 +5,9 @@ import { type ClockMark, toleratedMs as clockToleratedMs } from '../recovery/clo
 import { layout } from '../state/layout.ts';
 import { decodeRecord, encodeRecord } from '../state/records.ts';
 import type { Store } from '../store/index.ts';
+import { withLeap } from './leaps.ts';
 import { tidyOutages } from './outages.ts';
-import type { AvailabilityFacts, Outage } from './types.ts';
+import type { AvailabilityFacts, ClockLeap, Outage } from './types.ts';
 
 const tickEveryMs = 1000;
 /** A look that comes so much later than the last one, by either clock, tells that this process did not run, or that the clock was set. */
@@ -36,6 +37,8 @@ export interface AvailabilityRecord {
   /** Absent: it was not well. */
   healthySinceMs?: number;
   outages: Outage[];
+  /** Absent: none was noticed. */
+  leaps?: ClockLeap[];
 }
 
 /**
@@ -47,6 +50,7 @@ export class Availability {
   readonly #toleratedMs: number;
   readonly #listeners = new Set<() => void>();
   #outages: Outage[] = [];
+  #leaps: ClockLeap[] = [];
   #healthySinceMs: number | undefined;
   #ill: { why: string; sinceMs: number } | undefined;
   /** Since the first write that failed. */
@@ -69,6 +73,7 @@ export class Availability {
     const nowMs = clock.nowMs();
     this.#seen = { wallMs: nowMs, monotonicMs: clock.monotonicMs() };
     this.#outages = record?.outages ?? [];
+    this.#leaps = record?.leaps ?? [];
     this.#healthySinceMs = record?.healthySinceMs;
     if (record) this.#wasAway(record.markMs, nowMs, 'the coordinator did not run');
     else this.#wasAway(0, nowMs, 'nothing is known of the time before');
@@ -98,6 +103,7 @@ export class Availability {
       healthySinceMs: this.#ill ? undefined : this.#healthySinceMs,
       problem: this.#ill?.why ?? '',
       outages: this.#allOutages(),
+      ...(this.#leaps.length > 0 && { leaps: this.#leaps }),
     };
   }
 
@@ -136,6 +142,8 @@ export class Availability {
     const passed = { wallMs: wallMs - this.#seen.wallMs, monotonicMs: monotonicMs - this.#seen.monotonicMs };
     const before = this.#seen.wallMs;
     this.#seen = { wallMs, monotonicMs };
+    const byMs = passed.wallMs - passed.monotonicMs;
+    if (Math.abs(byMs) > gapMs) this.#leaps = withLeap(this.#leaps, { atMs: before, byMs });
     if (passed.monotonicMs > (this.#options.standstillMs ?? gapMs))
       this.#wasAway(before, wallMs, `the coordinator's process stood still for ${seconds(passed.monotonicMs)}`);
     else if (passed.wallMs - passed.monotonicMs > gapMs)
@@ -202,6 +210,7 @@ export class Availability {
       markMs: startedWallMs,
       ...(since !== undefined && { healthySinceMs: since }),
       outages: this.#allOutages(),
+      ...(this.#leaps.length > 0 && { leaps: this.#leaps }),
     };
     const done = store.transact([], [{ type: 'put', key: layout.availability, value: encodeRecord(record) }]).then(
       () => this.#wrote(undefined),

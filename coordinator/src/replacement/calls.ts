@@ -2,8 +2,8 @@ import type { Clock, Timer } from '@evercert/shared/clock';
 import { EvercertError, toEvercertError } from '@evercert/shared/errors';
 import PQueue from 'p-queue';
 
-/** A driver that does not end although it was told to is left alone after this; the action is called again later, which its key makes harmless. */
-const graceMs = 5000;
+/** A driver that does not end although it was told to (a program has five seconds of it) is left alone after this; the action is called again later, which its key makes harmless. */
+const graceMs = 8000;
 
 export interface CallLimits {
   /** The action's time; then its signal aborts. */

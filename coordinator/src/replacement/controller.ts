@@ -19,17 +19,20 @@ import type { ReplacementPauses } from './pauses.ts';
 import { isEnded } from './progress.ts';
 import { type ReplacementRecords, replacementNotFound } from './records.ts';
 import { type Confirmation, ReplacementSaga, type SagaOptions } from './saga.ts';
+import { unknownProvisioner } from './steps.ts';
 import type { NodeSwap } from './swap.ts';
 import type { Decision, ReplacementFacts, ReplacementQuestion, ReplacementRecord, Verdict } from './types.ts';
 import { Verdicts } from './verdicts.ts';
 
 const tickMs = 1000;
 /** A cluster in which nothing was noticed is looked at all the same. */
-const atLeastEveryMs = 30_000;
-/** A decision takes at most this part of the time: that of a large cluster is made more seldom. */
+const atLeastEveryMs = 15_000;
+/** Decisions take at most a part of the time, this one: where there are many nodes, they are made more seldom. */
 const shareOfTime = 20;
 /** Calls of provisioners at once. */
 const concurrency = 16;
+/** What makes a node Ready, were it not being replaced: `Ready` itself is False until the replacement is done. */
+const servingConditions = ['Reachable', 'CertificatesValid', 'RenewalsSucceeding', 'TrustBundleCurrent'];
 /** How long a cancel waits for the end before it answers with how it stands. */
 const cancelWaitMs = 5000;
 
@@ -71,8 +74,10 @@ export class Replacements {
   readonly #ended = new Set<Promise<void>>();
   /** Clusters in which something may have changed. */
   readonly #dirty = new Set<string>();
-  /** When a cluster is looked at again, by both clocks: verdicts change at times of day, decisions are paced by what they take. */
-  readonly #next = new Map<string, { wallMs: number; monotonicMs: number; notBeforeMs: number }>();
+  /** When a cluster is looked at again, whichever clock comes there first. */
+  readonly #next = new Map<string, { wallMs: number; monotonicMs: number }>();
+  /** What the decisions of the last look took. */
+  #spentMs = 0;
   readonly #stops: (() => void)[] = [];
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
@@ -168,7 +173,7 @@ export class Replacements {
       const next = this.#next.get(name);
       const monotonicMs = clock.monotonicMs();
       const due = !next || this.#dirty.has(name) || clock.nowMs() >= next.wallMs || monotonicMs >= next.monotonicMs;
-      if (!due || (next && monotonicMs < next.notBeforeMs)) continue;
+      if (!due) continue;
       this.#dirty.delete(name);
       await this.#lookAt(name);
     }
@@ -176,11 +181,11 @@ export class Replacements {
 
   async #lookAt(cluster: string): Promise<void> {
     const { clock, logger } = this.#options;
-    const began = clock.monotonicMs();
     let wallMs = Number.POSITIVE_INFINITY;
     try {
-      const question = this.#question(cluster);
-      const decision = decide(question);
+      const began = clock.monotonicMs();
+      const decision = decide(this.#question(cluster));
+      this.#spentMs += clock.monotonicMs() - began;
       for (const { againAtMs = Number.POSITIVE_INFINITY } of decision.verdicts) wallMs = Math.min(wallMs, againAtMs);
       await this.verdicts.keep(cluster, decision.verdicts);
       for (const node of decision.start)
@@ -189,9 +194,7 @@ export class Replacements {
       this.#dirty.add(cluster);
       logger.warn('cannot decide on replacements just now; trying again', { cluster, error: describeError(error) });
     }
-    const ended = clock.monotonicMs();
-    const notBeforeMs = ended + Math.max(0, (ended - began) * shareOfTime - tickMs);
-    this.#next.set(cluster, { wallMs, monotonicMs: ended + atLeastEveryMs, notBeforeMs });
+    this.#next.set(cluster, { wallMs, monotonicMs: clock.monotonicMs() + atLeastEveryMs });
   }
 
   #question(cluster: string, without = ''): ReplacementQuestion {
@@ -280,7 +283,8 @@ export class Replacements {
       confirm: (record) => this.#confirm(record),
       isReady: (of, name) => {
         const node = model.node(of, name);
-        return node !== undefined && health.of(node).conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
+        const conditions = node ? health.of(node).conditions : [];
+        return servingConditions.every((wanted) => conditions.some(({ type, status }) => type === wanted && status === 'True'));
       },
       fault: fault ?? (() => {}),
     });
@@ -294,7 +298,10 @@ export class Replacements {
   }
 
   /** The last word before the machine is removed. */
-  #confirm({ cluster, node, id }: ReplacementRecord): Confirmation {
+  #confirm({ cluster, node, id, provisioner }: ReplacementRecord): Confirmation {
+    const { provisioners } = this.#options;
+    // It may be another one than the policy names by now, and nobody else can remove the machine.
+    if (!provisioners.get(provisioner)) return { type: 'wait', message: unknownProvisioner(provisioner, provisioners.names()).message };
     const { kind, reason, message } = reconsider(this.#question(cluster, id), node);
     if (kind === 'Due') return { type: 'go' };
     if (kind === 'Held' && reason !== 'Cordoned') return { type: 'wait', message };
@@ -311,7 +318,8 @@ export class Replacements {
   }
 
   #schedule(): void {
-    this.#timer = this.#options.clock.after(tickMs, () => {
+    this.#timer = this.#options.clock.after(Math.max(tickMs, this.#spentMs * shareOfTime), () => {
+      this.#spentMs = 0;
       this.#looking = this.look().finally(() => {
         this.#looking = undefined;
         if (!this.#stopped) this.#schedule();

@@ -1,6 +1,6 @@
 import type { DesiredStates } from '../desired/desired-states.ts';
 import { activeCordon } from '../nodes/cordons.ts';
-import { endOf, failureOf, isOutdated, isUnreachable, scheduleOf, staleAtMs } from '../nodes/health/certificates.ts';
+import { endOf, failureOf, inPlaceByMs, isOutdated, isUnreachable, scheduleOf } from '../nodes/health/certificates.ts';
 import type { CertificateFacts, HealthFacts, NodeHealth } from '../nodes/health/index.ts';
 import type { RevocationMatch, Revocations } from '../revocation/index.ts';
 import { describeMatch } from '../revocation/refusal.ts';
@@ -65,7 +65,8 @@ export function expiredOf(facts: HealthFacts, identityIssuedAtMs: number | undef
   const { notAfterMs } = facts.identity;
   if (notAfterMs <= 0 || notAfterMs > facts.nowMs) return certificates;
   const dueMs = identityIssuedAtMs === undefined ? notAfterMs : identityIssuedAtMs + (notAfterMs - identityIssuedAtMs) * identityRenewAt;
-  return [{ name: 'identity', dueMs: Math.min(dueMs, notAfterMs), endMs: notAfterMs }, ...certificates];
+  const issued = identityIssuedAtMs === undefined ? {} : { issuedAtMs: identityIssuedAtMs };
+  return [{ name: 'identity', dueMs: Math.min(dueMs, notAfterMs), endMs: notAfterMs, ...issued }, ...certificates];
 }
 
 function expiredCertificate(
@@ -78,11 +79,12 @@ function expiredCertificate(
   if (endMs === undefined || endMs > nowMs || certificate.watchOnly) return undefined;
   const { name, issued } = certificate;
   const newer = issued !== undefined && issued.notAfterMs > endMs ? issued : undefined;
-  // It is on its way into place.
-  if (newer && newer.notAfterMs > nowMs && nowMs < (staleAtMs(certificate) ?? 0)) return undefined;
+  // It is on its way into place, whether or not it has been looked up yet where the earlier one comes from.
+  if (newer && newer.notAfterMs > nowMs && nowMs < inPlaceByMs(newer)) return undefined;
   const dueMs = scheduleOf(certificate, outdated)?.dueMs ?? endMs;
   // Of an earlier one, only the node knows when it was due; but when it was renewed, it was.
-  return { name, dueMs: newer ? Math.min(dueMs, newer.issuedAtMs) : dueMs, endMs };
+  const inPlace = issued && issued.notAfterMs === endMs ? { issuedAtMs: issued.issuedAtMs } : {};
+  return { name, dueMs: newer ? Math.min(dueMs, newer.issuedAtMs) : dueMs, endMs, ...inPlace };
 }
 
 /** Why nothing was renewed, as far as anybody said: the coordinator's own refusal, then the agent's words, then its silence. */

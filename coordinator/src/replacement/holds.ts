@@ -1,8 +1,9 @@
 /** What holds replacements back: the whole cluster's, and one worker's. Each tells a person what was seen, what it waits for and what to do. Pure. */
 import { formatRfc3339 } from '@evercert/shared/manifest';
 import { evidenceOf } from './evidence.ts';
+import { aheadMs } from './leaps.ts';
 import { hourMs, nextByRate, runningIds, type WorkerCounts } from './limits.ts';
-import { type HoldReason, holdReasons, type ReplacementFacts, type ReplacementQuestion } from './types.ts';
+import { type ExpiredCertificate, type HoldReason, holdReasons, type ReplacementFacts, type ReplacementQuestion } from './types.ts';
 import { openWindow } from './windows.ts';
 
 export interface Hold {
@@ -200,15 +201,23 @@ function revocationMatchesSuccessor({ cluster, sameName }: ReplacementQuestion, 
 
 function withinGrace(question: ReplacementQuestion, node: ReplacementFacts): Hold | undefined {
   const { cluster, policy, nowMs } = question;
-  const ends = provenOf(question, node).map(({ endMs }) => endMs);
+  const ends = provenOf(question, node).map((one) => one.endMs + leaptOf(question, one));
   if (ends.length === 0) return undefined;
   const dueMs = Math.min(...ends) + policy.graceSeconds * 1000;
   if (nowMs >= dueMs) return undefined;
+  const leaptMs = Math.max(...node.expired.map((one) => leaptOf(question, one)));
+  const leapt = leaptMs > 0 ? `, and ${Math.ceil(leaptMs / 1000)} s by which the coordinator's clock went forward since it was issued` : '';
   return {
     reason: 'WithinGrace',
-    message: `it is replaced at ${iso(dueMs)} if it has not recovered by then (grace ${policy.graceSeconds} s); 'evercert repair ${cluster} --node ${node.name}' brings it back, 'evercert cordon ${node.name} --cluster ${cluster}' exempts it`,
+    message: `it is replaced at ${iso(dueMs)} if it has not recovered by then (grace ${policy.graceSeconds} s${leapt}); 'evercert repair ${cluster} --node ${node.name}' brings it back, 'evercert cordon ${node.name} --cluster ${cluster}' exempts it`,
     againAtMs: dueMs,
   };
+}
+
+/** A clock that went forward may be wrong: by the time before, the certificate ends so much later. */
+function leaptOf({ availability }: ReplacementQuestion, { dueMs, endMs, issuedAtMs }: ExpiredCertificate): number {
+  // Renewal is due at two thirds of a life, where nothing else is known.
+  return aheadMs(availability.leaps, issuedAtMs ?? endMs - 3 * (endMs - dueMs));
 }
 
 function iso(ms: number): string {

@@ -17,6 +17,8 @@ export interface Circumstances {
   /** The new node has joined. */
   joined: boolean;
   nowMs: number;
+  /** No wait is meant to be longer: a time that is further away was set by a clock that has been set back since. */
+  longestWaitMs: number;
 }
 
 const maxSteps = 64;
@@ -28,11 +30,12 @@ export function isEnded({ state }: ReplacementRecord): boolean {
 }
 
 /** One thing at a time. A pause holds every further step, but does not keep an admin from ending a replacement. */
-export function nextTodo(record: ReplacementRecord, { paused, joined, nowMs }: Circumstances): Todo {
+export function nextTodo(record: ReplacementRecord, { paused, joined, nowMs, longestWaitMs }: Circumstances): Todo {
   if (isEnded(record)) return { type: 'ended' };
   if (paused && !record.cancel) return { type: 'wait' };
   const { nextAttemptAtMs } = record;
-  if (nextAttemptAtMs !== undefined && nextAttemptAtMs > nowMs) return { type: 'wait', untilMs: nextAttemptAtMs };
+  const waits = nextAttemptAtMs !== undefined && nextAttemptAtMs > nowMs && nextAttemptAtMs - nowMs <= longestWaitMs;
+  if (waits) return { type: 'wait', untilMs: nextAttemptAtMs };
   if (record.cancel) return { type: 'act', act: cancelAct(record, joined) };
   if (record.discarding !== undefined) return { type: 'act', act: 'Discard' };
   if (record.step === 'Create') return { type: 'act', act: record.newNode === '' ? 'Allocate' : 'Create' };
@@ -60,17 +63,17 @@ export function idempotencyKey({ id, attempt }: Pick<ReplacementRecord, 'id' | '
   return `${id}-${attempt}-${step.toLowerCase()}`;
 }
 
-/** The record that says that a step is begun; undefined: it says so already. A repeat of it keeps the time of its first begin. */
+/** The record that says that a step is begun; undefined: it says so already. A repeat of it keeps the time of its first begin, unless the clock was set back before that. */
 export function begun(record: ReplacementRecord, step: StepName, nowMs: number): ReplacementRecord | undefined {
   const earlier = stepOf(record, step);
-  if (earlier && earlier.finishedAtMs === undefined && earlier.result === '' && record.nextAttemptAtMs === undefined) return undefined;
-  const { nextAttemptAtMs: _waited, ...rest } = record;
   const isRepeat = earlier !== undefined && earlier.finishedAtMs === undefined;
+  if (isRepeat && earlier.result === '' && record.nextAttemptAtMs === undefined && earlier.startedAtMs <= nowMs) return undefined;
+  const { nextAttemptAtMs: _waited, ...rest } = record;
   return withStep(rest, {
     step,
     attempt: record.attempt,
     idempotencyKey: idempotencyKey(record, step),
-    startedAtMs: isRepeat ? earlier.startedAtMs : nowMs,
+    startedAtMs: isRepeat ? Math.min(earlier.startedAtMs, nowMs) : nowMs,
     result: '',
     message: isRepeat ? earlier.message : '',
   });

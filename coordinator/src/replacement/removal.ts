@@ -11,7 +11,7 @@ import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import { encodeRecord, type NodeRecord, type RevocationEpochRecord } from '../state/records.ts';
 import type { Compare, Operation, Store } from '../store/index.ts';
-import { entriesAtOnce, type RemovedCertificate, removalRevocation } from './removal-revocation.ts';
+import { entriesAtOnce, type RemovedCertificate, removalRevocation, removalSource } from './removal-revocation.ts';
 import type { RemovedNodes } from './returned.ts';
 import type { RemovedNodeRecord } from './types.ts';
 
@@ -92,12 +92,31 @@ export class NodeRemoval {
   }
 
   /** Reads what the node has, and tells how it is removed. Revocations that do not fit into the transaction are written before it. */
-  async of({ earlier, by, suffix, after }: RemovalOrder): Promise<Removal> {
-    const { registry, model, statuses } = this.#options;
+  async of(order: RemovalOrder): Promise<Removal> {
+    return this.#of(order, await this.#read(order));
+  }
+
+  /** As `of`, but asks first whether it shall be, with the comparisons that hold what it was decided from in place until it is done. Undefined: it shall not. */
+  async ifStill(order: RemovalOrder, isStill: (read: readonly Compare[]) => boolean): Promise<Removal | undefined> {
+    const read = await this.#read(order);
+    const { cluster, name } = order.earlier.record;
+    const node: Compare = { key: layout.node(cluster, name), modRevision: order.earlier.modRevision };
+    return isStill([node, ...read.currents]) ? this.#of(order, read) : undefined;
+  }
+
+  async #read({ earlier }: RemovalOrder): Promise<{ currents: Compare[]; certificates: RemovedCertificate[] }> {
     const { cluster, name } = earlier.record;
     // Before the certificates are read: what is issued after this is noticed by the comparison.
     const currents = await this.#currents(cluster, name);
-    const certificates = await this.#unexpired(cluster, name);
+    return { currents, certificates: await this.#unexpired(cluster, name) };
+  }
+
+  async #of(
+    { earlier, by, suffix, after }: RemovalOrder,
+    { currents, certificates }: { currents: readonly Compare[]; certificates: readonly RemovedCertificate[] },
+  ): Promise<Removal> {
+    const { registry, model, statuses } = this.#options;
+    const { cluster, name } = earlier.record;
     const node = after ? withoutTraces(await registry.write(after, earlier), cluster, name) : registry.erase(earlier);
     const revocation = await this.#revoke(cluster, name, certificates, { by, suffix });
     const removed = this.#removedRecords(earlier.record, certificates, by);
@@ -132,12 +151,15 @@ export class NodeRemoval {
     return [...there, ...missing].slice(0, maxComparedCurrents);
   }
 
-  /** Identities first, then the newest. */
+  /** Identities first, then the newest; without what an earlier removal of a machine of this name has revoked. */
   async #unexpired(cluster: string, node: string): Promise<RemovedCertificate[]> {
+    const { revocations } = this.#options;
+    const isDone = ({ object }: { object: string }): boolean => revocations.get(cluster, object)?.source === removalSource;
     const found: RemovedCertificate[] = [];
-    for await (const record of this.#options.revocations.live(cluster, { always: true })) {
+    for await (const record of revocations.live(cluster, { always: true })) {
       const { name, serial, issuedAtMs, uris } = record;
-      if (record.node === node) found.push({ name, serial, issuedAtMs, isIdentity: uris.length > 0 });
+      if (record.node === node && !revocations.matchIssued(record).some(isDone))
+        found.push({ name, serial, issuedAtMs, isIdentity: uris.length > 0 });
     }
     return found.sort((a, b) => Number(b.isIdentity) - Number(a.isIdentity) || b.issuedAtMs - a.issuedAtMs);
   }

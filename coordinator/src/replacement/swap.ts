@@ -42,8 +42,11 @@ export class NodeSwap {
     this.#options = options;
   }
 
-  /** The old node loses its identity and its certificates; it stays registered. Undefined: a pause has come between. */
-  async withdrawal(record: ReplacementRecord): Promise<RecordChange | undefined> {
+  /**
+   * The old node loses its identity and its certificates; it stays registered. Undefined: a pause has come between, or it shall not be any more. That is asked (`isStill`) only where memory has
+   * seen all that the transaction compares: a renewal that lands meanwhile is either known to it, or keeps the transaction from being made.
+   */
+  async withdrawal(record: ReplacementRecord, isStill: () => boolean): Promise<RecordChange | undefined> {
     const { registry, removal, pauses, clock } = this.#options;
     const { cluster, node, id } = record;
     if (pauses.of(cluster)) return undefined;
@@ -52,7 +55,9 @@ export class NodeSwap {
     const earlier = await registry.read(cluster, node);
     if (!earlier) return { record: withdrawn, compares: [{ key: layout.node(cluster, node), modRevision: 0 }, ...unpaused] };
     const after = this.#withoutIdentity(earlier.record, id);
-    const part = await removal.of({ earlier, by: `replacement ${id}`, suffix: suffixOf(id), after });
+    const order = { earlier, by: `replacement ${id}`, suffix: suffixOf(id), after };
+    const part = await removal.ifStill(order, (read) => this.#isSeen(read) && isStill());
+    if (!part) return undefined;
     const message = `withdrew the identity of node ${node}, which is replaced, and revoked its ${part.revoked} certificates that have not expired`;
     return {
       record: withdrawn,
@@ -62,12 +67,18 @@ export class NodeSwap {
     };
   }
 
-  /** The new node is registered under its name. FailedPrecondition: the name belongs to another node; InvalidArgument: it cannot be a node's. */
+  /** FailedPrecondition: the name belongs to another node; InvalidArgument: it cannot be a node's. */
+  async checkNew(record: ReplacementRecord, { name }: NewNode): Promise<void> {
+    checkNodeName(name);
+    const existing = await this.#options.registry.read(record.cluster, name);
+    if (existing && name !== record.node) checkAdoptable(existing.record, record);
+  }
+
+  /** The new node is registered under its name. Errors: as checkNew; AlreadyExists: another node holds an address of it. */
   async registration(record: ReplacementRecord, told: NewNode): Promise<RecordChange> {
     const { registry } = this.#options;
-    checkNodeName(told.name);
+    await this.checkNew(record, told);
     const existing = await registry.read(record.cluster, told.name);
-    if (existing && told.name !== record.node) checkAdoptable(existing.record, record);
     const base = existing?.record ?? this.#fresh(record, told.name);
     const addresses = told.addresses.map(canonicalAddress);
     const node: NodeRecord = {
@@ -183,6 +194,12 @@ export class NodeSwap {
       source: 'certificate-renewal-worker',
       ...event,
     } as NewEvent);
+  }
+
+  /** Memory has what the store has. */
+  #isSeen(read: readonly Compare[]): boolean {
+    const { nodes, currents } = this.#options.model;
+    return read.every(({ key, modRevision }) => ((nodes.get(key) ?? currents.get(key))?.modRevision ?? 0) === modRevision);
   }
 
   /** Registered again: what an admin said of it is kept, what the machine brought is not. */

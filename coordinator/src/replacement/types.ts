@@ -9,6 +9,14 @@ export interface Outage {
   why: string;
 }
 
+/** The wall clock was set, or its machine slept, while the coordinator ran. */
+export interface ClockLeap {
+  /** What it showed before. */
+  atMs: number;
+  /** How much more than time had passed it showed then; negative: it was set back. */
+  byMs: number;
+}
+
 /** How well the coordinator itself is, as far as it knows. */
 export interface AvailabilityFacts {
   /** It is serving and its store takes writes, without a break since; undefined: it is not well now. */
@@ -17,6 +25,16 @@ export interface AvailabilityFacts {
   problem: string;
   /** Oldest first; what is older than is kept counts as well. */
   outages: readonly Outage[];
+  /** Oldest first; absent: none is known. */
+  leaps?: readonly ClockLeap[];
+}
+
+export interface ExpiredCertificate {
+  name: string;
+  dueMs: number;
+  endMs: number;
+  /** Absent: it is not known. */
+  issuedAtMs?: number;
 }
 
 /** What is known of one node of the cluster. */
@@ -29,7 +47,7 @@ export interface ReplacementFacts {
   /** For people: why the phase is what it is. */
   phaseMessage: string;
   /** The certificates (identity included) that have expired, by what is in place; empty: none. */
-  expired: readonly { name: string; dueMs: number; endMs: number }[];
+  expired: readonly ExpiredCertificate[];
   /** What the node itself, or the coordinator's refusal, says of failed renewals; empty: nothing was heard of it. */
   failure: string;
   /** Exempt by an admin; `untilMs` absent: until it is ended. */

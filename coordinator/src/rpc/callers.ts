@@ -50,10 +50,10 @@ export class Callers {
 
   /**
    * @param peer the certificate that the TLS layer verified against the control CA; undefined when there was none or it did not verify.
-   * @param from `address:port` of the connection, for what is told of a removed node.
+   * @param from `address:port` of the connection, for what is told of a removed node that comes back; undefined: the call was admitted before, and is no return.
    * Errors: IdentityExpired (it ran out while the connection was open), Unauthenticated (it is no identity of ours, or one that is not accepted any more), Revoked.
    */
-  identify(peer: { raw: Buffer; fingerprint256: string } | undefined, from: string): Caller {
+  identify(peer: { raw: Buffer; fingerprint256: string } | undefined, from: string | undefined): Caller {
     if (!peer) return { kind: 'anonymous' };
     const info = this.#parse(peer);
     const notAfterMs = info.notAfter.getTime();
@@ -67,11 +67,11 @@ export class Callers {
     throw new EvercertError('Unauthenticated', 'the client certificate is neither a node identity nor an admin identity');
   }
 
-  #node({ cluster, name }: NodeName, { serial, notBefore, notAfter }: CertificateInfo, from: string): Caller {
+  #node({ cluster, name }: NodeName, { serial, notBefore, notAfter }: CertificateInfo, from: string | undefined): Caller {
     const record = this.#model.node(cluster, name);
     const place = record?.identitySerials.indexOf(serial) ?? -1;
     if (!record || place < 0) {
-      this.#removed.cameBack({ cluster, serial, peer: from });
+      if (from !== undefined) this.#removed.cameBack({ cluster, serial, peer: from });
       throw notAccepted(name, serial, this.#removed.find(cluster, serial));
     }
     // The newest first. Who revokes an identity means the node: an earlier one, that a thief may hold a copy of, is not accepted in its place.

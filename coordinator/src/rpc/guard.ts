@@ -211,16 +211,18 @@ export class Guard {
 
   #admit(path: string, call: AnyCall, peer: string): CallContext {
     const certificate = this.#peerCertificate(call);
-    const recheck = (): Caller => {
-      const caller = this.#callers.identify(certificate, peer);
+    const check = (from: string | undefined): Caller => {
+      const caller = this.#callers.identify(certificate, from);
       authorize(path, caller);
       return caller;
     };
     let controller: AbortController | undefined;
     return {
-      caller: recheck(),
+      caller: check(peer),
       peer,
-      recheck,
+      recheck: () => {
+        check(undefined);
+      },
       // Made when somebody asks: most calls are over before anybody could cancel them.
       get signal(): AbortSignal {
         if (controller === undefined) {

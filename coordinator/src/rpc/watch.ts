@@ -138,7 +138,8 @@ function follow<T extends object>(
 }
 
 /** A node changes with its record, with its reports, with what is decided of its replacement, and by time alone. */
-function followNodes({ model, health, queries, replacements }: WatchSources, cluster: string, send: Send): (() => void)[] {
+function followNodes(sources: WatchSources, cluster: string, send: Send): (() => void)[] {
+  const { model, health, queries, replacements, replacementRecords } = sources;
   const changed = (ofCluster: string, name: string): void => {
     const record = model.node(ofCluster, name);
     if (record && (cluster === '' || ofCluster === cluster))
@@ -148,6 +149,10 @@ function followNodes({ model, health, queries, replacements }: WatchSources, clu
     follow(model.nodes, cluster, send, (node) => ({ $case: 'node', value: nodeToProto(queries.node(node)) })),
     health.subscribe(changed),
     replacements.verdicts.subscribe(changed),
+    replacementRecords.informer.subscribe((change) => {
+      const { cluster: of, node, newNode } = change.type === 'put' ? change.record : change.previous;
+      for (const name of new Set([node, newNode])) changed(of, name);
+    }),
   ];
 }
 

@@ -171,7 +171,8 @@ export class LocalCluster {
     const nodes = await (await this.admin()).listNodes(this.name);
     for (const { name, phase, message } of this.book.update(nodes)) {
       const bad = isBadPhase(phase);
-      this.#notify(bad ? 'warn' : 'info', bad && message ? `${name} is ${phase}: ${message}` : `${name} is ${phase}`);
+      const why = (bad || phase === 'Replacing') && message ? `: ${message}` : '';
+      this.#notify(bad ? 'warn' : 'info', `${name} is ${phase}${why}`);
     }
     const { ready, nodes: all } = this.book.totals();
     if (this.#readyAfterMs !== undefined || ready < all) return;
@@ -302,7 +303,7 @@ export class LocalCluster {
     const { token, caPin } = await admin.createToken(this.name, { name: node.name, role, addresses: [node.address] });
     const { scanIntervalSeconds, env, endpointFor } = this.settings;
     this.#checkNotStopping();
-    const endpoint = endpointFor(node.name, this.coordinator.address);
+    const endpoint = await endpointFor(node.name, this.coordinator.address);
     node.writeAgentConfig({ endpoints: [endpoint], caPins: [caPin], token, scanIntervalSeconds });
     await node.agent.start(env[node.name]);
   }

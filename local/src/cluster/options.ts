@@ -37,7 +37,7 @@ export interface LocalClusterOptions {
   /** More fields of the cluster's spec. */
   spec?: Parameters<typeof ClusterSpec.fromPartial>[0];
   /** `HOST:PORT` at which a node's first agent reaches the coordinator, as from behind a proxy. Default: the coordinator's own address. */
-  endpointFor?: (node: string, coordinator: string) => string;
+  endpointFor?: (node: string, coordinator: string) => string | Promise<string>;
   /** How often agents look at all of their files; default 10. */
   scanIntervalSeconds?: number;
   /** Children that end by themselves are started again; default true. */

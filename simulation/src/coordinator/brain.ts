@@ -1,6 +1,6 @@
 import type { NodePhase } from '@evercert/coordinator';
 import { Availability, type AvailabilityFacts, type ReplacementRecord, type Verdict } from '@evercert/coordinator/replacement';
-import type { Logger } from '@evercert/shared/logging';
+import { silentLogger } from '@evercert/shared/logging';
 import type { ReplacementPolicy } from '@evercert/shared/manifest';
 import type { History } from '../history.ts';
 import { PacedClock } from '../paced-clock.ts';
@@ -15,8 +15,6 @@ import { SagaHost, type SagaWitness } from './sagas.ts';
 
 /** Twice as long as a look at rest takes. */
 const standstillMs = 2 * PacedClock.restMs;
-
-const silent: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => silent };
 
 export interface BrainOptions {
   time: VirtualTime;
@@ -57,7 +55,7 @@ export class Brain {
       policy,
       provisioner,
       random,
-      logger: silent,
+      logger: silentLogger,
       reconsider: (node, without) => this.#controller.reconsider(this.#sagas, node, without),
       witness: this.#witness(),
       changed: (entry) => this.#health.look(entry),
@@ -78,7 +76,7 @@ export class Brain {
     const { clock } = coordinator.boot();
     this.#pace = new PacedClock(clock, time);
     const mark = { behindMs: () => coordinator.behindMs() };
-    const availability = new Availability({ store: coordinator.store, clock: this.#pace, logger: silent, mark, standstillMs });
+    const availability = new Availability({ store: coordinator.store, clock: this.#pace, logger: silentLogger, mark, standstillMs });
     this.#availability = availability;
     availability.subscribe(() => this.ruled());
     touched();
@@ -94,6 +92,8 @@ export class Brain {
 
   kill(): void {
     this.#options.coordinator.kill();
+    this.#sagas.kill();
+    this.#options.touched();
     this.#availability = undefined;
     this.#pace = undefined;
   }
@@ -101,7 +101,6 @@ export class Brain {
   /** The clock or the store is another. */
   stir(): void {
     this.#pace?.stir();
-    this.#health.lookAtAll();
     this.ruled();
   }
 
@@ -114,7 +113,9 @@ export class Brain {
   }
 
   heard(entry: NodeEntry): void {
-    if (this.#availability) this.#health.look(entry);
+    if (!this.#availability) return;
+    this.#health.look(entry);
+    if (entry.replacement) this.#sagas.poke();
   }
 
   tokenWorks(token: string): boolean {
@@ -129,7 +130,8 @@ export class Brain {
     const phase = entry.health?.phase;
     if (phase !== before) this.#options.history.add(this.#options.time.nowMs, `${entry.name} is ${phase}`);
     if (phase === 'Ready' && before === 'Ready') return;
-    this.#controller.soon(this.#sagas);
+    if (phase === before) this.#controller.later(this.#sagas);
+    else this.#controller.soon(this.#sagas);
     this.#sagas.poke();
   }
 
@@ -162,5 +164,3 @@ export class Brain {
     };
   }
 }
-
-function nothing(): void {}

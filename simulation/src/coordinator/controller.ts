@@ -12,8 +12,10 @@ export interface Decisions {
 }
 
 const lookMs = 1000;
+/** What bears on no phase is looked at by then, as the real one does. */
+const atLeastMs = 30_000;
 /** Even if nothing tells that something has changed. */
-const againMs = 10 * 60_000;
+const againMs = 60 * 60_000;
 
 export interface ControllerOptions {
   coordinator: SimulatedCoordinator;
@@ -28,7 +30,7 @@ export interface ControllerOptions {
 export class SimulatedController {
   readonly #options: ControllerOptions;
   readonly #verdicts = new Map<string, string>();
-  #look: Timer | undefined;
+  #look: { timer: Timer; atMs: number } | undefined;
   #again: Timer | undefined;
   decided = 0;
 
@@ -42,13 +44,27 @@ export class SimulatedController {
     this.#again = undefined;
   }
 
+  /** Something has changed that bears on decisions. */
   soon(sagas: SagaHost): void {
+    this.#within(lookMs, sagas);
+  }
+
+  /** Something has changed that hardly does. */
+  later(sagas: SagaHost): void {
+    this.#within(atLeastMs, sagas);
+  }
+
+  #within(ms: number, sagas: SagaHost): void {
     const clock = this.#options.coordinator.process?.clock;
-    if (this.#look || !clock) return;
-    this.#look = clock.after(lookMs, () => {
+    if (!clock) return;
+    const atMs = clock.monotonicMs() + ms;
+    if (this.#look && this.#look.atMs <= atMs) return;
+    this.#look?.timer.cancel();
+    const timer = clock.after(ms, () => {
       this.#look = undefined;
       this.#ask(sagas);
     });
+    this.#look = { timer, atMs };
   }
 
   reconsider(sagas: SagaHost, node: string, without: string): Verdict {
@@ -63,7 +79,7 @@ export class SimulatedController {
   #ask(sagas: SagaHost): void {
     const { coordinator, decisions, told } = this.#options;
     this.#again?.cancel();
-    // The real one asks for clusters with something wrong alone.
+    // Where all are well nobody is due: it is not worth asking.
     if ([...coordinator.registry.nodes.values()].every(({ health }) => health?.phase === 'Ready')) {
       this.#verdicts.clear();
       return;
@@ -71,15 +87,15 @@ export class SimulatedController {
     const question = this.#question(sagas);
     const { verdicts, start } = decisions.decide(question);
     this.decided += 1;
-    let againMs_ = againMs;
+    let nextMs = againMs;
     for (const verdict of verdicts) {
-      if (verdict.againAtMs !== undefined) againMs_ = Math.min(againMs_, Math.max(lookMs, verdict.againAtMs - question.nowMs));
+      if (verdict.againAtMs !== undefined) nextMs = Math.min(nextMs, Math.max(lookMs, verdict.againAtMs - question.nowMs));
       const said = `${verdict.kind} ${verdict.reason}`;
       if (this.#verdicts.get(verdict.node) === said) continue;
       this.#verdicts.set(verdict.node, said);
       if (verdict.reason !== '') told(verdict);
     }
-    this.#again = coordinator.process?.clock.after(againMs_, () => this.soon(sagas));
+    this.#again = coordinator.process?.clock.after(nextMs, () => this.soon(sagas));
     for (const node of start) sagas.begin(node);
   }
 }

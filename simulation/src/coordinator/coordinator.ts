@@ -104,7 +104,9 @@ export class SimulatedCoordinator implements Endpoint {
 
   accepts(machine: Machine): boolean {
     const entry = this.#entryOf(machine);
-    return entry !== undefined && (machine.identity?.notAfterMs ?? 0) > this.nowMs && !this.registry.refusal(entry, identityName);
+    const { identity } = machine;
+    if (!entry || !identity || this.registry.refusal(entry, identityName)) return false;
+    return identity.notBeforeMs <= this.nowMs && identity.notAfterMs > this.nowMs;
   }
 
   issue(machine: Machine, name: string): Issued {
@@ -119,6 +121,7 @@ export class SimulatedCoordinator implements Endpoint {
   recover(machine: Machine): Issued {
     const entry = this.#entryOf(machine);
     if (!this.process || !entry || !this.storeWorks || this.behindMs() > clockToleratedMs) return { refused: 'not now', revoked: false };
+    if ((machine.identity?.notAfterMs ?? 0) > this.nowMs) return { refused: 'its identity has not ended', revoked: false };
     if (this.registry.refusal(entry, identityName)) return { refused: 'revoked', revoked: true };
     const policy = this.#recovery[machine.role];
     const open = policy === 'automatic' || (policy === 'repair-window' && this.registry.isRepairing(entry.name, this.nowMs));

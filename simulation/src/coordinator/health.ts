@@ -1,9 +1,17 @@
-import { type CertificateFacts, type HealthFacts, type NodePhase, nextDue, nextState } from '@evercert/coordinator';
+import {
+  type CertificateFacts,
+  type HealthFacts,
+  type NodePhase,
+  nextDue,
+  nextState,
+  type ReportedCertificate,
+  sameState,
+} from '@evercert/coordinator';
 import type { Scheduled, VirtualTime } from '../time.ts';
 import { renewAt } from '../world/agents.ts';
 import { identityName, leafNames } from '../world/machine.ts';
 import type { SimulatedCoordinator } from './coordinator.ts';
-import type { NodeEntry } from './registry.ts';
+import type { IssuedLeaf, NodeEntry } from './registry.ts';
 
 export const unreachableAfterMs = 40_000;
 const sweepMs = 1000;
@@ -39,6 +47,7 @@ export class SimulatedHealth {
     const after = nextState(wasSilent ? { ...facts, silentMs: Number.POSITIVE_INFINITY } : facts, before);
     this.#lookAgain(entry, facts);
     if (awaited && !certain.has(after.phase)) return;
+    if (before && sameState(before, after)) return;
     entry.health = after;
     this.#changed(entry, before?.phase);
   }
@@ -74,11 +83,12 @@ export function factsOf(coordinator: SimulatedCoordinator, entry: NodeEntry): He
     identity: { serial: identity?.serial ?? '', notAfterMs: identity?.notAfterMs ?? 0, revokedBy: refusal && `entry 1 of ${refusal.name}` },
     certificates: leafNames[entry.role].map((name, at): CertificateFacts => {
       const refused = registry.refusal(entry, name);
+      const issued = entry.currents.get(name);
       return {
         name,
         renewAt,
-        issued: entry.currents.get(name),
-        reported: entry.report?.[at],
+        issued,
+        reported: reportedNow(entry.report?.[at], issued, nowMs),
         revokedBy: refused && `entry 1 of ${refused.name}`,
       };
     }),
@@ -89,4 +99,14 @@ export function factsOf(coordinator: SimulatedCoordinator, entry: NodeEntry): He
     replacing: entry.replacement?.id,
     nowMs,
   };
+}
+
+/** Where it comes from is looked up once it is not the newest any more, which takes a moment. */
+function reportedNow(
+  reported: ReportedCertificate | undefined,
+  issued: IssuedLeaf | undefined,
+  nowMs: number,
+): ReportedCertificate | undefined {
+  if (!reported || reported.serial === issued?.serial) return reported;
+  return { ...reported, origin: issued && nowMs - issued.issuedAtMs < sweepMs ? 'unchecked' : 'superseded' };
 }

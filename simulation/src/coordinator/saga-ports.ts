@@ -3,8 +3,6 @@ import { EvercertError } from '@evercert/shared/errors';
 import type { Process, SimulatedCoordinator } from './coordinator.ts';
 import type { NodeEntry } from './registry.ts';
 
-type Port<Name extends keyof SagaOptions, Methods extends keyof SagaOptions[Name]> = Pick<SagaOptions[Name], Methods>;
-
 export interface SagaState {
   coordinator: SimulatedCoordinator;
   records: ReplacementRecord[];
@@ -21,22 +19,17 @@ export interface SagaState {
 export function sagaPorts(state: SagaState, process: Process): Pick<SagaOptions, 'records' | 'swap' | 'model' | 'pauses'> {
   const { coordinator } = state;
   const { registry } = coordinator;
-  const model: Port<'model', 'node'> = {
+  const model: SagaOptions['model'] = {
     node: (_cluster, name) => {
       const entry = registry.nodes.get(name);
       return entry && ({ labels: entry.labels, registeredAddresses: [], dnsNames: [], identitySerials: serialsOf(entry) } as never);
     },
   };
-  const pauses: Port<'pauses', 'of'> = { of: () => registry.pause };
-  return {
-    records: recordsPort(state, process) as SagaOptions['records'],
-    swap: swapPort(state) as SagaOptions['swap'],
-    model: model as SagaOptions['model'],
-    pauses: pauses as SagaOptions['pauses'],
-  };
+  const pauses: SagaOptions['pauses'] = { of: () => registry.pause };
+  return { records: recordsPort(state, process), swap: swapPort(state), model, pauses };
 }
 
-function recordsPort({ coordinator, records, saved, touched }: SagaState, process: Process): Port<'records', 'get' | 'update'> {
+function recordsPort({ coordinator, records, saved, touched }: SagaState, process: Process): SagaOptions['records'] {
   const indexOf = (id: string): number => records.findIndex((record) => record.id === id);
   return {
     get: (_cluster, id) => {
@@ -65,9 +58,7 @@ function alive(coordinator: SimulatedCoordinator, process: Process): Promise<voi
   return coordinator.process === process ? Promise.resolve() : new Promise(() => undefined);
 }
 
-type SwapMethods = 'withdrawal' | 'registration' | 'departure' | 'token' | 'givingUp' | 'discarded' | 'ending' | 'event';
-
-function swapPort({ coordinator, withdraws, changed, nextToken }: SagaState): Port<'swap', SwapMethods> {
+function swapPort({ coordinator, withdraws, changed, nextToken }: SagaState): SagaOptions['swap'] {
   const { registry } = coordinator;
   const none = { compares: [], operations: [], accept: () => undefined };
   const withdraw = (entry: NodeEntry | undefined): void => {
@@ -87,6 +78,7 @@ function swapPort({ coordinator, withdraws, changed, nextToken }: SagaState): Po
         },
       };
     },
+    checkNew: async () => undefined,
     registration: async (record, told) => ({ record: { ...record, newNode: told.name, machine: told.machine } }),
     departure: async () => undefined,
     token: (record, lifetimeSeconds) => {

@@ -87,9 +87,14 @@ export class SagaHost {
     this.#run(record.id);
   }
 
+  /** The process has ended. Nothing of it does anything any more; that its sagas are told lets go of the memory that they hold. */
+  kill(): void {
+    for (const { saga } of this.#running.values()) void saga.stop();
+    this.#running = new Map();
+  }
+
   /** A process begins: what was under way is taken up again. */
   boot(): void {
-    this.#running = new Map();
     for (const record of this.records) if (!isEnded(record)) this.#run(record.id);
   }
 
@@ -121,7 +126,7 @@ export class SagaHost {
       ...sagaPorts({ coordinator, records: this.records, withdraws, saved, changed, touched, nextToken }, process),
       provisioners: { get: () => driver, names: () => ['cloud'], close: async () => undefined },
       calls: new ProvisionerCalls({ clock, concurrency: 1 }),
-      events: { recordOncePerMinute: () => undefined } as never,
+      events: { recordOncePerMinute: () => undefined },
       clock,
       logger,
       random: () => random.draw(),
@@ -140,9 +145,11 @@ export class SagaHost {
   }
 }
 
-function confirmationOf({ kind, message }: Verdict): Confirmation {
+/** As the real controller has it. */
+function confirmationOf({ kind, reason, message }: Verdict): Confirmation {
   if (kind === 'Due') return { type: 'go' };
-  return kind === 'Held' ? { type: 'wait', message } : { type: 'recovered', message };
+  if (kind === 'Held' && reason !== 'Cordoned') return { type: 'wait', message };
+  return { type: 'recovered', message };
 }
 
 /** The new node holds all that it should, but for being the new node of a replacement. */
@@ -162,11 +169,13 @@ function driverOf(provisioner: SimulatedProvisioner, { process, coordinator, tou
   const call = (action: Action, { idempotencyKey, node, signal }: ActionCall, token?: string): Promise<ActionReport> => {
     acts(action);
     return new Promise((resolve, reject) => {
-      signal.addEventListener('abort', () => reject(new EvercertError('DeadlineExceeded', `${action} was broken off`)), { once: true });
+      const onAbort = (): void => reject(new EvercertError('DeadlineExceeded', `${action} was broken off`));
+      signal.addEventListener('abort', onAbort, { once: true });
       provisioner.call({ action, key: idempotencyKey, node: node.name, ...(token !== undefined && { token }) }, (error) => {
         // The process that has asked is gone: nobody hears the answer.
         if (coordinator.process !== process) return;
         touched();
+        signal.removeEventListener('abort', onAbort);
         if (error === undefined) resolve({ message: '' });
         else reject(new EvercertError('Unavailable', error));
       });

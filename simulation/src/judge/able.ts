@@ -1,4 +1,4 @@
-/** When the coordinator was truly able to renew: it ran, its store took writes, and its clock was right. In true time. */
+/** When something was so, in true time. */
 export class AbleTimes {
   readonly #intervals: { fromMs: number; untilMs: number }[] = [];
   #sinceMs: number | undefined;

@@ -73,20 +73,24 @@ export class Judge {
     this.removed += 1;
     if (entry.role === 'control-plane') this.#violated('controlPlaneRemoved', node, `${id} removes it`);
     for (const what of this.#forbidden(entry)) this.#violated('limitExceeded', node, `${id} removes it although ${what}`);
-    const invalid = truth.invalid(node);
-    if (invalid.length === 0) this.#violated('healthyReplaced', node, `${id} removes it, and all its certificates hold`);
-    else if (!invalid.some((leaf) => truth.hadItsTries(leaf)))
+    const ended = truth.ended(node);
+    if (ended.length === 0) this.#violated('healthyReplaced', node, `${id} removes it, and all its certificates hold`);
+    else if (!ended.some((leaf) => truth.hadItsTries(leaf)))
       this.#violated(
         'healthyReplaced',
         node,
-        `${id} removes it, and the coordinator was not there to renew ${invalid.map(({ name }) => name).join(', ')}`,
+        `${id} removes it, and the coordinator was not there to renew ${ended.map(({ name }) => name).join(', ')}`,
       );
     const graceMs = truth.policy.graceSeconds * secondMs;
-    if (truth.able.sinceMs === undefined || truth.nowMs - truth.able.sinceMs < graceMs - slackMs - 15 * secondMs)
+    if (truth.well.sinceMs === undefined || truth.nowMs - truth.well.sinceMs < graceMs - slackMs - 15 * secondMs)
       this.#violated('healthyReplaced', node, `${id} removes it, and the coordinator has not been well for the grace time`);
-    const endMs = Math.min(...invalid.map(({ notAfterMs }) => notAfterMs));
+    const endMs = Math.min(...ended.map(({ notAfterMs }) => notAfterMs));
     if (truth.clockIsGood && truth.nowMs - endMs < graceMs - slackMs)
       this.#violated('limitExceeded', node, `${id} removes it within its grace time`);
+  }
+
+  twoMachines(node: string): void {
+    this.#violated('limitExceeded', node, 'a second machine of its name was made');
   }
 
   saved(record: ReplacementRecord): void {
@@ -104,6 +108,7 @@ export class Judge {
   /** Now and then: is anybody lost? `providerBroken`: the maker of machines fails, and nothing can move. */
   tick(providerBroken: boolean): void {
     const { nowMs } = this.#truth;
+    this.#truth.look();
     for (const entry of this.#truth.workers()) {
       const lost = !entry.replacement && this.#isLost(entry);
       if (!lost) this.#unheldSince.delete(entry.name);
@@ -124,8 +129,10 @@ export class Judge {
   /** It cannot hold its own any more, and nothing speaks against replacing it now. */
   #isLost(entry: NodeEntry): boolean {
     const truth = this.#truth;
-    const invalid = truth.invalid(entry.name).filter((leaf) => leaf.notAfterMs + (truth.policy.graceSeconds + 60) * secondMs < truth.nowMs);
-    if (!invalid.some((leaf) => truth.surelyHadItsTries(leaf))) return false;
+    // It costs most to look closer, and nearly all are well.
+    if (truth.ended(entry.name).length === 0) return false;
+    const ended = truth.surelyEnded(entry).filter((leaf) => leaf.notAfterMs + (truth.policy.graceSeconds + 60) * secondMs < truth.nowMs);
+    if (!ended.some((leaf) => truth.surelyHadItsTries(leaf))) return false;
     const { maxConcurrent, maxPerHour } = truth.policy;
     if (this.#running.size >= maxConcurrent || [...this.#running.values()].some(({ backingOff }) => backingOff)) return false;
     if (this.#begunMs.filter((ms) => truth.nowMs - ms < hourMs + slackMs).length >= maxPerHour) return false;
@@ -137,9 +144,9 @@ export class Judge {
   /** Something of the coordinator, the cluster or an admin may hold it. */
   #isHeld(entry: NodeEntry): boolean {
     const truth = this.#truth;
-    const { able, policy, registry } = truth;
+    const { sure, policy, registry } = truth;
     const waitMs = (policy.graceSeconds + 600) * secondMs;
-    if (able.sinceMs === undefined || truth.nowMs - able.sinceMs < waitMs || !truth.clockIsGood) return true;
+    if (sure.sinceMs === undefined || truth.nowMs - sure.sinceMs < waitMs) return true;
     if (policy.mode !== 'active' || policy.provisioner === '' || registry.pause) return true;
     if (this.#isCordoned(entry) || registry.isRepairing(entry.name, truth.shownMs)) return true;
     const workers = truth.workers();

@@ -2,6 +2,7 @@ import type { ReplacementPolicy } from '@evercert/shared/manifest';
 import type { SimulatedCoordinator } from '../coordinator/coordinator.ts';
 import type { NodeEntry, Registry } from '../coordinator/registry.ts';
 import type { VirtualTime } from '../time.ts';
+import { clocksApartMs } from '../world/agents.ts';
 import { identityName, type Leaf, type Machine } from '../world/machine.ts';
 import { AbleTimes } from './able.ts';
 
@@ -13,7 +14,12 @@ const seenAfterMs = 50_000;
 
 /** What is so, whatever the coordinator believes. */
 export class Truth {
+  /** When agents could truly renew: it ran, its store took writes, and its clock was not so wrong that nobody could connect. */
   readonly able = new AbleTimes();
+  /** The same, whatever its clock showed. */
+  readonly well = new AbleTimes();
+  /** The same, and its clock was right, and had not shown a later time before. */
+  readonly sure = new AbleTimes();
   readonly policy: ReplacementPolicy;
   readonly registry: Registry;
   readonly machines: ReadonlyMap<string, Machine>;
@@ -23,6 +29,9 @@ export class Truth {
   readonly #silentSince = new Map<string, number>();
   /** The latest that the coordinator's clock has shown. */
   #shownMs = 0;
+  /** Times that its clock has leapt over, or shown twice: of them it cannot know how well it was. */
+  readonly #doubts: { fromMs: number; untilMs: number }[] = [];
+  #offsetMs = 0;
 
   constructor(options: {
     time: VirtualTime;
@@ -46,11 +55,19 @@ export class Truth {
     return this.#coordinator.nowMs;
   }
 
-  /** Something was done to the coordinator. */
+  /** Something was done to the coordinator, or time has passed. */
   look(): void {
     const { wall, process, storeWorks, nowMs } = this.#coordinator;
     this.#shownMs = Math.max(this.#shownMs, nowMs);
-    this.able.note(process !== undefined && storeWorks && Math.abs(wall.offsetMs) <= clockRightMs, this.nowMs);
+    if (wall.offsetMs !== this.#offsetMs) {
+      const ends = [this.nowMs + this.#offsetMs, nowMs];
+      this.#doubts.push({ fromMs: Math.min(...ends), untilMs: Math.max(...ends) });
+      this.#offsetMs = wall.offsetMs;
+    }
+    const isWell = process !== undefined && storeWorks;
+    this.well.note(isWell, this.nowMs);
+    this.able.note(isWell && Math.abs(wall.offsetMs) < clocksApartMs, this.nowMs);
+    this.sure.note(isWell && this.clockIsGood, this.nowMs);
   }
 
   /** Its clock is right, and has not shown a later time before. */
@@ -58,9 +75,15 @@ export class Truth {
     return Math.abs(this.#coordinator.wall.offsetMs) <= clockRightMs && this.#shownMs <= this.nowMs + clockRightMs;
   }
 
-  /** Certificates on the node's machine that do not hold now. */
-  invalid(node: string): Leaf[] {
-    return this.machines.get(node)?.invalidAt(this.nowMs) ?? [];
+  /** Certificates on the node's machine that have ended. */
+  ended(node: string): Leaf[] {
+    return this.machines.get(node)?.endedAt(this.nowMs) ?? [];
+  }
+
+  /** Those of them whose end the coordinator must know: of a node that cannot tell, what was issued last may be in place. */
+  surelyEnded({ name, currents }: NodeEntry): Leaf[] {
+    const isConnected = this.machines.get(name)?.connected === true;
+    return this.ended(name).filter((leaf) => isConnected || (currents.get(leaf.name)?.notAfterMs ?? 0) < this.nowMs);
   }
 
   /** The coordinator was there to renew it for at least this part of the time between its due time and its end, or as long since. */
@@ -70,13 +93,21 @@ export class Truth {
   }
 
   /** The strictest reading of the same. */
-  surelyHadItsTries({ dueMs, notAfterMs }: Leaf): boolean {
+  surelyHadItsTries({ issuedAtMs, dueMs, notAfterMs }: Leaf): boolean {
     const windowMs = notAfterMs - dueMs;
-    const sinceMs = this.able.sinceMs ?? this.nowMs;
+    // By a clock that was set since its issue, it may not have ended yet.
+    const doubtfulMs = this.#doubts.reduce((sum, doubt) => (doubt.untilMs > issuedAtMs ? sum + doubt.untilMs - doubt.fromMs : sum), 0);
+    if (windowMs <= 0 || this.nowMs < notAfterMs + doubtfulMs) return false;
+    const sinceMs = this.sure.sinceMs ?? this.nowMs;
     return (
-      windowMs > 0 &&
-      (this.able.between(dueMs, notAfterMs) >= windowMs * 0.6 + 10 * minuteMs || this.nowMs - sinceMs >= windowMs * 1.2 + 10 * minuteMs)
+      this.#surelyBetween(dueMs, notAfterMs) >= windowMs * 0.6 + 10 * minuteMs ||
+      this.#surelyBetween(sinceMs, this.nowMs) >= windowMs * 1.2 + 10 * minuteMs
     );
+  }
+
+  #surelyBetween(fromMs: number, untilMs: number): number {
+    const doubtfulMs = this.#doubts.map((doubt) => Math.max(0, Math.min(untilMs, doubt.untilMs) - Math.max(fromMs, doubt.fromMs)));
+    return this.sure.between(fromMs, untilMs) - doubtfulMs.reduce((sum, ms) => sum + ms, 0);
   }
 
   heard(node: string, isHeard: boolean): void {
@@ -94,8 +125,8 @@ export class Truth {
   /** The node is not well, and the coordinator has had all it takes to know it. */
   isSurelyUnhealthy(entry: NodeEntry): boolean {
     if (entry.replacement) return true;
-    const thereMs = this.able.sinceMs === undefined ? 0 : this.nowMs - this.able.sinceMs;
-    if (thereMs < seenAfterMs || !this.clockIsGood) return false;
+    const thereMs = this.sure.sinceMs === undefined ? 0 : this.nowMs - this.sure.sinceMs;
+    if (thereMs < seenAfterMs) return false;
     const silentSinceMs = this.#silentSince.get(entry.name) ?? this.nowMs;
     if (this.nowMs - silentSinceMs > seenAfterMs) return true;
     return entry.currents.size > 0 && [...entry.currents.values()].every(({ notAfterMs }) => notAfterMs + seenAfterMs < this.nowMs);

@@ -20,6 +20,8 @@ export interface Endpoint {
   /** Something answers there. */
   readonly answers: boolean;
   readonly offsetMs: number;
+  /** By its clock. */
+  readonly nowMs: number;
   /** The machine's identity opens the door. */
   accepts(machine: Machine): boolean;
   issue(machine: Machine, name: string): Issued;
@@ -30,7 +32,7 @@ export interface Endpoint {
 }
 
 /** With clocks further apart than this, one side takes the other's certificate for expired or not yet valid. */
-const clocksApartMs = 24 * hourMs;
+export const clocksApartMs = 24 * hourMs;
 
 /** What agents do: connect, report, renew when it is due, and try again. */
 export class Agents {
@@ -114,13 +116,16 @@ export class Agents {
 
   #awaitDue(machine: Machine, leaf: Leaf): void {
     this.#attemptAfter(machine, leaf.name, Math.max(1000, leaf.dueMs - machine.offsetMs - this.#time.nowMs));
-    // The coordinator looks at the end of an identity at every call.
-    if (leaf.name === identityName) this.#time.at(leaf.notAfterMs - this.#endpoint.offsetMs, () => this.changed(machine));
+    // The coordinator looks at the times of an identity at every call.
+    if (leaf.name !== identityName) return;
+    for (const ms of [leaf.notBeforeMs, leaf.notAfterMs]) {
+      if (ms > this.#endpoint.nowMs) this.#time.at(ms - this.#endpoint.offsetMs, () => this.changed(machine));
+    }
   }
 
   #attemptAfter(machine: Machine, name: string, afterMs: number): void {
-    let attempts = this.#attempts.get(machine);
-    if (!attempts) this.#attempts.set(machine, (attempts = new Map()));
+    const attempts = this.#attempts.get(machine) ?? new Map<string, Scheduled>();
+    this.#attempts.set(machine, attempts);
     const atMs = this.#time.nowMs + afterMs;
     const earlier = attempts.get(name);
     if (earlier && !earlier.cancelled && earlier.atMs <= atMs && earlier.atMs > this.#time.nowMs) return;
@@ -141,7 +146,9 @@ export class Agents {
       return;
     }
     if (machine.connected && machine.stuck === 0) this.#renew(machine, name);
-    if (machine.leaves.get(name) === leaf) this.#attemptAfter(machine, name, this.#random.between(fallbackMs / 2, fallbackMs));
+    // One who is not connected tries again when it is.
+    if (machine.connected && machine.leaves.get(name) === leaf)
+      this.#attemptAfter(machine, name, this.#random.between(fallbackMs / 2, fallbackMs));
   }
 
   #renew(machine: Machine, name: string): void {
@@ -156,12 +163,13 @@ export class Agents {
   #request(machine: Machine, name: string): string | undefined {
     const result = this.#endpoint.issue(machine, name);
     if ('refused' in result) return `${result.revoked ? 'Revoked' : 'RenewalFailing'} ${result.refused}`;
-    return this.#install(machine, result.leaf) ? undefined : 'RenewalFailing the new certificate does not hold by this clock';
+    return this.#install(machine, result.leaf) ? undefined : 'RenewalFailing the new certificate has ended by this clock';
   }
 
   #install(machine: Machine, issued: Omit<Leaf, 'dueMs'>): boolean {
     const nowMs = this.#time.nowMs + machine.offsetMs;
-    if (nowMs < issued.notBeforeMs || nowMs >= issued.notAfterMs) return false;
+    // One that begins later is taken: the clock of one side is wrong, and whose cannot be known.
+    if (nowMs >= issued.notAfterMs) return false;
     const dueMs = renewalDueMs({ ...issued, renewAt, draw: this.#random.draw() });
     // One whose time is nearly over by this clock is renewed again soon, not at once.
     const leaf = { ...issued, dueMs: Math.max(dueMs, Math.min(nowMs + 10 * 60_000, issued.notAfterMs)) };

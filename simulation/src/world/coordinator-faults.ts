@@ -7,6 +7,9 @@ const minuteMs = 60 * secondMs;
 const hourMs = 60 * minuteMs;
 const dayMs = 24 * hourMs;
 
+/** A clock that is wrong by days for longer than a renewal may take cuts every node off, and looks as if all of them had failed: only maxUnhealthy helps then. */
+const longestWrongMs = dayMs;
+
 const actions: Action[] = ['cordon', 'uncordon', 'drain', 'remove', 'allocate', 'create', 'discard'];
 
 /** What befalls the coordinator, its clock, its store, and the maker of machines. */
@@ -45,7 +48,7 @@ export class CoordinatorFaults {
 
   coordinatorClock(): void {
     const byMs = this.#random.span(minuteMs, 6 * dayMs) * (this.#random.chance(0.5) ? 1 : -1);
-    const ms = this.#random.span(5 * minuteMs, 2 * dayMs);
+    const ms = this.#random.span(5 * minuteMs, longestWrongMs);
     this.#tell(`the coordinator's clock is set by ${Math.round(byMs / minuteMs)} min for ${Math.round(ms / minuteMs)} min`);
     this.#step(byMs);
     this.#world.time.after(ms, () => {

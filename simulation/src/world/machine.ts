@@ -58,16 +58,17 @@ export class Machine {
     return this.alive && this.stuck === 0 && this.cuts === 0;
   }
 
-  /** Certificates that do not hold by true time, with the ends. */
-  invalidAt(trueMs: number): Leaf[] {
-    return [...this.leaves.values()].filter(({ notBeforeMs, notAfterMs }) => trueMs < notBeforeMs || trueMs >= notAfterMs);
+  /** Certificates that have ended by true time. */
+  endedAt(trueMs: number): Leaf[] {
+    const ended: Leaf[] = [];
+    for (const leaf of this.leaves.values()) if (trueMs >= leaf.notAfterMs) ended.push(leaf);
+    return ended;
   }
 }
 
-/** Adds a fault to a counter, or takes it away; true: it was the first, or the last. */
-export function count(counters: Map<string, number>, name: string, by: 1 | -1): boolean {
+/** Adds a fault to a counter, or takes it away. */
+export function count(counters: Map<string, number>, name: string, by: 1 | -1): void {
   const next = (counters.get(name) ?? 0) + by;
   if (next <= 0) counters.delete(name);
   else counters.set(name, next);
-  return next <= 0 || (next === 1 && by === 1);
 }

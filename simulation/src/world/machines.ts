@@ -64,6 +64,7 @@ export class NewMachines implements Machines {
     const world = this.#world;
     const entry = world?.registry.nodes.get(node);
     if (!world || !entry) return;
+    if (world.machines.has(node)) world.twoMachines(node);
     this.#made += 1;
     const rack = Number(/\d+$/.exec(entry.labels['rack'] ?? '')?.[0] ?? 0);
     const machine = new Machine({ id: 1000 + this.#made, node, role: entry.role, rack });

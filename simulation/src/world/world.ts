@@ -27,6 +27,8 @@ export interface World {
   stir(): void;
   /** What an admin has set bears on decisions. */
   ruled(): void;
+  /** A machine was made under the name of one that is still there. */
+  twoMachines(node: string): void;
 }
 
 export interface Cut {

@@ -34,7 +34,8 @@ describe('evercert apply, diff and delete', () => {
     { node: 'w-2', certificate: 'web', action: 'issue' },
     { node: 'w-3', certificate: 'old', action: 'remove' },
   ];
-  const applyApi = () => fakeApi({ apply: () => ({ objects: [object], affected, revocationMatches: [] }) });
+  const applyApi = () =>
+    fakeApi({ apply: () => ({ objects: [object], affected, revocationMatches: [], warnings: ['the provisioner is not configured'] }) });
 
   it('applies the YAML files of a folder in one step, and says which certificates that touches', async () => {
     const api = applyApi();
@@ -42,7 +43,7 @@ describe('evercert apply, diff and delete', () => {
     assert.deepEqual(outcome, {
       exitCode: 0,
       out: 'node/w-1 configured\ncertificate/w-1/kubelet-serving will be re-issued\ncertificate/w-2/web will be issued\ncertificate/w-3/old will be removed\n',
-      err: '',
+      err: 'Warning: the provisioner is not configured\n',
     });
     assert.deepEqual(api.calls[0]?.request, {
       cluster: 'demo',

@@ -221,6 +221,8 @@ describe('evercert get --watch', () => {
       ],
     );
     assert.equal(lines[2]?.indexOf('60m'), lines[1]?.indexOf('60m'));
+    // There is room for the longest phase.
+    assert.ok((lines[0]?.indexOf('AGE') ?? 0) >= (lines[0]?.indexOf('STATUS') ?? 0) + 'RenewalFailing'.length + 3);
     assert.deepEqual(api.calls[0], { method: 'watch', request: { cluster: 'demo', resources: ['nodes'] } });
     // The fake's stream ends, which a coordinator's does only when it stops.
     assert.deepEqual([exitCode, err.split(':')[0]], [7, 'Unable to connect to the server coordinator.test']);

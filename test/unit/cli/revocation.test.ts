@@ -25,7 +25,7 @@ const certificates = [
 /** A coordinator whose apply matches these. */
 function coordinator(matches: RevocationMatch[], more: Handlers = {}) {
   return fakeApi({
-    apply: () => ({ objects: [object], affected: [], revocationMatches: matches }),
+    apply: () => ({ objects: [object], affected: [], revocationMatches: matches, warnings: [] }),
     listNodes: () => ({ nodes }),
     listCertificates: () => ({ certificates, nextPageToken: '' }),
     ...more,

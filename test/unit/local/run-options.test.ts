@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { isUsage, parseRunOptions, type RunOptions, type Usage } from '@evercert/local';
+import { isUsage, parseRunOptions, type RunOptions, replacementFor, type Usage } from '@evercert/local';
 
 function options(...args: string[]): RunOptions {
   const parsed = parseRunOptions(args);
@@ -67,5 +67,20 @@ describe('the options of npm start', () => {
     const { text, exitCode } = usage('--help');
     assert.match(text, /--leaf-lifetime <TIME>.*\n.*default: 1m/);
     assert.equal(exitCode, 0);
+  });
+});
+
+describe('the replacement policy of a local cluster', () => {
+  it('is in proportion to the life of leaves, and between what makes sense', () => {
+    const times = [10, 60, 3600, 4 * 86_400].map((seconds) => {
+      const { graceSeconds, joinTimeoutSeconds, backoffSeconds } = replacementFor(seconds);
+      return [graceSeconds, joinTimeoutSeconds, backoffSeconds];
+    });
+    assert.deepEqual(times, [
+      [2, 60, 10],
+      [10, 60, 30],
+      [600, 900, 600],
+      [600, 900, 600],
+    ]);
   });
 });

@@ -90,6 +90,20 @@ describe('the live table', () => {
     assert.ok(lines.some((line) => /^cp-1 .*RenewalFailing.*etcd-peer: Unavailable/.test(line)));
   });
 
+  it('shows that a worker is replaced and why, and does not take what ran out on its old machine for a lapse', () => {
+    const [first, ...others] = nodeViews();
+    assert.ok(first);
+    const replaced = { ...first, name: 'worker-9', role: 'worker' as const, phase: 'Replacing', message: 'replacement rp-1 is under way' };
+    const totals = { ...viewModel().totals, lapses: 2, lapsesOfRemoved: 2 };
+    const paint = (colour: string, text: string): string => `<${colour}>${text}`;
+    const lines = renderTable(viewModel({ nodes: [replaced, ...others], totals }), { columns: 160, rows: 80, paint });
+    assert.ok(
+      lines.some((line) => /worker-9.*<yellow>Replacing.*replacement rp-1 is under way$/.test(line)),
+      lines.join('\n'),
+    );
+    assert.match(lines[1] ?? '', /^<green>.*2 lapses \(2 on removed machines\)/);
+  });
+
   it('never leaves the screen, whatever its size', () => {
     fc.assert(
       fc.property(

@@ -64,11 +64,15 @@ export function scheduleOf(certificate: CertificateFacts, outdated: boolean): Sc
   };
 }
 
+/** By when what was issued is in place, and the node has said so. */
+export function inPlaceByMs({ issuedAtMs, notAfterMs }: NonNullable<CertificateFacts['issued']>): number {
+  const tenth = (notAfterMs - issuedAtMs) / 10;
+  return issuedAtMs + Math.min(installMs.most, Math.max(installMs.least, tenth));
+}
+
 /** When an earlier certificate that is still in place counts as left behind; undefined: it is not one, or nothing newer was issued. */
 export function staleAtMs({ issued, reported }: CertificateFacts): number | undefined {
-  if (!issued || reported?.origin !== 'superseded') return undefined;
-  const tenth = (issued.notAfterMs - issued.issuedAtMs) / 10;
-  return issued.issuedAtMs + Math.min(installMs.most, Math.max(installMs.least, tenth));
+  return issued && reported?.origin === 'superseded' ? inPlaceByMs(issued) : undefined;
 }
 
 /** What is wrong with the certificate in place; undefined: nothing. The worst comes first. */

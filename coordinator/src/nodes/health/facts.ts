@@ -68,7 +68,11 @@ function certificatesOf(
       // Of what is only watched, no renewal is owed until its end.
       renewAt: watched.has(name) ? 1 : renewAt,
       ...(watched.has(name) && { watchOnly: true }),
-      issued: issued && { serial: issued.serial, issuedAtMs: issued.adoptedAtMs ?? issued.issuedAtMs, notAfterMs: issued.notAfterMs },
+      issued: issued && {
+        serial: issued.serial,
+        issuedAtMs: issued.adoptedAtMs ?? issued.issuedAtMs,
+        notAfterMs: wholeSeconds(issued.notAfterMs),
+      },
       reported: status && {
         // What is longer is no serial number of ours.
         serial: status.serial.slice(0, 64),
@@ -113,4 +117,9 @@ function partsOf({ desired }: NodePlan, report: StatusReport | undefined): PartF
       return { kind: 'key pair', name, inPlace: status?.state === 'Ready' && status.lastError === '', error: status?.lastError ?? '' };
     }),
   ];
+}
+
+/** As it stands in the certificate (RFC 5280, 4.1.2.5.2), and so in what the node reports: otherwise the one in place would seem to end before the one that was issued. */
+function wholeSeconds(ms: number): number {
+  return Math.floor(ms / 1000) * 1000;
 }

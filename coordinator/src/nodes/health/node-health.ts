@@ -101,7 +101,11 @@ export class NodeHealth {
 
   /** A node's health now. */
   of(node: NodeRecord): NodeHealthState {
-    return this.#derive(node) ?? nextState(factsOf(this.#sources, node), undefined);
+    const before = this.#states.get(layout.nodeHealth(node.cluster, node.name));
+    const after = this.#derive(node);
+    // Whoever asks first must not keep the change from those who wait for it; they are told once the answer is given.
+    if (after && after !== before) queueMicrotask(() => this.#notify(node.cluster, node.name));
+    return after ?? nextState(factsOf(this.#sources, node), undefined);
   }
 
   /** What a node's health is derived from now. */

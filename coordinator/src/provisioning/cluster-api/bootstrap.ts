@@ -79,7 +79,7 @@ export function cloudConfig(node: string, join: JoinFacts, bootstrap: BootstrapC
     write_files: [...listOf(template['write_files']), ...files],
     runcmd: [...listOf(template['runcmd']), bootstrap.start],
   };
-  return `#cloud-config\n${stringify(document)}`;
+  return `${bootstrap.jinja ? '## template: jinja\n' : ''}#cloud-config\n${stringify(document)}`;
 }
 
 function listOf(value: unknown): unknown[] {

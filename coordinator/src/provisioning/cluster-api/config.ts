@@ -40,7 +40,9 @@ export const clusterApiProvisionerSchema = z.strictObject({
         .prefault({}),
       /** Folder of the agent's configuration on the new machine. */
       agentFolder: file.default('/etc/evercert-agent'),
-      /** More keys for agent.yaml, such as `log`. */
+      /** Has cloud-init fill in what it knows of the machine (`{{ ds.meta_data.local_ipv4 }}`), as the cloud-configs of Cluster API's kubeadm provider have it. */
+      jinja: z.boolean().default(true),
+      /** More keys for agent.yaml, such as `log`, or `node: {addresses: [...]}` for the addresses that the new node claims. */
       agent: z.record(z.string(), z.unknown()).default({}),
       /** The last command at the machine's first boot. */
       start: z.array(z.string().min(1).max(4096)).min(1).max(64).default(['systemctl', 'enable', '--now', 'evercert-agent']),
@@ -62,7 +64,7 @@ export const clusterApiProvisionerSchema = z.strictObject({
     })
     .prefault({}),
   /** How long one try of a deletion waits until the Machine is gone; the next try goes on waiting. */
-  removeTimeout: durationMs({ min: '1s', max: '24h' }).default(600_000),
+  removeTimeout: durationMs({ min: '1s', max: '24h' }).default(240_000),
   /** For one request to an API server. */
   requestTimeout: durationMs({ min: '1s', max: '5m' }).default(30_000),
 });

@@ -3,6 +3,10 @@ import { type KubernetesApi, unlessMissing } from '../../kubernetes/core/index.t
 import type { ClusterApiProvisionerConfig } from './config.ts';
 import {
   annotationOf,
+  type BootstrapSpec,
+  bootstrapGroup,
+  bootstrapKinds,
+  bootstrapVersion,
   type ClusterObject,
   clusterNameLabel,
   controllerOf,
@@ -56,6 +60,22 @@ export class ManagementCluster {
         ...(spec === undefined ? {} : { spec }),
       },
     });
+  }
+
+  /**
+   * Tells Cluster API which Secret holds the Machine's bootstrap data: by the status of its EvercertConfig, from where Cluster API takes it; or in the Machine itself where it names no
+   * configuration. Conflict: as above.
+   */
+  async offerBootstrapData(machine: Machine, dataSecretName: string): Promise<void> {
+    const { configRef, dataSecretName: present } = machine.spec.bootstrap ?? {};
+    if (configRef?.name === undefined) {
+      if (present !== dataSecretName) await this.patchMachine(machine, { spec: { bootstrap: { dataSecretName } } });
+      return;
+    }
+    const path = `/apis/${bootstrapGroup}/${bootstrapVersion}/namespaces/${this.#namespace}/evercertconfigs/${encodeURIComponent(configRef.name)}/status`;
+    // Both contracts at once, v1beta1's and v1beta2's.
+    const status = { ready: true, initialization: { dataSecretCreated: true }, dataSecretName };
+    await this.api.send({ method: 'PATCH', path, body: { status } });
   }
 
   /** null takes an annotation away. Conflict: as above. */
@@ -150,12 +170,13 @@ export class ManagementCluster {
 }
 
 /** FailedPrecondition where another bootstrap provider writes the machine's data: it knows no join token, and there is no waiting for it. */
-export function assertOurBootstrap(what: string, bootstrap: Machine['spec']['bootstrap']): void {
-  const { kind, name } = bootstrap?.configRef ?? {};
+export function assertOurBootstrap(what: string, bootstrap: BootstrapSpec | undefined): void {
+  const { apiVersion = '', apiGroup = apiVersion.split('/')[0], kind, name } = bootstrap?.configRef ?? {};
   if (kind === undefined && name === undefined) return;
+  if (apiGroup === bootstrapGroup && bootstrapKinds.includes(kind ?? '')) return;
   throw new EvercertError(
     'FailedPrecondition',
     `${what} has its bootstrap data from ${kind ?? 'a configuration'} ${name ?? ''}, which would give the new machine no token to join with: ` +
-      'use `bootstrap.dataSecretName` instead of `bootstrap.configRef` in its template; Evercert writes that Secret',
+      'name an EvercertConfigTemplate as `bootstrap.configRef` in its template (deploy/kubernetes/evercert-bootstrap.yaml)',
   );
 }

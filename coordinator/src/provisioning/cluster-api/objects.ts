@@ -3,7 +3,8 @@
 import type { KubernetesObject, OwnerReference } from '../../kubernetes/core/index.ts';
 
 export interface BootstrapSpec {
-  configRef?: { kind?: string; name?: string };
+  /** `apiVersion` in v1beta1, `apiGroup` in v1beta2. */
+  configRef?: { apiVersion?: string; apiGroup?: string; kind?: string; name?: string };
   dataSecretName?: string;
 }
 
@@ -43,6 +44,11 @@ export const controlPlaneLabel = 'cluster.x-k8s.io/control-plane';
 export const clusterNameLabel = 'cluster.x-k8s.io/cluster-name';
 export const pausedAnnotation = 'cluster.x-k8s.io/paused';
 export const bootstrapSecretType = 'cluster.x-k8s.io/secret';
+
+/** Our own bootstrap configuration, and what MachineSets name to have one made for each Machine (deploy/kubernetes/evercert-bootstrap.yaml). */
+export const bootstrapGroup = 'bootstrap.evercert.io';
+export const bootstrapVersion = 'v1alpha1';
+export const bootstrapKinds = ['EvercertConfig', 'EvercertConfigTemplate'];
 
 export function controllerOf({ metadata }: KubernetesObject, kind: string): OwnerReference | undefined {
   return metadata.ownerReferences?.find((owner) => owner.controller === true && owner.kind === kind);

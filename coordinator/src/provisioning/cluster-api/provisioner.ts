@@ -38,12 +38,8 @@ class ClusterApiProvisioner implements NodeProvisioner {
   }
 
   async cordon(call: ActionCall): Promise<ActionReport> {
-    const management = await this.#management(call);
-    const removal = await this.#removalOf(management, call);
-    const machine = removal && (await management.machine(removal.record.machine));
-    const name = nodeName(call, machine);
-    const message = await cordonNode(await this.#workload(call), name, call.replacementId);
-    return { message: removal === undefined ? `${message}; there is no Machine of node ${call.node.name}` : message };
+    const node = await this.#nodeToLeave(call);
+    return { message: await cordonNode(await this.#workload(call), node, call.replacementId) };
   }
 
   async uncordon(call: ActionCall): Promise<ActionReport> {
@@ -55,8 +51,7 @@ class ClusterApiProvisioner implements NodeProvisioner {
   }
 
   async drain(call: DrainCall): Promise<ActionReport> {
-    const management = await this.#management(call);
-    const node = nodeName(call, await management.machineOf(call.node.name));
+    const node = await this.#nodeToLeave(call);
     const { timeoutMs } = call;
     const options = { node, settings: this.#config.drain, timeoutMs, clock: this.#clock, signal: this.#signal(call) };
     return { message: await drainNode(await this.#workload(call), options) };
@@ -111,8 +106,7 @@ class ClusterApiProvisioner implements NodeProvisioner {
     const { apiVersion } = management;
     const options = { apiVersion, namespace, claim: claimOf(call), content, template: bootstrap.secretTemplate };
     const dataSecretName = await writeSecret(management.api, machine, options);
-    if (machine.spec.bootstrap?.dataSecretName !== dataSecretName)
-      await this.#compared(management.patchMachine(machine, { spec: { bootstrap: { dataSecretName } } }), machine);
+    await this.#compared(management.offerBootstrapData(machine, dataSecretName), machine);
     this.#logger.info('bootstrap data written', { cluster: call.cluster, node: call.newNode.name, machine: machine.metadata.name });
     return { message: `Machine ${machine.metadata.name} has its bootstrap data in Secret ${dataSecretName}` };
   }
@@ -158,6 +152,13 @@ class ClusterApiProvisioner implements NodeProvisioner {
 
   #workload(call: ActionCall): Promise<KubernetesApi> {
     return this.#connect(call, this.#config.workloadKubeconfig ?? this.#config.kubeconfig);
+  }
+
+  /** What the Node is called in Kubernetes. FailedPrecondition where its Machine could not be replaced: then nothing is done to the node's work either. */
+  async #nodeToLeave(call: ActionCall): Promise<string> {
+    const management = await this.#management(call);
+    const removal = await this.#removalOf(management, call);
+    return nodeName(call, removal && (await management.machine(removal.record.machine)));
   }
 
   /** The record of what this replacement removes, made where there is none. Undefined: the node has no Machine. */

@@ -7,7 +7,7 @@ import { LineLog } from './lines.ts';
 import type { RunNotes } from './notes.ts';
 import { outcomeOf } from './outcome.ts';
 import { programFault } from './programs.ts';
-import { type Answer, type CommandAction, requestText } from './protocol.ts';
+import { type Answer, type CommandAction, commandActions, requestText } from './protocol.ts';
 import { redactor } from './redact.ts';
 import { runProgram } from './run.ts';
 
@@ -31,6 +31,7 @@ export interface CommandProvisionerParts {
 export class CommandProvisioner implements NodeProvisioner {
   readonly type = 'command';
   readonly sameName: boolean;
+  readonly actionTimeoutMs: number;
   readonly #parts: CommandProvisionerParts;
   readonly #closing = new AbortController();
   /** The run of each replacement that is under way, or the last in its queue: never two at once, whoever asks. */
@@ -39,6 +40,9 @@ export class CommandProvisioner implements NodeProvisioner {
   constructor(parts: CommandProvisionerParts) {
     this.#parts = parts;
     this.sameName = parts.config.allocate === undefined;
+    const limits = commandActions.map((action) => stepOf(parts.config, action)?.timeoutMs ?? defaultTimeoutMs);
+    // A little more: it is for the executable to be told that its time is over.
+    this.actionTimeoutMs = Math.max(...limits) + 10_000;
   }
 
   cordon(call: ActionCall): Promise<ActionReport> {

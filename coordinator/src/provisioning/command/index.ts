@@ -5,10 +5,10 @@ import type { CommandProvisionerConfig } from './config.ts';
 import { CommandProvisioner, stepOf } from './driver.ts';
 import { RunNotes } from './notes.ts';
 import { programFault } from './programs.ts';
+import { commandActions } from './protocol.ts';
 
 export { type CommandProvisionerConfig, commandProvisionerSchema } from './config.ts';
 
-const steps = ['cordon', 'uncordon', 'drain', 'remove', 'allocate', 'create', 'discard'] as const;
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** InvalidConfig, with every fault: an executable is missing, cannot be run or could be changed by others; the folder for notes cannot be made. */
@@ -28,7 +28,7 @@ export async function createCommandProvisioner(config: CommandProvisionerConfig,
 
 async function programFaults(config: CommandProvisionerConfig): Promise<Fault[]> {
   const faults: Fault[] = [];
-  for (const name of steps.filter((step) => config[step] !== undefined)) {
+  for (const name of commandActions.filter((step) => config[step] !== undefined)) {
     const message = await programFault(stepOf(config, name)!.argv[0]);
     if (message !== undefined) faults.push({ field: typeof config[name] === 'string' ? name : `${name}.command[0]`, message });
   }

@@ -7,7 +7,8 @@ import type { ActionCall, CreateCall, JoinFacts, NewNode } from '../types.ts';
 
 export const apiVersion = 'provisioner.evercert.io/v1';
 
-export type CommandAction = 'cordon' | 'uncordon' | 'drain' | 'remove' | 'allocate' | 'create' | 'discard';
+export const commandActions = ['cordon', 'uncordon', 'drain', 'remove', 'allocate', 'create', 'discard'] as const;
+export type CommandAction = (typeof commandActions)[number];
 
 /** sysexits.h */
 export const exitCodes = { unavailable: 69, tryAgain: 75, config: 78 } as const;

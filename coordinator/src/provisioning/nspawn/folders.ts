@@ -41,8 +41,9 @@ export async function stageRoot(
   const networkFile = network === 'host' ? undefined : describeNetwork(network, node);
   await runProgramOk(['cp', '--reflink=auto', '-a', '-T', '--', image, root], { timeoutMs: copyMs, signal });
   await writeInside(root, 'etc/hostname', `${hostName(node.name)}\n`);
-  // Empty: systemd makes one at the first boot.
+  // Empty: systemd makes one at the first boot, unless D-Bus has one.
   await writeInside(root, 'etc/machine-id', '', 0o444);
+  await removeIfThere(await inside(root, 'var/lib/dbus/machine-id'));
   if (networkFile === undefined) return;
   await writeInside(root, 'etc/systemd/network/10-evercert.network', networkFile);
   const enabled = await inside(root, `${wants}/systemd-networkd.service`);

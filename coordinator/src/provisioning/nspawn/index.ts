@@ -1,3 +1,4 @@
 export { type NspawnProvisionerConfig, nspawnProvisionerSchema } from './config.ts';
-export { machineName } from './names.ts';
+export { Journal } from './journal.ts';
+export { hostName, machineName } from './names.ts';
 export { createNspawnProvisioner } from './provisioner.ts';

@@ -152,6 +152,24 @@ describe('what a coordinator knows of its own availability', () => {
     assert.equal(facts().healthySinceMs, clock.nowMs());
   });
 
+  it('remembers, over a restart too, by how much the clock was set and when', async () => {
+    await clock.advance(minute);
+    const before = clock.nowMs();
+    await clock.step(day);
+    await clock.advance(minute);
+    await clock.step(-day);
+    await restart(minute);
+    assert.deepEqual(facts().leaps, [
+      { atMs: before, byMs: day },
+      { atMs: before + minute + day, byMs: -day },
+    ]);
+  });
+
+  it('does not take time in which the process stood still for a step of the clock', async () => {
+    await clock.sleepThrough(day);
+    assert.equal(facts().leaps, undefined);
+  });
+
   it('does not mind corrections of a few seconds', async () => {
     const before = facts();
     for (const step of [3, -3, 4, -4]) {

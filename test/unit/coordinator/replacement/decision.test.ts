@@ -68,6 +68,41 @@ const cases: [what: string, change: Change, expected: Expected][] = [
   ['one whose identity is revoked', { nodes: fleet(lost('w-0', { phase: 'Revoked' })) }, { is: 'Due CertificatesExpired' }],
   ['one that never came further than joining', { nodes: fleet(lost('w-0', { phase: 'Joining' })) }, { is: 'Due CertificatesExpired' }],
 
+  // A clock that went forward.
+  [
+    'one that has ended only by a clock that went forward since its certificate was issued',
+    { availability: { ...well(2 * hour), leaps: [{ atMs: now - 6 * hour, byMs: 3 * hour }] } },
+    {
+      is: 'Held WithinGrace',
+      message:
+        /replaced at 2026-01-05T14:10:00Z if .* \(grace 600 s, and 10800 s by which the coordinator's clock went forward since it was issued\)/,
+      againAtMs: now + 2 * hour + 10 * minute,
+    },
+  ],
+  [
+    'one that has ended by the clock as it went before it went forward, too',
+    { availability: { ...well(2 * hour), leaps: [{ atMs: now - 6 * hour, byMs: 40 * minute }] } },
+    { is: 'Due CertificatesExpired' },
+  ],
+  [
+    'one whose certificate was issued after the clock went forward',
+    { availability: { ...well(2 * hour), leaps: [{ atMs: now - 98 * hour, byMs: 30 * hour }] } },
+    { is: 'Due CertificatesExpired' },
+  ],
+  [
+    'one whose certificate was issued before the clock went forward, and back again',
+    {
+      availability: {
+        ...well(2 * hour),
+        leaps: [
+          { atMs: now - 20 * hour, byMs: 30 * hour },
+          { atMs: now + 5 * hour, byMs: -30 * hour },
+        ],
+      },
+    },
+    { is: 'Due CertificatesExpired' },
+  ],
+
   // Grace.
   [
     'one that ended a moment ago',

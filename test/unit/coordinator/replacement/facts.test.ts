@@ -35,6 +35,11 @@ const cases: [what: string, change: Partial<HealthFacts>, expected: [name: strin
   ['one that ended on a silent node that never told of it', of({ ...aged('a', 97), reported: undefined }, silent), [['a', 33, 1]]],
   ['one that ended, told of before a restart, a newer issued since', of(behind(hour), { fresh: false }), []],
   ['one that ended, a newer issued a moment ago', of(behind(5_000)), []],
+  [
+    'one that ended, a newer issued this moment, and where it comes from not yet looked up',
+    of({ ...aged('a', 97, { origin: 'unchecked' }), issued: newer(1) }),
+    [],
+  ],
   ['one that ended, a newer issued long enough ago and not in place', of(behind(2 * hour)), [['a', 33, 1]]],
   [
     'one that ended, of which only its renewal tells when it was due',
@@ -107,7 +112,7 @@ describe('the facts of replacement', () => {
       joined: true,
       phase: 'Expired',
       phaseMessage: 'why',
-      expired: [{ name: 'a', dueMs: now - 33 * hour, endMs: now - hour }],
+      expired: [{ name: 'a', dueMs: now - 33 * hour, endMs: now - hour, issuedAtMs: now - 97 * hour }],
       failure: '',
       cordon: undefined,
       repairing: false,

@@ -231,6 +231,8 @@ export interface ApplyResponse {
   affected: AffectedCertificate[];
   /** Certificates, not expired, that the applied revocations match, and why. */
   revocationMatches: RevocationMatch[];
+  /** What was not refused, and most likely does not do what is wanted. For people. */
+  warnings: string[];
 }
 
 export interface RevocationMatch {
@@ -2349,7 +2351,7 @@ export const ApplyRequest: MessageFns<ApplyRequest> = {
 };
 
 function createBaseApplyResponse(): ApplyResponse {
-  return { objects: [], affected: [], revocationMatches: [] };
+  return { objects: [], affected: [], revocationMatches: [], warnings: [] };
 }
 
 export const ApplyResponse: MessageFns<ApplyResponse> = {
@@ -2362,6 +2364,9 @@ export const ApplyResponse: MessageFns<ApplyResponse> = {
     }
     for (const v of message.revocationMatches) {
       RevocationMatch.encode(v!, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.warnings) {
+      writer.uint32(34).string(v!);
     }
     return writer;
   },
@@ -2403,6 +2408,14 @@ export const ApplyResponse: MessageFns<ApplyResponse> = {
             message.revocationMatches.push(RevocationMatch.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.warnings.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2423,6 +2436,7 @@ export const ApplyResponse: MessageFns<ApplyResponse> = {
     message.objects = object.objects?.map((e) => AppliedObject.fromPartial(e)) || [];
     message.affected = object.affected?.map((e) => AffectedCertificate.fromPartial(e)) || [];
     message.revocationMatches = object.revocationMatches?.map((e) => RevocationMatch.fromPartial(e)) || [];
+    message.warnings = object.warnings?.map((e) => e) || [];
     return message;
   },
 };

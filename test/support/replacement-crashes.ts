@@ -1,0 +1,184 @@
+/** Acceptance of replacement: the coordinator dies by SIGKILL in the middle of it, is started again, and finishes what it has begun. */
+import assert from 'node:assert/strict';
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type AdminApi, type LocalCluster, prepareLocalCluster } from '@evercert/local';
+import { ClusterSpec, type Replacement, Role } from '@evercert/proto';
+import { systemClock } from '@evercert/shared/clock';
+import { EvercertError } from '@evercert/shared/errors';
+import { CommandMachines } from './command-machines.ts';
+import { temporaryFolder, until } from './live.ts';
+
+const lifeSeconds = 20;
+const node = 'worker-1';
+const address = '127.0.0.21';
+
+/** Each is a fault point without its `replacement-`, and the name of a cluster of its own with one worker. */
+export function describeReplacementCrashes(points: readonly string[]): void {
+  describe("a coordinator killed in the middle of a replacement by the operator's executables", function () {
+    this.timeout(120_000);
+    let folder: string;
+    let local: LocalCluster;
+    let machines: CommandMachines;
+    let admin: AdminApi;
+    let armed: string | undefined;
+    const oldPids = new Map<string, number>();
+
+    before(async function () {
+      this.timeout(240_000);
+      folder = temporaryFolder('kills');
+      machines = await CommandMachines.install(folder);
+      const coordinatorConfig = { provisioners: { op: machines.provisioner } };
+      local = await prepareLocalCluster({
+        runDir: join(folder, 'run'),
+        controlPlanes: 1,
+        workers: 0,
+        autoRestart: false,
+        coordinatorConfig,
+      });
+      await local.coordinator.start();
+      admin = await local.admin();
+      const waiting = [...points];
+      await Promise.all(
+        [1, 2, 3].map(async () => {
+          for (let cluster = waiting.shift(); cluster !== undefined; cluster = waiting.shift()) await hangWorker(cluster);
+        }),
+      );
+      await systemClock.sleep(lifeSeconds * 1000);
+    });
+
+    after(async () => {
+      machines?.endAll();
+      await local?.stop();
+      if (folder) rmSync(folder, { recursive: true, force: true });
+    });
+
+    for (const [index, point] of points.entries()) {
+      it(`goes on after it died at ${point}, and does nothing twice`, async () => {
+        await runningFor(point);
+        writeFileSync(armFile(point), '');
+        if (point.startsWith('uncordon')) await cancelled(point);
+        else await setPause(point, false);
+        assert.equal((await local.coordinator.process.waitForExit(30_000))?.signal, 'SIGKILL', point);
+        await runningFor(points[index + 1]);
+        const replacement = await ended(point);
+        await setPause(point, true);
+        if (point.startsWith('uncordon')) await assertCancelled(point, replacement);
+        else await assertSucceeded(point, replacement);
+        for (const pid of machines.processes(point)) process.kill(pid, 'SIGKILL');
+      });
+    }
+
+    /** A worker that joined, got everything, and then hangs for ever: its certificates expire, its machine is still there. */
+    async function hangWorker(cluster: string): Promise<void> {
+      const replacement = {
+        provisioner: 'op',
+        mode: 'active',
+        graceSeconds: 1,
+        maxUnhealthy: '1',
+        maxConcurrent: 1,
+        maxPerHour: 100,
+        drainTimeoutSeconds: 30,
+        joinTimeoutSeconds: cluster.startsWith('discard') ? 10 : 60,
+        backoffSeconds: 1,
+        maxBackoffSeconds: 1,
+      };
+      const lives = { leafLifetimeSeconds: lifeSeconds, identityLifetimeSeconds: lifeSeconds };
+      await admin.createCluster(
+        cluster,
+        ClusterSpec.fromPartial({ keyAlgorithm: 'ecdsa-p384', nodeAddressRanges: ['127.0.0.0/8'], ...lives, replacement }),
+      );
+      await setPause(cluster, true);
+      const { token, caPin } = await admin.createToken(cluster, { name: node, role: Role.WORKER, addresses: [address] });
+      machines.seed(cluster, node, address, { token, caPin, endpoint: local.coordinator.address });
+      await machines.untilReady(cluster, node, 60_000);
+      const pid = machines.pid(cluster, node);
+      process.kill(pid, 'SIGSTOP');
+      oldPids.set(cluster, pid);
+    }
+
+    /** A coordinator that will die at the point once the point's file is there; undefined: one that lives. It is the one that finishes the replacement before, too. */
+    async function runningFor(point: string | undefined): Promise<void> {
+      const { coordinator } = local;
+      if (armed === point && coordinator.process.running) return;
+      await coordinator.process.kill();
+      const env = point === undefined ? {} : { EVERCERT_FAULT_POINT: `replacement-${point}`, EVERCERT_FAULT_ARM: armFile(point) };
+      await coordinator.start(env);
+      armed = point;
+    }
+
+    function armFile(point: string): string {
+      return join(folder, `${point}.armed`);
+    }
+
+    async function cancelled(cluster: string): Promise<void> {
+      writeFileSync(join(folder, `${cluster}.stuck`), '');
+      await setPause(cluster, false);
+      let id: string | undefined;
+      await until('a drain that cannot be done', 30_000, async () => {
+        const [replacement] = await replacementsOf(cluster);
+        id = replacement?.id;
+        return replacement?.step === 'Drain' && replacement.message !== '';
+      });
+      await setPause(cluster, true);
+      // The answer may be lost: the coordinator dies once it takes the cordon back.
+      await admin.call(admin.client.cancelReplacement, { cluster, id: id ?? '' }).catch((error: unknown) => {
+        assert.ok(error instanceof EvercertError && error.code === 'Unavailable', String(error));
+      });
+    }
+
+    async function ended(cluster: string): Promise<Replacement> {
+      let last: Replacement | undefined;
+      await until(`the replacement in ${cluster} to end`, 60_000, async () => {
+        last = (await replacementsOf(cluster))[0];
+        return last?.state === 'Succeeded' || last?.state === 'Cancelled';
+      }).catch((error: unknown) => {
+        throw new Error(`${String(error)}; ${JSON.stringify(last)}`, { cause: error });
+      });
+      return last as Replacement;
+    }
+
+    async function assertSucceeded(cluster: string, { id, state, attempt, newNode }: Replacement): Promise<void> {
+      assert.deepEqual({ state, newNode }, { state: 'Succeeded', newNode: node });
+      assert.equal((await replacementsOf(cluster)).length, 1);
+      const again = cluster.startsWith('discard');
+      assert.equal(attempt, again ? 2 : 1);
+      const keys = ['1-cordon', '1-drain', '1-remove', '1-create', ...(again ? ['1-discard', '2-create'] : [])];
+      assert.deepEqual(
+        machines.effects(cluster),
+        keys.map((key) => `${id}-${key}`),
+        'each step took effect once, in its order',
+      );
+      const pid = machines.pid(cluster, node);
+      assert.deepEqual(machines.machines(cluster), [node]);
+      assert.deepEqual(machines.processes(cluster), [pid], 'one machine runs, and nothing of the others');
+      assert.notEqual(pid, oldPids.get(cluster));
+      await machines.untilReady(cluster, node, 10_000);
+      const nodes = await admin.listNodes(cluster);
+      assert.deepEqual(
+        nodes.map(({ name, status }) => ({ name, phase: status?.phase })),
+        [{ name: node, phase: 'Ready' }],
+      );
+      assert.deepEqual(await usableTokens(cluster), []);
+    }
+
+    async function assertCancelled(cluster: string, { id, state }: Replacement): Promise<void> {
+      assert.equal(state, 'Cancelled');
+      assert.deepEqual(machines.effects(cluster), [`${id}-1-cordon`, `${id}-1-uncordon`]);
+      assert.deepEqual(machines.processes(cluster), [oldPids.get(cluster)]);
+    }
+
+    async function setPause(cluster: string, paused: boolean): Promise<void> {
+      await admin.call(admin.client.setReplacementPause, { cluster, paused, reason: paused ? 'not its turn' : '' });
+    }
+
+    async function replacementsOf(cluster: string): Promise<Replacement[]> {
+      return (await admin.call(admin.client.listReplacements, { cluster, id: '', node: '' })).replacements;
+    }
+
+    async function usableTokens(cluster: string): Promise<string[]> {
+      const { tokens } = await admin.call(admin.client.listTokens, { cluster });
+      return tokens.filter(({ uses, maxUses }) => uses < maxUses).map(({ id }) => id);
+    }
+  });
+}
