@@ -6,9 +6,8 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LocalCluster, LocalNode } from '@evercert/local';
-import type { Replacement } from '@evercert/proto';
-import { liveCluster, until } from '../support/live.ts';
-import { nodeOf, replacementsOf } from '../support/replacements.ts';
+import { liveCluster } from '../support/live.ts';
+import { endedReplacement, nodeOf, replacementsOf } from '../support/replacements.ts';
 
 const lifeSeconds = 20;
 const readyMs = 60_000;
@@ -72,14 +71,8 @@ describe('a coordinator killed in the midst of a replacement by the process driv
   }
 
   it('has done every step once, and left no machine over', async () => {
-    let last: Replacement | undefined;
-    await until('the replacement to end', readyMs, async () => {
-      last = (await replacementsOf(cluster, worker))[0];
-      return last?.state === 'Succeeded';
-    }).catch((error: unknown) => {
-      throw new Error(`${String(error)}; ${JSON.stringify(last)}`, { cause: error });
-    });
-    const { id, attempt, steps } = last as Replacement;
+    const { id, state, attempt, steps } = await endedReplacement(() => replacementsOf(cluster, worker), readyMs);
+    assert.equal(state, 'Succeeded');
     assert.equal(attempt, 2);
     assert.equal((await replacementsOf(cluster)).length, 1, 'no other replacement was begun');
     const keys = ['1-remove', '1-create', '1-discard', '2-create'].map((key) => `${id}-${key}`);
