@@ -43,6 +43,8 @@ describe('a coordinator killed in the midst of a replacement by the process driv
       controlPlanes: 1,
       workers: 1,
       leafLifetimeSeconds: lifeSeconds,
+      // The coordinator lives for moments only: on a busy machine an identity of such a life would run out, and its node need a repair.
+      identityLifetimeSeconds: 3600,
       replacement: { graceSeconds: 1, maxUnhealthy: '1', maxPerHour: 20, joinTimeoutSeconds: 12, backoffSeconds: 1, maxBackoffSeconds: 1 },
     }));
     await cluster.waitUntilReady(readyMs);
