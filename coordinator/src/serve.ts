@@ -63,7 +63,10 @@ export async function serve({ config, clock, logger, parts, credentials, address
     listening: formatHostPort(host, boundPort),
     advertised: formatHostPort(config.serverNames[0] ?? 'localhost', boundPort),
     setServing: (serving) => health.set(serving),
-    shutDown: () => shutDown(server, clock, config.shutdownGrace * 1000),
+    shutDown: () => {
+      guard.endEndless();
+      return shutDown(server, clock, config.shutdownGrace * 1000);
+    },
   };
 }
 

@@ -6,11 +6,11 @@ import type { VirtualTime } from './time.ts';
 const livelyMs = 30_000;
 
 /**
- * For what looks at its clock every second, although nothing happens for days: its timers come once an hour, but at their own pace for a while before and after each thing that it could
+ * For what looks at its clock every second, although nothing happens for days: its timers come every six hours, but at their own pace for a while before and after each thing that it could
  * notice. Both clocks stay what they are.
  */
 export class PacedClock implements Clock {
-  static readonly restMs = 3600_000;
+  static readonly restMs = 6 * 3600_000;
   readonly #clock: ProcessClock;
   readonly #time: VirtualTime;
   readonly #waiting = new Map<number, { timer: Timer; callback: () => void }>();

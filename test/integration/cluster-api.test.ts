@@ -382,7 +382,7 @@ describe('replacing Machines of Cluster API', function () {
       );
       await assert.rejects(
         driver.create(create('rp-one', newNode)),
-        (error) => error instanceof EvercertError && error.code === 'Unavailable',
+        (error) => error instanceof EvercertError && error.code === 'NotFound',
       );
     });
   });

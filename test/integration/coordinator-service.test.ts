@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import type { KeyObject } from 'node:crypto';
+import { once } from 'node:events';
 import { connect as tlsConnect } from 'node:tls';
 import { authorization, authorize } from '@evercert/coordinator';
 import {
@@ -445,7 +446,13 @@ spec:
         pageSize: 1000,
         pageToken: '',
       });
+      const watch = coordinator.admin.watch({ cluster, resources: ['nodes'] });
+      watch.on('data', () => {});
+      const ended = once(watch, 'error');
+      await once(watch, 'data');
       coordinator = await coordinator.restart();
+      const [error] = await ended;
+      assert.match(String(error), /the coordinator stops/, 'whoever watches is told, and does not hold up the end');
       const after = await call(coordinator.admin.listCertificates, {
         cluster,
         node: '',

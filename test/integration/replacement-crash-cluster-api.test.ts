@@ -11,6 +11,7 @@ import { AgentMachines } from '../support/agent-machines.ts';
 import { ClusterApi, coordinatorKubeconfig, namespace, prepareClusterApi } from '../support/cluster-api.ts';
 import { needKubernetes, startKubernetes, type TestKubernetes } from '../support/kubernetes.ts';
 import { temporaryFolder, until } from '../support/live.ts';
+import { endedReplacement } from '../support/replacements.ts';
 
 const lifeSeconds = 20;
 const address = '127.0.0.21';
@@ -85,7 +86,7 @@ describe('a coordinator killed in the middle of a replacement by Cluster API', f
       else await setPause(point, false);
       assert.equal((await local.coordinator.process.waitForExit(60_000))?.signal, 'SIGKILL', point);
       await runningFor(points[index + 1]);
-      const replacement = await ended(point);
+      const replacement = await endedReplacement(() => replacementsOf(point), 90_000);
       await setPause(point, true);
       if (point.startsWith('uncordon')) await assertCancelled(point, api, replacement);
       else await assertSucceeded(point, api, replacement);
@@ -183,17 +184,6 @@ describe('a coordinator killed in the middle of a replacement by Cluster API', f
     await admin.call(admin.client.cancelReplacement, { cluster: point, id }).catch((error: unknown) => {
       assert.ok(error instanceof EvercertError && error.code === 'Unavailable', String(error));
     });
-  }
-
-  async function ended(point: string): Promise<Replacement> {
-    let last: Replacement | undefined;
-    await until(`the replacement in ${point} to end`, 90_000, async () => {
-      last = (await replacementsOf(point))[0];
-      return last?.state === 'Succeeded' || last?.state === 'Cancelled';
-    }).catch((error: unknown) => {
-      throw new Error(`${String(error)}; ${JSON.stringify(last)}`, { cause: error });
-    });
-    return last as Replacement;
   }
 
   async function assertSucceeded(point: string, api: ClusterApi, { state, attempt, newNode }: Replacement): Promise<void> {

@@ -1,14 +1,13 @@
 /**
- * The coordinator is killed at every place of a replacement, one after the other in the same saga: its machines are processes that a local cluster keeps, so that they outlive it.
+ * The coordinator is killed at place after place of a replacement, one after the other in the same saga: its machines are processes that a local cluster keeps, so that they outlive it.
  * The first new machine breaks at once, for the way through Discard and a second attempt.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LocalCluster, LocalNode } from '@evercert/local';
-import type { Replacement } from '@evercert/proto';
-import { liveCluster, until } from '../support/live.ts';
-import { nodeOf, replacementsOf } from '../support/replacements.ts';
+import { liveCluster } from '../support/live.ts';
+import { endedReplacement, nodeOf, replacementsOf } from '../support/replacements.ts';
 
 const lifeSeconds = 20;
 const readyMs = 60_000;
@@ -17,7 +16,7 @@ const worker = 'worker-1';
 
 const inSteps = (steps: string[]): string[] => steps.flatMap((step) => ['begun', 'acted', 'done'].map((when) => `${step}-${when}`));
 /** In the order of the saga. */
-const points = [
+const everywhere = [
   ...inSteps(['cordon', 'drain']),
   ...['remove-begun', 'remove-withdrawn', 'remove-acted', 'remove-done'],
   ...inSteps(['allocate', 'create']),
@@ -26,8 +25,14 @@ const points = [
   ...['join-acted', 'join-done'],
   ...inSteps(['verify']),
 ];
+/** Where it matters most; `npm run test:replacement` does them all. */
+const chosen = new Set([
+  ...['cordon-begun', 'drain-acted', 'remove-begun', 'remove-withdrawn', 'remove-acted', 'allocate-done', 'create-begun', 'create-acted'],
+  ...['join-begun', 'discard-acted', 'join-done', 'verify-acted'],
+]);
+const points = process.env['EVERCERT_ALL_FAULT_POINTS'] === '1' ? everywhere : everywhere.filter((point) => chosen.has(point));
 
-describe('a coordinator killed at every place of a replacement by the process driver', function () {
+describe('a coordinator killed in the midst of a replacement by the process driver', function () {
   this.timeout(120_000);
   let cluster: LocalCluster;
   let dispose = async (): Promise<void> => undefined;
@@ -38,6 +43,8 @@ describe('a coordinator killed at every place of a replacement by the process dr
       controlPlanes: 1,
       workers: 1,
       leafLifetimeSeconds: lifeSeconds,
+      // The coordinator lives for moments only: on a busy machine an identity of such a life would run out, and its node need a repair.
+      identityLifetimeSeconds: 3600,
       replacement: { graceSeconds: 1, maxUnhealthy: '1', maxPerHour: 20, joinTimeoutSeconds: 12, backoffSeconds: 1, maxBackoffSeconds: 1 },
     }));
     await cluster.waitUntilReady(readyMs);
@@ -66,14 +73,8 @@ describe('a coordinator killed at every place of a replacement by the process dr
   }
 
   it('has done every step once, and left no machine over', async () => {
-    let last: Replacement | undefined;
-    await until('the replacement to end', readyMs, async () => {
-      last = (await replacementsOf(cluster, worker))[0];
-      return last?.state === 'Succeeded';
-    }).catch((error: unknown) => {
-      throw new Error(`${String(error)}; ${JSON.stringify(last)}`, { cause: error });
-    });
-    const { id, attempt, steps } = last as Replacement;
+    const { id, state, attempt, steps } = await endedReplacement(() => replacementsOf(cluster, worker), readyMs);
+    assert.equal(state, 'Succeeded');
     assert.equal(attempt, 2);
     assert.equal((await replacementsOf(cluster)).length, 1, 'no other replacement was begun');
     const keys = ['1-remove', '1-create', '1-discard', '2-create'].map((key) => `${id}-${key}`);

@@ -8,6 +8,7 @@ import { systemClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { CommandMachines } from './command-machines.ts';
 import { temporaryFolder, until } from './live.ts';
+import { endedReplacement } from './replacements.ts';
 
 const lifeSeconds = 20;
 const node = 'worker-1';
@@ -61,7 +62,7 @@ export function describeReplacementCrashes(points: readonly string[]): void {
         else await setPause(point, false);
         assert.equal((await local.coordinator.process.waitForExit(30_000))?.signal, 'SIGKILL', point);
         await runningFor(points[index + 1]);
-        const replacement = await ended(point);
+        const replacement = await endedReplacement(() => replacementsOf(point), 60_000);
         await setPause(point, true);
         if (point.startsWith('uncordon')) await assertCancelled(point, replacement);
         else await assertSucceeded(point, replacement);
@@ -125,17 +126,6 @@ export function describeReplacementCrashes(points: readonly string[]): void {
       await admin.call(admin.client.cancelReplacement, { cluster, id: id ?? '' }).catch((error: unknown) => {
         assert.ok(error instanceof EvercertError && error.code === 'Unavailable', String(error));
       });
-    }
-
-    async function ended(cluster: string): Promise<Replacement> {
-      let last: Replacement | undefined;
-      await until(`the replacement in ${cluster} to end`, 60_000, async () => {
-        last = (await replacementsOf(cluster))[0];
-        return last?.state === 'Succeeded' || last?.state === 'Cancelled';
-      }).catch((error: unknown) => {
-        throw new Error(`${String(error)}; ${JSON.stringify(last)}`, { cause: error });
-      });
-      return last as Replacement;
     }
 
     async function assertSucceeded(cluster: string, { id, state, attempt, newNode }: Replacement): Promise<void> {

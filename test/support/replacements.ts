@@ -112,3 +112,15 @@ export function evercert(cluster: LocalCluster, ...args: string[]): Promise<RunR
 export function pids(nodes: readonly LocalNode[]): Record<string, number | undefined> {
   return Object.fromEntries(nodes.map(({ name, agent }) => [name, agent.pid]));
 }
+
+/** The newest of those that are listed, once it has ended. */
+export async function endedReplacement(list: () => Promise<Replacement[]>, withinMs: number): Promise<Replacement> {
+  let last: Replacement | undefined;
+  await until('the replacement to end', withinMs, async () => {
+    last = (await list())[0];
+    return last?.state === 'Succeeded' || last?.state === 'Cancelled';
+  }).catch((error: unknown) => {
+    throw new Error(`${String(error)}; ${JSON.stringify(last)}`, { cause: error });
+  });
+  return last as Replacement;
+}

@@ -82,7 +82,7 @@ export interface NodeProvisioner {
   remove(call: ActionCall): Promise<ActionReport>;
   /** Tells which node the new machine will be: the same name for drivers that make machines by name, another where somebody else names them. Unavailable: not known yet. */
   allocate(call: AllocateCall): Promise<NewNode>;
-  /** Makes the machine, or gives one that is on its way what it needs to join; resolves when it is under way. */
+  /** Makes the machine, or gives one that is on its way what it needs to join; resolves when it is under way. NotFound: the machine that `allocate` told of is no more. */
   create(call: CreateCall): Promise<ActionReport>;
   /** Removes a new machine that did not join. */
   discard(call: DiscardCall): Promise<ActionReport>;

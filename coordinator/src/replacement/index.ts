@@ -5,7 +5,7 @@ export { decide, reconsider } from './decision.ts';
 export { availableMs, evidenceOf } from './evidence.ts';
 export { expiredOf, type ReplacementSources, replacementFactsOf } from './facts.ts';
 export { aheadMs, withLeap } from './leaps.ts';
-export { countWorkers, maxUnhealthyOf, nextByRate } from './limits.ts';
+export { countWorkers, historyOf, maxUnhealthyOf, nextByRate } from './limits.ts';
 export { tidyOutages } from './outages.ts';
 export { ReplacementPauses } from './pauses.ts';
 export { isEnded, nextTodo } from './progress.ts';

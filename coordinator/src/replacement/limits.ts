@@ -1,7 +1,8 @@
 /** How many may be replaced at once, how many in an hour, and from how many failures on nobody is. Pure. */
 import { parseMaxUnhealthy } from '@evercert/shared/manifest';
 import type { NodePhase } from '../nodes/health/types.ts';
-import type { ReplacementFacts, ReplacementHistory, ReplacementQuestion } from './types.ts';
+import { isEnded } from './progress.ts';
+import type { ReplacementFacts, ReplacementHistory, ReplacementQuestion, ReplacementRecord } from './types.ts';
 
 export const hourMs = 3600_000;
 
@@ -67,4 +68,20 @@ export function freePlaces(question: ReplacementQuestion): number {
   const { policy, history, nowMs } = question;
   const inThisHour = history.startedAtMs.filter((startMs) => nowMs - startMs < hourMs).length;
   return Math.max(0, Math.min(policy.maxConcurrent - runningIds(question).size, policy.maxPerHour - inThisHour));
+}
+
+/** What the records of a cluster's replacements say to the limits; `without`: as if this one had never begun. */
+export function historyOf(records: readonly ReplacementRecord[], nowMs: number, without: string): ReplacementHistory {
+  const counted = records.filter(({ id }) => id !== without);
+  return {
+    running: counted
+      .filter((record) => !isEnded(record))
+      .map(({ id, node, createdAtMs, state, nextAttemptAtMs }) => ({
+        id,
+        node,
+        startedAtMs: createdAtMs,
+        ...(state === 'BackingOff' && nextAttemptAtMs !== undefined && { backingOffUntilMs: nextAttemptAtMs }),
+      })),
+    startedAtMs: counted.flatMap(({ createdAtMs }) => (nowMs - createdAtMs < hourMs ? [createdAtMs] : [])),
+  };
 }

@@ -1,3 +1,4 @@
+import { EvercertError } from '@evercert/shared/errors';
 import type { NewNode } from '../provisioning/types.ts';
 import type { Model } from '../state/model.ts';
 import { finished } from './progress.ts';
@@ -65,7 +66,13 @@ export class NewMachine {
         const token = await this.#freshToken(joinMs);
         const current = records.get(this.#steps.cluster, this.#steps.id)?.record ?? record;
         const join = { token: token.text, tokenExpiresAtMs: token.expiresAtMs, ...this.#options.join() };
-        return provisioner.create({ ...context, newNode: newNodeOf(model, current), join });
+        try {
+          return await provisioner.create({ ...context, newNode: newNodeOf(model, current), join });
+        } catch (error) {
+          // No further try could make it: the next attempt is told of another one.
+          if (error instanceof EvercertError && error.code === 'NotFound') await this.giveUp(record, error.message, () => false);
+          throw error;
+        }
       },
       over: (after) => ({ record: { ...after, step: 'Join', message: `waits for node ${after.newNode} to join` } }),
     });

@@ -4,12 +4,12 @@ import { type Cached, Informer } from '../state/informer.ts';
 import { layout } from '../state/layout.ts';
 import { decodeRecord, encodeRecord } from '../state/records.ts';
 import type { Compare, Operation, Store } from '../store/index.ts';
+import { historyOf } from './limits.ts';
 import { isEnded } from './progress.ts';
 import type { ReplacementHistory, ReplacementRecord } from './types.ts';
 
 /** A change that loses against another is decided again, so many times. */
 const maxAttempts = 8;
-const hourMs = 3600_000;
 
 /** More that is compared and written in the transaction of a record's change. */
 export interface RecordChange {
@@ -62,18 +62,7 @@ export class ReplacementRecords {
 
   /** What bears on the limits; `without`: as if this one had never begun. */
   history(cluster: string, nowMs: number, without = ''): ReplacementHistory {
-    const records = this.list(cluster).filter(({ id }) => id !== without);
-    return {
-      running: records
-        .filter((record) => !isEnded(record))
-        .map(({ id, node, createdAtMs, state, nextAttemptAtMs }) => ({
-          id,
-          node,
-          startedAtMs: createdAtMs,
-          ...(state === 'BackingOff' && nextAttemptAtMs !== undefined && { backingOffUntilMs: nextAttemptAtMs }),
-        })),
-      startedAtMs: records.flatMap(({ createdAtMs }) => (nowMs - createdAtMs < hourMs ? [createdAtMs] : [])),
-    };
+    return historyOf(this.list(cluster), nowMs, without);
   }
 
   /** False: something that it compares was otherwise, and nothing was written. */

@@ -171,7 +171,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
     }),
     ...replacementMethods(options),
     repair: guard.stream((call: Parameters<typeof repair>[0], context) => repair(call, context, options.repairs)),
-    watch: guard.stream((call: Parameters<typeof watch>[0], context) => watch(call, context, options)),
+    watch: guard.endless((call: Parameters<typeof watch>[0], context) => watch(call, context, options)),
     getServerInfo: guard.unary(async (_request, context) => ({
       version,
       identity: actorOf(context.caller),

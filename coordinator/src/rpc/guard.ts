@@ -65,6 +65,7 @@ export class Guard {
   readonly #logger: Logger;
   readonly #contexts = new WeakMap<object, CallContext>();
   readonly #failed = new WeakSet<object>();
+  readonly #endless = new Map<StreamCall, CallContext>();
   readonly #peers = new WeakMap<object, { certificate: PeerCertificate | undefined }>();
   readonly #clock: Clock;
   readonly #strangers = new Strangers();
@@ -146,6 +147,24 @@ export class Guard {
         )
         .finally(() => expiry?.cancel());
     };
+  }
+
+  /** As `stream`, for one that nothing ends but its reader: it would hold up the end of the server. */
+  endless<Call extends StreamCall>(handler: (call: Call, context: CallContext) => Promise<void>): (call: Call) => void {
+    return this.stream(async (call: Call, context) => {
+      this.#endless.set(call, context);
+      try {
+        await handler(call, context);
+      } finally {
+        this.#endless.delete(call);
+      }
+    });
+  }
+
+  /** Ends them: their readers begin anew, elsewhere or later. */
+  endEndless(): void {
+    const error = new EvercertError('Unavailable', 'the coordinator stops: begin the watch anew', { retryAfterMs: 1000 });
+    for (const [call, context] of this.#endless) this.fail(call, error, context);
   }
 
   /** A stream that was opened with a good certificate is of no use beyond its end (invariant 9). */

@@ -2,9 +2,8 @@ import { nextState } from '@evercert/coordinator';
 import {
   type AvailabilityFacts,
   expiredOf,
-  isEnded,
+  historyOf,
   type ReplacementFacts,
-  type ReplacementHistory,
   type ReplacementQuestion,
   type ReplacementRecord,
 } from '@evercert/coordinator/replacement';
@@ -13,8 +12,6 @@ import { identityName } from '../world/machine.ts';
 import type { SimulatedCoordinator } from './coordinator.ts';
 import { factsOf } from './health.ts';
 import type { NodeEntry } from './registry.ts';
-
-const hourMs = 3600_000;
 
 export interface QuestionSources {
   coordinator: SimulatedCoordinator;
@@ -36,21 +33,6 @@ export function questionOf({ coordinator, policy, availability, records }: Quest
     nodes: [...registry.nodes.values()].map((entry) => replacementFacts(coordinator, entry, records)),
     history: historyOf(records, nowMs, without),
     nowMs,
-  };
-}
-
-function historyOf(records: readonly ReplacementRecord[], nowMs: number, without: string): ReplacementHistory {
-  const counted = records.filter(({ id }) => id !== without);
-  return {
-    running: counted
-      .filter((record) => !isEnded(record))
-      .map(({ id, node, createdAtMs, state, nextAttemptAtMs }) => ({
-        id,
-        node,
-        startedAtMs: createdAtMs,
-        ...(state === 'BackingOff' && nextAttemptAtMs !== undefined && { backingOffUntilMs: nextAttemptAtMs }),
-      })),
-    startedAtMs: counted.flatMap(({ createdAtMs }) => (nowMs - createdAtMs < hourMs ? [createdAtMs] : [])),
   };
 }
 

@@ -99,7 +99,7 @@ class ClusterApiProvisioner implements NodeProvisioner {
     const { bootstrap, namespace } = this.#config;
     const machine = await this.#claimed(management, call);
     if (machine === undefined)
-      throw new EvercertError('Unavailable', `Machine ${machineName(call.newNode)} is gone, or belongs to this replacement no more`);
+      throw new EvercertError('NotFound', `Machine ${machineName(call.newNode)} is gone, or belongs to this replacement no more`);
     assertOurBootstrap(`Machine ${machine.metadata.name}`, machine.spec.bootstrap);
     const template = await readTemplate(bootstrap.secretTemplate.cloudConfigFile);
     const content = cloudConfig(call.newNode.name, call.join, bootstrap, template);

@@ -153,6 +153,15 @@ describe('a replacement', () => {
     assert.deepEqual([record.state, record.attempt], ['Succeeded', 1]);
   });
 
+  it('begins another attempt when the machine that it was told of is no more', async () => {
+    await start({ policy: { backoffSeconds: 100 }, nameOf: ({ attempt }) => `w-new-${attempt}` });
+    bench.provisioner.failNext('create', new EvercertError('NotFound', 'Machine w-new-1 is gone'));
+    await bench.until(() => bench.record.state === 'BackingOff');
+    assert.match(bench.record.message, /Machine w-new-1 is gone; attempt 2 begins at/);
+    const record = await bench.ended();
+    assert.deepEqual([record.state, record.newNode, bench.node('w-new-1')], ['Succeeded', 'w-new-2', undefined]);
+  });
+
   it('makes no further step while it is paused, and goes on afterwards', async () => {
     await start();
     bench.provisioner.hang('drain');
