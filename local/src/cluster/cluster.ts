@@ -226,6 +226,11 @@ export class LocalCluster {
     await this.waitUntil(serving, timeoutMs, 'the API servers');
   }
 
+  /** Whether the node's API server says to its admin kubeconfig that it is ready. False where none runs. */
+  async apiServerReady(name: string): Promise<boolean> {
+    return (await this.#kubernetes?.ready(this.node(name))) ?? false;
+  }
+
   /** Begins to write through all etcd members. */
   async startWriter(): Promise<void> {
     const members = this.controlPlaneNodes.map((node) => node.etcdClient).filter((member): member is WriterMember => member !== undefined);
