@@ -128,7 +128,8 @@ describe('RenewRevocations of an API server', function () {
       await untilState(name, 'InEffect');
       await until('its matches to be counted', 20_000, async () => (await objectOf(name)).status.matchingCertificates > 0);
       const { stdout } = await kubectl(['get', 'renewrevocations', '-n', 'kube-system']);
-      const [header, row] = stdout.split('\n');
+      const [header, ...rows] = stdout.split('\n');
+      const row = rows.find((line) => line.startsWith(name));
       assert.match(header ?? '', /^NAME +ENTRIES +MATCHES +REFUSED +STATE +AGE$/);
       assert.match(row ?? '', /^my-renew-revocation +5 +[1-9]\d* +0 +InEffect +\d+s$/);
       const { status } = await objectOf(name);
@@ -374,7 +375,7 @@ describe('RenewRevocations of an API server', function () {
     });
 
     it('refuses a number where digits would be lost', async () => {
-      const yaml = `apiVersion: certificates.microsoft.com/v1\nkind: RenewRevocation\nmetadata: { name: n, namespace: kube-system }\nspec: { revocations: [{ kind: SerialNumber, serialNumber: 12e5 }] }\n`;
+      const yaml = `apiVersion: certificates.microsoft.com/v1\nkind: RenewRevocation\nmetadata: { name: number, namespace: kube-system }\nspec: { revocations: [{ kind: SerialNumber, serialNumber: 12e5 }] }\n`;
       const file = join(runDir, 'number.yaml');
       writeFileSync(file, yaml);
       const applied = await kubectl(['apply', '-f', file]);
@@ -389,5 +390,7 @@ describe('RenewRevocations of an API server', function () {
     await put(revocationOf('after', [{ kind: 'Group', group: 'a' }]));
     await untilInForce('after');
     assert.equal(await inForce('elsewhere'), undefined);
+    await kubectl(['delete', 'renewrevocation', 'after', '-n', 'kube-system']);
+    await untilLifted('after');
   });
 });
