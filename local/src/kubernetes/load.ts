@@ -1,5 +1,6 @@
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError, toEvercertError } from '@evercert/shared/errors';
+import { repeat } from '../loop.ts';
 import { readKubeconfig } from './kubeconfig.ts';
 import { type KubernetesRequest, type KubernetesResponse, sendOnce } from './request.ts';
 
@@ -27,6 +28,8 @@ export interface EndpointStatistics {
   attempts: number;
   /** Attempts without a good answer: no connection, or a status that calls for another try or is wrong. */
   failed: number;
+  /** Times that it was left out until it was ready again. */
+  leftOut: number;
   /** Different certificates that it showed. */
   certificates: number;
 }
@@ -48,15 +51,20 @@ export interface KubernetesStatistics {
 /** Keys are used in turn, many more than there can be requests under way, so that a value still stands when it is read back. */
 const keyCount = 200;
 const retryPauseMs = 100;
+const readyPollMs = 500;
+const readyDeadlineMs = 2000;
 
 /**
  * Writes ConfigMaps and reads them back without end, as people do by kubectl: for each request the issued admin kubeconfig is read anew and a connection is made anew, through the API
  * servers in turn. A request without an answer, or with one that says "later" (429, 5xx), is tried once at each other endpoint. A write is a server-side apply, so that repeating it does no harm.
+ * An endpoint that gave no answer or a 5xx is left out until its /readyz says ok, as the load balancer before API servers does it: one that just starts refuses admins whose rights it has not read yet.
  */
 export class KubernetesLoad {
   readonly #options: Required<KubernetesLoadOptions>;
   readonly #abort = new AbortController();
   readonly #pending = new Set<Promise<void>>();
+  /** One for each endpoint that is left out. */
+  readonly #watches = new Set<Promise<void>>();
   readonly #counts = { requests: 0, writes: 0, retried: 0, failed: 0, slowestMs: 0 };
   readonly #endpoints: Endpoint[];
   #lastError: string | undefined;
@@ -65,7 +73,14 @@ export class KubernetesLoad {
   constructor(options: KubernetesLoadOptions) {
     if (options.endpoints.length === 0) throw new EvercertError('InvalidArgument', 'the load needs at least one API server');
     this.#options = { intervalMs: 250, deadlineMs: 10_000, ...options };
-    this.#endpoints = options.endpoints.map((endpoint) => ({ endpoint, attempts: 0, failed: 0, serials: new Set() }));
+    this.#endpoints = options.endpoints.map((endpoint) => ({
+      endpoint,
+      attempts: 0,
+      failed: 0,
+      leftOut: 0,
+      ready: true,
+      serials: new Set(),
+    }));
   }
 
   /** Begins in the background, until `stop`. */
@@ -76,14 +91,15 @@ export class KubernetesLoad {
   /** Begins no more requests, and lets those under way end: they count. */
   async stop(): Promise<void> {
     this.#abort.abort();
-    await Promise.all(this.#pending);
+    await Promise.all([...this.#pending, ...this.#watches]);
   }
 
   statistics(): KubernetesStatistics {
-    const endpoints = this.#endpoints.map(({ endpoint, attempts, failed, serials }) => ({
+    const endpoints = this.#endpoints.map(({ endpoint, attempts, failed, leftOut, serials }) => ({
       name: endpoint.name,
       attempts,
       failed,
+      leftOut,
       certificates: serials.size,
     }));
     return { ...this.#counts, lastError: this.#lastError, endpoints };
@@ -146,11 +162,14 @@ export class KubernetesLoad {
     const { clock, deadlineMs } = this.#options;
     const count = this.#endpoints.length;
     try {
-      const credential = await readKubeconfig(this.#endpoint(turn).endpoint.kubeconfig);
+      const tried = new Set<Endpoint>();
+      const first = this.#next(turn, tried);
+      const credential = await readKubeconfig(first.endpoint.kubeconfig);
       for (let i = 0; i < count; i++) {
         if (i === 1) this.#counts.retried += 1;
         if (i > 0) await clock.sleep(retryPauseMs);
-        const at = this.#endpoint(turn + i);
+        const at = i === 0 ? first : this.#next(turn, tried);
+        tried.add(at);
         at.attempts += 1;
         const target = { ...credential, server: at.endpoint.server };
         const outcome = await sendOnce(target, request, { clock, deadlineMs }).catch((error: unknown) => toEvercertError(error));
@@ -159,6 +178,7 @@ export class KubernetesLoad {
         if (fault === undefined) return true;
         at.failed += 1;
         this.#problem(`${what} through ${at.endpoint.name} failed: ${fault.text}`);
+        if (fault.leaveOut) this.#leaveOut(at);
         if (!fault.again) return false;
       }
     } catch (error) {
@@ -168,8 +188,36 @@ export class KubernetesLoad {
     return false;
   }
 
-  #endpoint(turn: number): Endpoint {
-    return this.#endpoints[turn % this.#endpoints.length] as Endpoint;
+  /** The next in turn that was not tried yet: a ready one, where there is one. */
+  #next(turn: number, tried: Set<Endpoint>): Endpoint {
+    const count = this.#endpoints.length;
+    const inTurn = this.#endpoints.map((_, i) => this.#endpoints[(turn + i) % count] as Endpoint).filter((each) => !tried.has(each));
+    return inTurn.find(({ ready }) => ready) ?? (inTurn[0] as Endpoint);
+  }
+
+  #leaveOut(at: Endpoint): void {
+    if (!at.ready) return;
+    at.ready = false;
+    at.leftOut += 1;
+    const { clock } = this.#options;
+    const over = new AbortController();
+    const signal = AbortSignal.any([this.#abort.signal, over.signal]);
+    const watch = repeat(clock, readyPollMs, signal, async () => {
+      at.ready = await this.#isReady(at.endpoint);
+      if (at.ready) over.abort();
+    }).finally(() => this.#watches.delete(watch));
+    this.#watches.add(watch);
+  }
+
+  async #isReady({ server, kubeconfig }: KubernetesEndpoint): Promise<boolean> {
+    try {
+      const credential = await readKubeconfig(kubeconfig);
+      const options = { clock: this.#options.clock, deadlineMs: readyDeadlineMs };
+      return (await sendOnce({ ...credential, server }, { method: 'GET', path: '/readyz' }, options)).status === 200;
+    } catch (error) {
+      if (error instanceof EvercertError) return false;
+      throw error;
+    }
   }
 
   #problem(text: string): void {
@@ -182,6 +230,8 @@ interface Endpoint {
   endpoint: KubernetesEndpoint;
   attempts: number;
   failed: number;
+  leftOut: number;
+  ready: boolean;
   serials: Set<string>;
 }
 
@@ -189,13 +239,16 @@ interface Fault {
   text: string;
   /** Another try may bring an answer. */
   again: boolean;
+  /** Nothing more is sent there until it says that it is ready. */
+  leaveOut: boolean;
 }
 
 function faultOf(outcome: KubernetesResponse | EvercertError, isRight: (response: KubernetesResponse) => boolean): Fault | undefined {
-  if (outcome instanceof EvercertError) return { text: `${outcome.code}: ${outcome.message}`, again: true };
+  if (outcome instanceof EvercertError) return { text: `${outcome.code}: ${outcome.message}`, again: true, leaveOut: true };
   const { status, body } = outcome;
-  if (status >= 200 && status < 300) return isRight(outcome) ? undefined : { text: 'another value than was written', again: false };
-  return { text: `HTTP ${status} ${body.slice(0, 300)}`, again: status === 429 || status >= 500 };
+  if (status >= 200 && status < 300)
+    return isRight(outcome) ? undefined : { text: 'another value than was written', again: false, leaveOut: false };
+  return { text: `HTTP ${status} ${body.slice(0, 300)}`, again: status === 429 || status >= 500, leaveOut: status >= 500 };
 }
 
 function storedValue(body: string): string | undefined {
