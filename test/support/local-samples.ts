@@ -1,6 +1,6 @@
 /** Samples of what a local cluster's views and summary are made from. */
 
-import type { CertificateView, NodeView, SummaryInput, ViewModel } from '@evercert/local';
+import type { CertificateView, KubernetesStatistics, NodeView, SummaryInput, ViewModel } from '@evercert/local';
 import { CertificateStatus, Node, NodeStatus, Role } from '@evercert/proto';
 
 export const startMs = Date.parse('2026-03-01T12:00:00Z');
@@ -108,3 +108,17 @@ export function protoNode(name: string, phase: string, certificates: Partial<Cer
   const status = NodeStatus.fromPartial({ phase, certificates: certificates.map((each) => CertificateStatus.fromPartial(each)) });
   return Node.fromPartial({ cluster: 'demo', name, role: Role.CONTROL_PLANE, status });
 }
+
+export const kubernetesStatistics: KubernetesStatistics = {
+  requests: 400,
+  writes: 200,
+  retried: 2,
+  failed: 0,
+  slowestMs: 120,
+  lastError: 'write 7 through cp-1 failed: Unavailable',
+  endpoints: [
+    { name: 'cp-1', attempts: 134, failed: 2, leftOut: 1, certificates: 3 },
+    { name: 'cp-2', attempts: 134, failed: 0, leftOut: 0, certificates: 3 },
+    { name: 'cp-3', attempts: 134, failed: 0, leftOut: 0, certificates: 3 },
+  ],
+};

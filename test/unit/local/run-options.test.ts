@@ -65,6 +65,10 @@ describe('the options of npm start', () => {
     });
   }
 
+  it('look for kube-apiserver where no path of it is given', () => {
+    assert.equal(options('--kube-apiserver').kubeApiServer, true);
+  });
+
   it('print their help with exit code 0', () => {
     const { text, exitCode } = usage('--help');
     assert.match(text, /--leaf-lifetime <TIME>.*\n.*default: 1m/);
