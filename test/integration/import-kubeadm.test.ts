@@ -1,5 +1,5 @@
 /**
- * A cluster of kubeadm's, with a real etcd and API server, is imported, adopted and renewed while it is written to. With EVERCERT_LONG_TESTS set the renewals come by
+ * A cluster of kubeadm's, with a real etcd and API server, is imported, adopted and renewed while it is written to. With EVERCERT_KUBERNETES=full (`npm run test:kubernetes`) the renewals come by
  * themselves, in short lives, and the API server is waited for until it serves what was renewed (three minutes in all); else an admin asks for them.
  */
 import assert from 'node:assert/strict';
@@ -24,7 +24,7 @@ import { kubeBinary, needTool, type RunResult, repositoryRoot, run } from '../su
 
 const cluster = 'prod';
 const nodeName = 'cp-1';
-const long = (process.env['EVERCERT_LONG_TESTS'] ?? '') !== '';
+const long = process.env['EVERCERT_KUBERNETES'] === 'full';
 /** Leaves live this long from their first renewal on; the API server takes up to a minute to read a new one. */
 const leafSeconds = long ? 150 : 3600;
 /** Part of the life after which they are renewed. */
