@@ -32,7 +32,10 @@ export interface CoordinatorApi {
   /** Errors: NotFound, InvalidCsr, KeyInUse, StaleSpec, Overloaded, Unavailable, DeadlineExceeded… */
   issueCertificate(request: { name: string; csr: Buffer; specHash: string; reason: IssueReason }, limits: CallLimits): Promise<IssuedChain>;
   /** Errors: NotFound, StaleSpec, FailedPrecondition and InvalidCertificate (it is not one to take over), Revoked, Unavailable, DeadlineExceeded… */
-  adoptCertificate(request: { name: string; chain: Buffer[]; specHash: string }, limits: CallLimits): Promise<Adoption>;
+  adoptCertificate(
+    request: { name: string; chain: Buffer[]; privateKey: KeyObject; specHash: string },
+    limits: CallLimits,
+  ): Promise<Adoption>;
   renewIdentity(csr: Buffer, limits: CallLimits): Promise<{ chain: Buffer[]; trustAnchors: Buffer[] }>;
   getKeyPair(name: string, limits: CallLimits): Promise<{ version: string; privateKeyPem: string; publicKeyPem: string }>;
   /** Errors: Conflict, with a hint when to ask again: another node of the cluster restarts a component now. */

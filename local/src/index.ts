@@ -13,6 +13,17 @@ export { type ClientFiles, etcdClientFiles, type Layout } from './etcd/credentia
 export { type MemberHealth, memberHealth } from './etcd/health.ts';
 export { type EtcdEndpoint, type EtcdMemberOptions, etcdArguments } from './etcd/member.ts';
 export { EtcdWriter, type WriterMember, type WriterOptions, type WriterStatistics } from './etcd/writer.ts';
+export { type KubeApiServerOptions, kubeApiServerArguments, kubeApiServerFiles } from './kubernetes/api-server.ts';
+export { findKubeApiServer, findKubernetesBinary, kubeApiServerMissing } from './kubernetes/binary.ts';
+export { type KubeconfigCredential, readKubeconfig } from './kubernetes/kubeconfig.ts';
+export {
+  type EndpointStatistics,
+  type KubernetesEndpoint,
+  KubernetesLoad,
+  type KubernetesLoadOptions,
+  type KubernetesStatistics,
+} from './kubernetes/load.ts';
+export { type KubernetesRequest, type KubernetesResponse, sendOnce } from './kubernetes/request.ts';
 export { pause, repeat, type WaitOptions, waitUntil } from './loop.ts';
 export { type MachineApi, serveMachines } from './machines/api.ts';
 export { Fleet, type FleetOptions, type FleetTally } from './machines/fleet.ts';

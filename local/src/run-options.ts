@@ -12,6 +12,8 @@ export interface RunOptions {
   layout: Layout;
   workers: number;
   etcd: boolean;
+  /** Path of the binary; true: wherever it is found. Undefined: no API servers. */
+  kubeApiServer: string | true | undefined;
   /** Undefined: a new folder under .evercert-local in the current folder. */
   runDir: string | undefined;
   summary: 'text' | 'json';
@@ -33,6 +35,7 @@ interface Raw {
   layout: Layout;
   workers: number;
   etcd: boolean;
+  kubeApiserver?: string | true;
   runDir?: string;
   summary: 'text' | 'json';
 }
@@ -54,8 +57,8 @@ export function parseRunOptions(args: readonly string[]): RunOptions | Usage {
     if (!(error instanceof CommanderError)) throw error;
     return { text: output, exitCode: error.exitCode === 0 ? 0 : 2 };
   }
-  const { duration, leafLifetime, runDir, ...rest } = command.opts<Raw>();
-  return { ...rest, durationMs: duration, leafLifetimeSeconds: leafLifetime / 1000, runDir };
+  const { duration, leafLifetime, kubeApiserver, runDir, ...rest } = command.opts<Raw>();
+  return { ...rest, durationMs: duration, leafLifetimeSeconds: leafLifetime / 1000, kubeApiServer: kubeApiserver, runDir };
 }
 
 function define(): Command {
@@ -75,11 +78,12 @@ function define(): Command {
     .addOption(new Option('--layout <NAME>', 'which CA signs what').choices(['founding', 'kubeadm']).default('founding'))
     .option('--workers <N>', 'worker nodes beside the three control-plane nodes', workers, 2)
     .option('--no-etcd', 'run no etcd members and write nothing')
+    .option('--kube-apiserver [PATH]', 'run a real kube-apiserver on every control-plane node, and write and read through all of them')
     .option('--run-dir <DIR>', 'new or empty folder for everything (default: .evercert-local/TIME)')
     .addOption(new Option('--summary <FORM>', 'what is printed at the end').choices(['text', 'json']).default('text'))
     .addHelpText(
       'after',
-      '\nTIME is a number with a unit, as 90s or 10m. RSA 4096 keys take about a second of CPU each: give them a --leaf-lifetime of 3m or more.',
+      '\nTIME is a number with a unit, as 90s or 10m. kube-apiserver is looked for in $KUBE_BIN_DIR, ../shared/kube and PATH where no PATH is given. RSA 4096 keys take about a second of CPU each: give them a --leaf-lifetime of 3m or more.',
     );
 }
 

@@ -5,6 +5,7 @@ import { type LocalCluster, prepareLocalCluster } from './cluster/cluster.ts';
 import { replacementFor } from './cluster/replacement.ts';
 import { exitCodeOf, type Summary } from './cluster/summary.ts';
 import { etcdMissing, findEtcd } from './etcd/binary.ts';
+import { findKubeApiServer, kubeApiServerMissing } from './kubernetes/binary.ts';
 import { pause } from './loop.ts';
 import type { RunOptions } from './run-options.ts';
 import { StopRequests } from './stop.ts';
@@ -30,6 +31,8 @@ export async function runCluster(
 ): Promise<number> {
   const begunMs = clock.monotonicMs();
   const etcdBinary = options.etcd ? findEtcd(env) : undefined;
+  const kubeApiServerBinary = options.kubeApiServer === true ? findKubeApiServer(env) : options.kubeApiServer;
+  if (options.kubeApiServer === true && kubeApiServerBinary === undefined) throw new EvercertError('NotFound', kubeApiServerMissing);
   const notices: Notice[] = [];
   let view: View | undefined;
   const onNotice = (notice: Notice): void => {
@@ -40,7 +43,7 @@ export async function runCluster(
   const { runDir, keyAlgorithm, layout, workers, leafLifetimeSeconds } = options;
   const replacement = replacementFor(leafLifetimeSeconds);
   const common = { runDir, keyAlgorithm, layout, workers, leafLifetimeSeconds };
-  const cluster = await prepareLocalCluster({ ...common, replacement, etcdBinary, onNotice, clock });
+  const cluster = await prepareLocalCluster({ ...common, replacement, etcdBinary, kubeApiServerBinary, onNotice, clock });
   // Under npm the parent is the wrapper that npm runs.
   const stop = new StopRequests({ clock, onImpatience: () => cluster.killAll(), endWithParent: env['npm_lifecycle_event'] !== undefined });
   try {
@@ -118,6 +121,8 @@ function modelOf(cluster: LocalCluster, notices: readonly Notice[], clock: Clock
     totals: cluster.book.totals(),
     etcd: cluster.etcdState,
     writer: cluster.writerStatistics,
+    kubernetes: cluster.kubernetesState,
+    load: cluster.kubernetesStatistics,
     restarts: cluster.restarts,
     notices,
   };

@@ -6,6 +6,7 @@ import { ClusterSpec, ImportClusterRequest, type ImportClusterResponse, Role } f
 import { EvercertError } from '@evercert/shared/errors';
 import { fromServiceError, unary } from '@evercert/shared/grpc';
 import type { Logger } from '@evercert/shared/logging';
+import { signAdoption } from '@evercert/shared/wire';
 import { generateKeyPair, parseCertificate, privateKeyToPem, type Usage } from '@evercert/shared/x509';
 import { createToken, deadline, enroll, startTestCoordinator, type TestCoordinator, type TestNode } from '../support/coordinator.ts';
 import { createForeignCa, type ForeignCa, type ForeignLeaf } from '../support/foreign-ca.ts';
@@ -131,11 +132,13 @@ describe('importing a cluster', function () {
     const usages: Usage[] = ['digital signature', 'client auth'];
     const leafOf = (ca: ForeignCa, times = {}): Promise<ForeignLeaf> =>
       ca.leaf({ commonName: 'kube-apiserver-kubelet-client', organizations: ['system:masters'], usages }, times);
-    async function adopt(leaf: ForeignLeaf, certificate = name, hash = specHash) {
+    const identitySerial = (): string => parseCertificate(node.chain[0]!).serial;
+    async function adopt(leaf: ForeignLeaf, certificate = name, hash = specHash, signer = leaf.privateKey, as = identitySerial()) {
+      const proof = await signAdoption(signer, { certificate: leaf.der, identitySerial: as });
       try {
         return await unary(
           node.client.adoptCertificate.bind(node.client),
-          { name: certificate, chain: [leaf.der], specHash: hash },
+          { name: certificate, chain: [leaf.der], specHash: hash, proof },
           deadline,
         );
       } catch (error) {
@@ -207,6 +210,13 @@ describe('importing a cluster', function () {
       await assert.rejects(adopt(good, name, 'old'), withCode('StaleSpec'));
       await assert.rejects(adopt(good, 'nothing'), withCode('NotFound'));
       await assert.rejects(adopt({ ...good, der: Buffer.from('garbage') }), withCode('InvalidCertificate'));
+    });
+
+    it('refuses a certificate of which the node does not hold the key, and a proof that was made for another', async () => {
+      const leaf = await leafOf(clusterCa);
+      const { privateKey } = await generateKeyPair('ecdsa-p256');
+      await assert.rejects(adopt(leaf, name, specHash, privateKey), withCode('PermissionDenied'));
+      await assert.rejects(adopt(leaf, name, specHash, leaf.privateKey, 'abcdef'), withCode('PermissionDenied'));
     });
 
     it('refuses a key that another certificate has, and a certificate that one of ours has succeeded', async () => {

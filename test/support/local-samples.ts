@@ -1,6 +1,6 @@
 /** Samples of what a local cluster's views and summary are made from. */
 
-import type { CertificateView, NodeView, SummaryInput, ViewModel } from '@evercert/local';
+import type { CertificateView, KubernetesStatistics, NodeView, SummaryInput, ViewModel } from '@evercert/local';
 import { CertificateStatus, Node, NodeStatus, Role } from '@evercert/proto';
 
 export const startMs = Date.parse('2026-03-01T12:00:00Z');
@@ -71,6 +71,8 @@ export function viewModel(changes: Partial<ViewModel> = {}): ViewModel {
       slowestWriteMs: 41,
       lastError: undefined,
     },
+    kubernetes: 'off',
+    load: undefined,
     restarts: 0,
     notices: [{ timeMs: startMs, level: 'info', message: 'all 5 nodes are Ready after 9.1 s' }],
     ...changes,
@@ -84,6 +86,10 @@ export function summaryInput(changes: Partial<SummaryInput> = {}): SummaryInput 
     writer,
     etcdFailed: false,
     etcdMembers: 3,
+    kubeApiServers: 0,
+    kubernetes: undefined,
+    kubernetesFailed: false,
+    kubeApiServerRestarts: 0,
     observed: { lapses: 0, lapsesOfRemoved: 0, renewals: 86, reusedKeys: 0 },
     replacements: 0,
     restarts: 0,
@@ -102,3 +108,17 @@ export function protoNode(name: string, phase: string, certificates: Partial<Cer
   const status = NodeStatus.fromPartial({ phase, certificates: certificates.map((each) => CertificateStatus.fromPartial(each)) });
   return Node.fromPartial({ cluster: 'demo', name, role: Role.CONTROL_PLANE, status });
 }
+
+export const kubernetesStatistics: KubernetesStatistics = {
+  requests: 400,
+  writes: 200,
+  retried: 2,
+  failed: 0,
+  slowestMs: 120,
+  lastError: 'write 7 through cp-1 failed: Unavailable',
+  endpoints: [
+    { name: 'cp-1', attempts: 134, failed: 2, leftOut: 1, certificates: 3 },
+    { name: 'cp-2', attempts: 134, failed: 0, leftOut: 0, certificates: 3 },
+    { name: 'cp-3', attempts: 134, failed: 0, leftOut: 0, certificates: 3 },
+  ],
+};

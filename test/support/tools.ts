@@ -1,10 +1,9 @@
 /** What the integration tests need from the machine: other people's tools, Kubernetes' binaries, and a way to run them. */
-import { spawn, spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
-import { tmpdir, userInfo } from 'node:os';
-import { basename, delimiter, dirname, join } from 'node:path';
+import { spawn } from 'node:child_process';
+import { accessSync, constants, statSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { findKubernetesBinary } from '@evercert/local';
 
 export const repositoryRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
@@ -27,51 +26,9 @@ export function findTool(name: string): string | undefined {
   return folders.map((folder) => join(folder, name)).find(isExecutable);
 }
 
-/**
- * Path of a Kubernetes binary (`kubeadm`, `kube-apiserver`, …) from $KUBE_BIN_DIR, else from `../shared/kube` beside the repository; plain or as NAME.xz, which is unpacked
- * once into a cache folder in the system's temporary folder. Undefined when neither place has it.
- */
+/** Path of a Kubernetes binary (`kubeadm`, `kube-apiserver`, …): see findKubernetesBinary. */
 export function kubeBinary(name: string): string | undefined {
-  const folders = [process.env['KUBE_BIN_DIR'], join(dirname(repositoryRoot), 'shared', 'kube')].filter((folder) => folder !== undefined);
-  for (const folder of folders) {
-    const plain = join(folder, name);
-    if (isExecutable(plain)) return plain;
-    const packed = statSync(`${plain}.xz`, { throwIfNoEntry: false });
-    if (packed?.isFile()) return unpack(`${plain}.xz`, name, `${packed.size}-${Math.trunc(packed.mtimeMs)}`);
-  }
-  return undefined;
-}
-
-function unpack(packed: string, name: string, version: string): string | undefined {
-  const xz = findTool('xz');
-  if (xz === undefined) return undefined;
-  const folder = join(tmpdir(), `evercert-kube-${userInfo().uid}`);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const unpacked = join(folder, `${name}-${version}`);
-  if (isExecutable(unpacked)) return unpacked;
-  checkSum(packed);
-  // A name of its own for each process: several may unpack at once, and the rename is atomic.
-  const temporary = `${unpacked}.${process.pid}`;
-  const output = openSync(temporary, 'w', 0o755);
-  try {
-    const result = spawnSync(xz, ['-dkc', packed], { stdio: ['ignore', output, 'inherit'] });
-    if (result.status !== 0) throw new Error(`xz could not unpack ${packed} (exit code ${result.status})`);
-    renameSync(temporary, unpacked);
-  } finally {
-    closeSync(output);
-    rmSync(temporary, { force: true });
-  }
-  return unpacked;
-}
-
-/** Against the SHA256SUMS beside it, where there is one. */
-function checkSum(path: string): void {
-  const sums = join(dirname(path), 'SHA256SUMS');
-  if (!existsSync(sums)) return;
-  const lines = readFileSync(sums, 'utf8').split('\n');
-  const expected = lines.map((line) => line.split(/\s+\*?/)).find(([, name]) => name === basename(path))?.[0];
-  const actual = createHash('sha256').update(readFileSync(path)).digest('hex');
-  if (actual !== expected) throw new Error(`${path} has the SHA-256 sum ${actual}; expected ${expected ?? 'a line for it'} in ${sums}`);
+  return findKubernetesBinary(name);
 }
 
 /**

@@ -37,7 +37,7 @@ export class Adopter {
     if (after && found.chain[0]?.equals(after.chain[0] as Buffer)) return {};
     try {
       const { adoptedAtMs, renewAtMs, differences } = await api.adoptCertificate(
-        { name: spec.name, chain: found.chain, specHash: spec.specHash },
+        { name: spec.name, chain: found.chain, privateKey: found.privateKey, specHash: spec.specHash },
         limits,
       );
       const pair = await lock.run(spec.name, () => files.adopt(spec, found, { adoptedAtMs, renewAtMs }));

@@ -12,6 +12,7 @@ import type { Clock, Timer } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { createClientCredentials, fromServiceError, unary } from '@evercert/shared/grpc';
 import type { Logger } from '@evercert/shared/logging';
+import { signAdoption } from '@evercert/shared/wire';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import type { CoordinatorApi } from '../coordinator-api.ts';
 import type { Identity } from '../identity/store.ts';
@@ -103,10 +104,11 @@ export class Link implements CoordinatorApi {
   }
 
   async adoptCertificate(
-    ...[request, limits]: Parameters<CoordinatorApi['adoptCertificate']>
+    ...[{ privateKey, ...request }, limits]: Parameters<CoordinatorApi['adoptCertificate']>
   ): ReturnType<CoordinatorApi['adoptCertificate']> {
+    const proof = await signAdoption(privateKey, { certificate: request.chain[0] as Buffer, identitySerial: this.identity.serial });
     const { adoptedAt, renewAt, differences } = await this.#call(
-      (signal) => unary(this.#client.adoptCertificate.bind(this.#client), request, { ...limits, signal }),
+      (signal) => unary(this.#client.adoptCertificate.bind(this.#client), { ...request, proof }, { ...limits, signal }),
       limits.signal,
     );
     const adoptedAtMs = adoptedAt?.getTime() ?? this.#options.clock.nowMs();

@@ -3,7 +3,11 @@ import type { ClusterRecord, NodeRecord } from '../state/records.ts';
 
 /** A cluster's record as the document that would make it so. */
 export function clusterDocument({ name, policy }: ClusterRecord): ClusterManifest {
-  return { kind: 'Cluster', metadata: { name }, spec: { ...policy, replacement: replacementPolicyOf(policy) } };
+  return {
+    kind: 'Cluster',
+    metadata: { name },
+    spec: { ...policy, replacement: replacementPolicyOf(policy), adopt: policy.adopt ?? false },
+  };
 }
 
 export function nodeDocument(node: NodeRecord): NodeManifest {

@@ -1,7 +1,9 @@
+import { createPublicKey } from 'node:crypto';
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import type { ResolvedCertificate } from '@evercert/shared/manifest';
 import { drawFor, renewalDueMs } from '@evercert/shared/schedule';
+import { verifyAdoption } from '@evercert/shared/wire';
 import { type CertificateInfo, parseCertificate, verifyChain } from '@evercert/shared/x509';
 import { trustAnchors } from '../ca/authorities.ts';
 import type { DesiredStates } from '../desired/desired-states.ts';
@@ -30,6 +32,8 @@ export interface AdoptionRequest {
   /** DER, leaf first. */
   chain: readonly Uint8Array[];
   specHash: string;
+  /** That the node holds the certificate's key (`signAdoption`). */
+  proof: Uint8Array;
   /** Of the identity that the node called with. */
   identitySerial: string;
 }
@@ -66,7 +70,7 @@ export class Adoptions {
 
   /**
    * Idempotent by serial number. Errors: NotFound (not declared for this node), Unauthenticated (its identity was withdrawn meanwhile), StaleSpec, InvalidCertificate (cannot be read),
-   * FailedPrecondition (the cluster takes none over; not of its CA; expired; a CA; succeeded by a newer one; another's), Revoked.
+   * FailedPrecondition (the cluster takes none over; not of its CA; expired; a CA; succeeded by a newer one; another's), PermissionDenied (the node does not prove its key), Revoked.
    */
   async adopt(request: AdoptionRequest): Promise<Adopted> {
     for (let attempt = 1; ; attempt++) {
@@ -87,6 +91,7 @@ export class Adoptions {
     if (!registered?.record.identitySerials.includes(request.identitySerial)) throw notAccepted(node, request.identitySerial);
     const nowMs = clock.nowMs();
     const info = this.#checked(request, declared, nowMs);
+    await checkProof(request, info);
     const known = await this.#known(request, info);
     const record = known ?? newRecord(request, declared, info, nowMs);
     const unchanged = revocations.unchanged(cluster);
@@ -207,6 +212,16 @@ export class Adoptions {
     const others = before.adoptedAtMs !== undefined || this.#options.model.authority(record.cluster, issuer)?.keyId === '';
     return others && record.issuedAtMs >= before.issuedAtMs;
   }
+}
+
+/** Certificates are no secret: whoever has seen one could claim it otherwise, and with it its place in the records. */
+async function checkProof({ name, proof, identitySerial }: AdoptionRequest, info: CertificateInfo): Promise<void> {
+  const key = createPublicKey({ key: info.spki, format: 'der', type: 'spki' });
+  if (await verifyAdoption(key, { certificate: info.der, identitySerial }, proof)) return;
+  throw new EvercertError(
+    'PermissionDenied',
+    `the certificate in place for ${name.slice(0, 63)} is not taken over: the proof is not by its key`,
+  );
 }
 
 function newRecord(

@@ -117,6 +117,7 @@ export class ReplacementSaga {
         return this.#steps.run(record, {
           step: 'Cordon',
           withinMs: Math.min(cordonMs, this.#drainMs()),
+          holds: true,
           call: (provisioner, context) => provisioner.cordon(context),
           over: (after) => ({ record: { ...after, step: 'Drain' } }),
         });

@@ -8,6 +8,8 @@ import type { ReplacementRecord } from './types.ts';
 
 /** One call of an action that has no time of its own, by a driver that says nothing of it. */
 const actionMs = 5 * 60_000;
+/** A step that holds is asked once more for so long when its time is over. */
+const lastCallMs = 30_000;
 /** Between tries of an action: at least, and for what a person has to put right. */
 const retryMs = { least: 250, base: 1000, cap: 5 * 60_000, precondition: { least: 30_000, base: 60_000, cap: 10 * 60_000 } };
 
@@ -15,6 +17,8 @@ export interface Step {
   step: StepName;
   /** In all, over its repeats; then it is skipped. Absent: it is tried for ever. */
   withinMs?: number;
+  /** What a person has to put right first (FailedPrecondition) is waited for beyond the step's time: nothing has been taken from the node yet. */
+  holds?: boolean;
   call: (provisioner: NodeProvisioner, context: ActionCall, leftMs: number) => Promise<{ message: string }>;
   /** The record, and what is written with it, once the step is over. */
   over: (record: ReplacementRecord) => RecordChange | Promise<RecordChange>;
@@ -39,12 +43,13 @@ export class Steps {
   }
 
   /** Calls the provisioner for a step; records its begin and its end, or its failure and when it is tried again. */
-  async run(record: ReplacementRecord, { step, withinMs, call, over }: Step): Promise<void> {
+  async run(record: ReplacementRecord, { step, withinMs, holds = false, call, over }: Step): Promise<void> {
     const { clock } = this.#options;
     const current = await this.begin(record, step);
     const startedAtMs = stepOf(current, step)?.startedAtMs ?? clock.nowMs();
     // A clock that was set back gives it no more than its time.
-    const leftMs = withinMs === undefined ? actionMs : Math.min(withinMs, startedAtMs + withinMs - clock.nowMs());
+    const lastTryMs = holds ? Math.min(withinMs ?? actionMs, lastCallMs) : 0;
+    const leftMs = withinMs === undefined ? actionMs : Math.max(lastTryMs, Math.min(withinMs, startedAtMs + withinMs - clock.nowMs()));
     if (leftMs <= 0) return this.finish(step, 'Skipped', current.message || 'its time is over', over);
     let message: string;
     try {
@@ -52,6 +57,7 @@ export class Steps {
       message = (await this.#call(current, step, limitMs, (p, context) => call(p, context, leftMs))).message;
     } catch (caught) {
       const stillMs = withinMs === undefined ? undefined : Math.min(leftMs, startedAtMs + withinMs - clock.nowMs());
+      if (holds && toEvercertError(caught).code === 'FailedPrecondition') return this.#failed(step, caught, undefined, over);
       return this.#failed(step, caught, stillMs, over);
     }
     await this.fault(step, 'acted');

@@ -7,13 +7,13 @@ import { type CallContext, nodeOf } from './guard.ts';
 
 /** Takes the caller's certificate over; a refusal is an event, for what is in place is then replaced. */
 export async function adoptCertificate(
-  { name: certificate, chain, specHash }: AdoptCertificateRequest,
+  { name: certificate, chain, specHash, proof }: AdoptCertificateRequest,
   context: CallContext,
   { adoptions, events }: { adoptions: Adoptions; events: EventRecorder },
 ): Promise<AdoptCertificateResponse> {
   const { cluster, name: node, role, serial } = nodeOf(context);
   try {
-    const order = { cluster, node, name: certificate, chain, specHash, identitySerial: serial };
+    const order = { cluster, node, name: certificate, chain, specHash, proof, identitySerial: serial };
     const { adoptedAtMs, renewAtMs, differences } = await adoptions.adopt(order);
     return { adoptedAt: new Date(adoptedAtMs), renewAt: new Date(renewAtMs), differences };
   } catch (error) {

@@ -63,11 +63,20 @@ export class AdminApi {
 
   /** Has the agents ask etcd for its health, at its client port on each node's address. */
   async declareEtcdHealth(cluster: string, port: number): Promise<void> {
-    const { manifests } = await this.call(this.client.listManifests, { cluster, kind: 'CertificateManifest', name: 'etcd-server' });
-    const document = parse(manifests[0]?.yaml ?? '{}') as { spec?: Record<string, unknown> };
     const healthCheck = { url: `https://{{ node.address }}:${port}/health`, clientCertificate: 'etcd-healthcheck-client' };
-    const yaml = stringify({ ...document, spec: { ...document.spec, healthCheck } });
-    await this.call(this.client.apply, { cluster, documents: [{ source: 'etcd-health.yaml', yaml }], dryRun: false });
+    await this.changeCertificate(cluster, 'etcd-server', { healthCheck });
+  }
+
+  /** Applies a CertificateManifest of the cluster with other fields in its spec. */
+  async changeCertificate(cluster: string, name: string, changes: Record<string, unknown>): Promise<void> {
+    const { manifests } = await this.call(this.client.listManifests, { cluster, kind: 'CertificateManifest', name });
+    const document = parse(manifests[0]?.yaml ?? '{}') as { spec?: Record<string, unknown> };
+    await this.apply(cluster, `${name}.yaml`, stringify({ ...document, spec: { ...document.spec, ...changes } }));
+  }
+
+  /** `evercert apply -f`. */
+  async apply(cluster: string, source: string, yaml: string): Promise<void> {
+    await this.call(this.client.apply, { cluster, documents: [{ source, yaml }], dryRun: false });
   }
 
   /** Repairs the control plane, or the named nodes; the messages as they come. */
@@ -85,8 +94,11 @@ export class AdminApi {
     }
   }
 
-  /** A token for one node, used once; it registers the node's addresses. */
-  createToken(cluster: string, node: { name: string; role: Role; addresses: string[] }): Promise<CreateTokenResponse> {
+  /** A token for one node, used once; it registers the node's addresses and labels. */
+  createToken(
+    cluster: string,
+    node: { name: string; role: Role; addresses: string[]; labels?: Record<string, string> },
+  ): Promise<CreateTokenResponse> {
     return this.call(this.client.createToken, {
       cluster,
       role: node.role,
@@ -94,7 +106,7 @@ export class AdminApi {
       lifetime: { seconds: 3600, nanos: 0 },
       maxUses: 1,
       description: `local cluster, ${node.name}`,
-      labels: {},
+      labels: node.labels ?? {},
       addresses: node.addresses,
       dnsNames: [],
       kubernetes: false,

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { ClusterSpec, Role } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import { EtcdWriter, type WriterMember, type WriterStatistics } from '../etcd/writer.ts';
+import type { KubernetesStatistics } from '../kubernetes/load.ts';
 import { repeat, waitUntil } from '../loop.ts';
 import { type MachineApi, serveMachines } from '../machines/api.ts';
 import { Fleet, maxNodes } from '../machines/fleet.ts';
@@ -14,6 +15,7 @@ import { prepareRunFolder, type RunFolder } from '../supervisor/run-folder.ts';
 import type { AdminApi } from './admin.ts';
 import { LocalCoordinator } from './coordinator.ts';
 import { prepareEtcd, startEtcd } from './etcd-cluster.ts';
+import { type KubernetesState, LocalKubernetes, superAdminLabels } from './kubernetes.ts';
 import type { LocalNode, NodeRole } from './node.ts';
 import { type LocalClusterOptions, type Settings, withDefaults } from './options.ts';
 import { checkPrograms } from './programs.ts';
@@ -25,7 +27,7 @@ const pollMs = 500;
 const observeMs = 1000;
 const etcdTimeoutMs = 180_000;
 /**
- * A whole cluster on this machine: a coordinator, nodes with their agents and etcd members, each a process of its own, and a writer through etcd. Everything can be stopped,
+ * A whole cluster on this machine: a coordinator, nodes with their agents, etcd members and API servers, each a process of its own, and writers through them. Everything can be stopped,
  * killed and started again one by one; `stop` ends all of it. Made by `prepareLocalCluster`, which starts nothing yet, or `startLocalCluster`.
  */
 export class LocalCluster {
@@ -43,6 +45,7 @@ export class LocalCluster {
   #writer: EtcdWriter | undefined;
   #etcdState: 'off' | 'starting' | 'up' | 'failed';
   #etcdPort: number | undefined;
+  #kubernetes: LocalKubernetes | undefined;
   #readyAfterMs: number | undefined;
   #stopping: Promise<void> | undefined;
 
@@ -73,6 +76,8 @@ export class LocalCluster {
     if (settings.controlPlanes < 1 || settings.workers < 0 || settings.controlPlanes + settings.workers > maxNodes) {
       throw new EvercertError('InvalidArgument', `a local cluster has 1 to ${maxNodes} nodes, one of them a control-plane node`);
     }
+    if (settings.kubeApiServerBinary !== undefined && settings.etcdBinary === undefined)
+      throw new EvercertError('InvalidArgument', 'API servers need etcd: install etcd-server, or run without kube-apiserver');
     checkPrograms();
     const folder = prepareRunFolder(settings.runDir, settings.clock.nowMs());
     try {
@@ -80,9 +85,7 @@ export class LocalCluster {
       const port = await freePort('127.0.0.1', settings.random, takenPorts);
       const webPort = await freePort('127.0.0.1', settings.random, takenPorts);
       const cluster = new LocalCluster(settings, folder, { port, webPort });
-      const { etcdBinary: binary, layout, random } = settings;
-      if (binary !== undefined)
-        cluster.#etcdPort = await prepareEtcd({ binary, nodes: cluster.controlPlaneNodes, layout, random, takenPorts });
+      await cluster.#prepareControlPlane(takenPorts);
       return cluster;
     } catch (error) {
       folder.release();
@@ -124,6 +127,17 @@ export class LocalCluster {
     return this.#etcdState;
   }
 
+  /** Of the API servers; `failed` when etcd failed before them. */
+  get kubernetesState(): KubernetesState {
+    if (!this.#kubernetes) return 'off';
+    return this.#etcdState === 'failed' ? 'failed' : this.#kubernetes.state;
+  }
+
+  /** Undefined before the first request. */
+  get kubernetesStatistics(): KubernetesStatistics | undefined {
+    return this.#kubernetes?.statistics;
+  }
+
   get writerStatistics(): WriterStatistics | undefined {
     return this.#writer?.statistics();
   }
@@ -144,7 +158,7 @@ export class LocalCluster {
   }
 
   /**
-   * Starts the coordinator, makes the cluster and starts every agent; resolves then, with the nodes on their way to Ready. The etcd members and the writer follow by themselves
+   * Starts the coordinator, makes the cluster and starts every agent; resolves then, with the nodes on their way to Ready. The etcd members, the API servers and the writers follow by themselves
    * once the certificates are there.
    */
   async start(): Promise<void> {
@@ -158,7 +172,7 @@ export class LocalCluster {
     await Promise.all(this.nodes.map((node) => this.#join(node)));
     this.#loops.push(repeat(clock, pollMs, signal, () => this.#poll()));
     this.#loops.push(repeat(clock, observeMs, signal, () => this.observe()));
-    if (etcdBinary !== undefined) this.#loops.push(this.#runEtcd());
+    if (etcdBinary !== undefined) this.#loops.push(this.#runEtcd().then(() => this.#runKubernetes()));
   }
 
   /** Looks at all nodes' files now. */
@@ -203,6 +217,21 @@ export class LocalCluster {
     await this.waitUntil(writing, timeoutMs, 'etcd and its writer');
   }
 
+  /** Until every API server serves the issued admin credential, and the requests through them have begun. */
+  async waitUntilServing(timeoutMs: number): Promise<void> {
+    const serving = (): boolean => {
+      if (this.kubernetesState === 'failed')
+        throw new EvercertError('Unavailable', `the API servers did not come up; see their logs in ${this.folder.logs}`);
+      return this.kubernetesStatistics !== undefined;
+    };
+    await this.waitUntil(serving, timeoutMs, 'the API servers');
+  }
+
+  /** Whether the node's API server says to its admin kubeconfig that it is ready. False where none runs. */
+  async apiServerReady(name: string): Promise<boolean> {
+    return (await this.#kubernetes?.ready(this.node(name))) ?? false;
+  }
+
   /** Begins to write through all etcd members. */
   async startWriter(): Promise<void> {
     const members = this.controlPlaneNodes.map((node) => node.etcdClient).filter((member): member is WriterMember => member !== undefined);
@@ -211,8 +240,9 @@ export class LocalCluster {
     this.#writer = writer;
   }
 
+  /** Ends the writes through etcd and the requests through the API servers; those under way end, and count. */
   async stopWriter(): Promise<void> {
-    await this.#writer?.stop();
+    await Promise.all([this.#writer?.stop(), this.#kubernetes?.stopLoad()]);
   }
 
   /** What happened so far. */
@@ -224,6 +254,10 @@ export class LocalCluster {
       writer: this.writerStatistics,
       etcdFailed: etcdBinary !== undefined && this.settings.writer && !this.#writer,
       etcdMembers: this.#etcdState === 'up' ? this.controlPlaneNodes.length : 0,
+      kubeApiServers: this.kubernetesState === 'up' ? this.controlPlaneNodes.length : 0,
+      kubernetes: this.kubernetesStatistics,
+      kubernetesFailed: this.#kubernetes !== undefined && !this.kubernetesStatistics,
+      kubeApiServerRestarts: this.#kubernetes?.restarts ?? 0,
       observed: tally,
       replacements: tally.replacements,
       restarts: this.restarts,
@@ -236,7 +270,7 @@ export class LocalCluster {
     });
   }
 
-  /** Stops everything in order: writer, etcd, agents, coordinator. Idempotent. Nothing that was started here runs afterwards. */
+  /** Stops everything in order: writers, API servers, etcd, agents, coordinator. Idempotent. Nothing that was started here runs afterwards. */
   stop(): Promise<void> {
     this.#stopping ??= this.#stopAll();
     return this.#stopping;
@@ -255,6 +289,7 @@ export class LocalCluster {
     await Promise.all(this.#loops);
     // Once more: it may just have been starting.
     await this.stopWriter();
+    await Promise.all(this.nodes.map(({ apiServer }) => apiServer?.stop()));
     // One by one: a member that leads hands over before it goes, which it cannot when all go at once.
     for (const { etcd } of this.nodes) await etcd?.stop();
     await Promise.all([...this.nodes, ...this.removedMachines].map(({ agent }) => agent.stop()));
@@ -285,7 +320,7 @@ export class LocalCluster {
       ClusterSpec.fromPartial({
         keyAlgorithm,
         layout,
-        controlPlaneEndpoint: `${this.nodes[0]?.address ?? '127.0.0.1'}:6443`,
+        controlPlaneEndpoint: `${this.nodes[0]?.address ?? '127.0.0.1'}:${this.#kubernetes?.port ?? 6443}`,
         nodeAddressRanges: ['127.0.0.0/8'],
         leafLifetimeSeconds,
         identityLifetimeSeconds,
@@ -294,18 +329,43 @@ export class LocalCluster {
       }),
     );
     if (this.#etcdPort !== undefined) await admin.declareEtcdHealth(clusterName, this.#etcdPort);
+    await this.#kubernetes?.declare(admin, clusterName);
     this.#notify('info', `cluster ${clusterName}: ${keyAlgorithm}, ${layout} layout, leaves live ${leafLifetimeSeconds} s`);
   }
 
   async #join(node: LocalNode): Promise<void> {
     const admin = await this.admin();
     const role = node.role === 'control-plane' ? Role.CONTROL_PLANE : Role.WORKER;
-    const { token, caPin } = await admin.createToken(this.name, { name: node.name, role, addresses: [node.address] });
+    const labels = this.#kubernetes && node === this.nodes[0] ? superAdminLabels : {};
+    const { token, caPin } = await admin.createToken(this.name, { name: node.name, role, addresses: [node.address], labels });
     const { scanIntervalSeconds, env, endpointFor } = this.settings;
     this.#checkNotStopping();
     const endpoint = await endpointFor(node.name, this.coordinator.address);
     node.writeAgentConfig({ endpoints: [endpoint], caPins: [caPin], token, scanIntervalSeconds });
     await node.agent.start(env[node.name]);
+  }
+
+  async #prepareControlPlane(takenPorts: Set<number>): Promise<void> {
+    const { etcdBinary, kubeApiServerBinary, layout, leafLifetimeSeconds, clock, random } = this.settings;
+    const common = { nodes: this.controlPlaneNodes, layout, random, takenPorts };
+    if (etcdBinary !== undefined) this.#etcdPort = await prepareEtcd({ ...common, binary: etcdBinary });
+    if (kubeApiServerBinary === undefined) return;
+    const onProblem = (message: string): void => this.#notify('warn', message);
+    this.#kubernetes = await LocalKubernetes.prepare({ ...common, binary: kubeApiServerBinary, leafLifetimeSeconds, clock, onProblem });
+  }
+
+  async #runKubernetes(): Promise<void> {
+    const { signal } = this.#abort;
+    const kubernetes = this.#kubernetes;
+    if (!kubernetes || this.#etcdState !== 'up' || signal.aborted) return;
+    try {
+      await kubernetes.start(this.settings.env, signal);
+      this.#notify('info', `kube-apiserver: ${this.controlPlaneNodes.length} serve the issued admin kubeconfig`);
+      if (this.settings.writer) kubernetes.startLoad();
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#notify('warn', `the API servers did not come up: ${error instanceof Error ? error.message : String(error)}`);
+    }
   }
 
   async #runEtcd(): Promise<void> {

@@ -5,6 +5,8 @@ import { stringify } from 'yaml';
 import { etcdClientFiles, type Layout } from '../etcd/credentials.ts';
 import { type EtcdEndpoint, etcdArguments } from '../etcd/member.ts';
 import type { WriterMember } from '../etcd/writer.ts';
+import { kubeApiServerArguments } from '../kubernetes/api-server.ts';
+import type { KubernetesEndpoint } from '../kubernetes/load.ts';
 import type { Notify } from '../supervisor/events.ts';
 import { SupervisedProcess } from '../supervisor/process.ts';
 import type { RunFolder } from '../supervisor/run-folder.ts';
@@ -40,10 +42,17 @@ export interface EtcdSettings {
   layout: Layout;
 }
 
+export interface KubeApiServerSettings {
+  binary: string;
+  port: number;
+  layout: Layout;
+}
+
 const agentGraceMs = 5000;
 const etcdGraceMs = 10_000;
+const apiServerGraceMs = 10_000;
 
-/** One node: a folder that stands for its root file system, an agent in it and, on control-plane nodes, an etcd member. */
+/** One node: a folder that stands for its root file system, an agent in it and, on control-plane nodes, an etcd member and a kube-apiserver. */
 export class LocalNode {
   readonly name: string;
   readonly role: NodeRole;
@@ -61,6 +70,10 @@ export class LocalNode {
   etcd: SupervisedProcess | undefined;
   /** How clients reach the etcd member. */
   etcdClient: WriterMember | undefined;
+  /** The kube-apiserver's process, once `useKubeApiServer` was called. */
+  apiServer: SupervisedProcess | undefined;
+  /** How kubectl reaches it. */
+  apiServerClient: KubernetesEndpoint | undefined;
   readonly #options: NodeOptions;
   #settings: Omit<AgentSettings, 'token'> | undefined;
 
@@ -157,5 +170,36 @@ export class LocalNode {
     );
     const target = `${endpoint.address}:${endpoint.clientPort}`;
     this.etcdClient = { name: this.name, target, files: etcdClientFiles(this.pkiDir, layout) };
+  }
+  /** Prepares the kube-apiserver, after `useEtcd`; its process is started by `apiServer.start()` once the node holds its certificates and etcd runs. */
+  useKubeApiServer({ binary, port, layout }: KubeApiServerSettings): void {
+    const { folder, autoRestart, clock, notify } = this.#options;
+    const certDir = join(this.rootDir, 'var', 'run', 'kubernetes');
+    mkdirSync(certDir, { recursive: true, mode: 0o700 });
+    const etcd = this.etcdClient?.target ?? '';
+    this.apiServer = new SupervisedProcess(
+      {
+        name: `kube-apiserver-${this.name}`,
+        command: binary,
+        args: kubeApiServerArguments({ address: this.address, port, etcd, pkiDir: this.pkiDir, certDir, layout }),
+        cwd: folder.path,
+        logPath: join(folder.logs, `kube-apiserver-${this.name}.log`),
+        graceMs: apiServerGraceMs,
+        autoRestart,
+      },
+      clock,
+      notify,
+    );
+    this.apiServerClient = { name: this.name, server: `https://${this.address}:${port}`, kubeconfig: this.adminKubeconfig };
+  }
+
+  /** Of group kubeadm:cluster-admins, where the cluster has the admin kubeconfigs' manifests. */
+  get adminKubeconfig(): string {
+    return join(dirname(this.pkiDir), 'admin.conf');
+  }
+
+  /** Of group system:masters, on the node with the label for it. */
+  get superAdminKubeconfig(): string {
+    return join(dirname(this.pkiDir), 'super-admin.conf');
   }
 }

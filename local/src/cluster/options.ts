@@ -28,6 +28,8 @@ export interface LocalClusterOptions {
   layout?: Layout;
   /** Path of an etcd binary: each control-plane node runs a member, and the writer writes. Default: none. */
   etcdBinary?: string | undefined;
+  /** Path of a kube-apiserver binary: each control-plane node runs one over its etcd member, and people write and read through all of them. Needs etcd. Default: none. */
+  kubeApiServerBinary?: string | undefined;
   /** False: the members run, nothing is written until `startWriter`. Default true. */
   writer?: boolean;
   /** More keys for the coordinator's configuration file. */
@@ -42,7 +44,7 @@ export interface LocalClusterOptions {
   scanIntervalSeconds?: number;
   /** Children that end by themselves are started again; default true. */
   autoRestart?: boolean;
-  /** Variables for the first run of a child, by its name: `coordinator`, `cp-1` (the agent), `etcd-cp-1`. */
+  /** Variables for the first run of a child, by its name: `coordinator`, `cp-1` (the agent), `etcd-cp-1`, `kube-apiserver-cp-1`. */
   env?: Record<string, Environment>;
   /** What the person at the terminal should hear of. */
   onNotice?: (notice: Notice) => void;
@@ -51,7 +53,7 @@ export interface LocalClusterOptions {
   random?: () => number;
 }
 
-type Optional = 'runDir' | 'etcdBinary' | 'replacement';
+type Optional = 'runDir' | 'etcdBinary' | 'kubeApiServerBinary' | 'replacement';
 export type Settings = Required<Omit<LocalClusterOptions, Optional>> & Pick<LocalClusterOptions, Optional>;
 
 /** The options with every default. */

@@ -4,13 +4,16 @@ import { fileURLToPath } from 'node:url';
 import { EvercertError } from '@evercert/shared/errors';
 
 /** local/src/cluster -> the repository. */
-const root = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
+export const repositoryRoot = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
 
 /** The parts are run as programs, never imported. */
 export const programs = {
-  coordinator: join(root, 'coordinator', 'bin', 'evercert-coordinator'),
-  agent: join(root, 'agent', 'bin', 'evercert-agent'),
+  coordinator: join(repositoryRoot, 'coordinator', 'bin', 'evercert-coordinator'),
+  agent: join(repositoryRoot, 'agent', 'bin', 'evercert-agent'),
 };
+
+/** The admin kubeconfigs' manifests, which a cluster holds only on request. */
+export const adminKubeconfigs = join(repositoryRoot, 'coordinator', 'src', 'manifest-sets', 'kubeconfigs-admin.yaml');
 
 export function checkPrograms(): void {
   const missing = Object.values(programs).filter((path) => !existsSync(path));

@@ -1,4 +1,5 @@
 import type { WriterStatistics } from '../etcd/writer.ts';
+import type { EndpointStatistics, KubernetesStatistics } from '../kubernetes/load.ts';
 import type { StatusTotals } from './status.ts';
 
 /** The JSON object of `--summary json`. Field names are an interface: they are added to, not renamed. */
@@ -25,6 +26,17 @@ export interface Summary {
   etcdConnections: number;
   etcdConnectionAttemptsFailed: number;
   slowestEtcdWriteMs: number;
+  /** API servers that came up with the cluster's certificates; 0 without. */
+  kubeApiServers: number;
+  /** Writes and reads through them; those that needed another endpoint; those that failed for a client that tries every endpoint. */
+  kubeRequests: number;
+  kubeRequestsRetried: number;
+  kubeRequestsFailed: number;
+  slowestKubeRequestMs: number;
+  /** The same by API server: every single attempt, and how many different certificates it showed. */
+  kubeEndpoints: EndpointStatistics[];
+  /** API servers that ended by themselves and were started again. */
+  kubeApiServerRestarts: number;
   /** New certificates seen on the nodes' files, and keys seen in more than one of them. */
   observedRenewals: number;
   reusedKeys: number;
@@ -57,6 +69,12 @@ export interface SummaryInput {
   /** Etcd was wanted, found and yet its writer never began. */
   etcdFailed: boolean;
   etcdMembers: number;
+  kubeApiServers: number;
+  /** Undefined: there was no request. */
+  kubernetes: KubernetesStatistics | undefined;
+  /** API servers were wanted, and no request was ever made. */
+  kubernetesFailed: boolean;
+  kubeApiServerRestarts: number;
   observed: Observed;
   replacements: number;
   restarts: number;
@@ -69,7 +87,7 @@ export interface SummaryInput {
 }
 
 export function summarize(input: SummaryInput): Summary {
-  const { totals, writer, observed } = input;
+  const { totals, writer, kubernetes, observed } = input;
   const lapsesReplaced = Math.max(totals.lapsesOfRemoved, observed.lapsesOfRemoved);
   const summary: Summary = {
     nodes: totals.nodes,
@@ -88,6 +106,13 @@ export function summarize(input: SummaryInput): Summary {
     etcdConnections: writer?.connections ?? 0,
     etcdConnectionAttemptsFailed: writer?.connectionAttemptsFailed ?? 0,
     slowestEtcdWriteMs: writer?.slowestWriteMs ?? 0,
+    kubeApiServers: input.kubeApiServers,
+    kubeRequests: kubernetes?.requests ?? 0,
+    kubeRequestsRetried: kubernetes?.retried ?? 0,
+    kubeRequestsFailed: kubernetes?.failed ?? 0,
+    slowestKubeRequestMs: kubernetes?.slowestMs ?? 0,
+    kubeEndpoints: kubernetes?.endpoints ?? [],
+    kubeApiServerRestarts: input.kubeApiServerRestarts,
     observedRenewals: observed.renewals,
     reusedKeys: observed.reusedKeys,
     restarts: input.restarts,
@@ -102,13 +127,13 @@ export function summarize(input: SummaryInput): Summary {
   return { ...summary, problems: problemsOf(summary, input) };
 }
 
-/** 0 when all went well, 1 when a node is not Ready, a certificate lapsed where no new machine has come, a certificate was made with an old key, or a write or a read failed. */
+/** 0 when all went well, 1 when a node is not Ready, a certificate lapsed where no new machine has come, a certificate was made with an old key, or a write, a read or a request to the API servers failed. */
 export function exitCodeOf(summary: Pick<Summary, 'problems'>): 0 | 1 {
   return summary.problems.length === 0 ? 0 : 1;
 }
 
-function problemsOf(summary: Summary, { etcdFailed, writer }: SummaryInput): string[] {
-  const last = writer?.lastError ? `; the last: ${writer.lastError}` : '';
+function problemsOf(summary: Summary, { etcdFailed, writer, kubernetesFailed, kubernetes }: SummaryInput): string[] {
+  const last = lastOf(writer);
   const lapses = summary.lapses - summary.lapsesReplaced;
   const checks: [boolean, string][] = [
     [summary.ready < summary.nodes, `${summary.nodes - summary.ready} of ${summary.nodes} nodes are not Ready`],
@@ -117,8 +142,17 @@ function problemsOf(summary: Summary, { etcdFailed, writer }: SummaryInput): str
     [etcdFailed, 'the etcd cluster did not come up'],
     [summary.etcdWritesFailed > 0, `${summary.etcdWritesFailed} of ${summary.etcdWrites} etcd writes failed${last}`],
     [summary.etcdReadsFailed > 0, `${summary.etcdReadsFailed} of ${summary.etcdReads} reads from etcd failed${last}`],
+    [kubernetesFailed && !etcdFailed, 'the API servers did not come up'],
+    [
+      summary.kubeRequestsFailed > 0,
+      `${summary.kubeRequestsFailed} of ${summary.kubeRequests} requests to the API servers failed${lastOf(kubernetes)}`,
+    ],
   ];
   return checks.filter(([bad]) => bad).map(([, text]) => text);
+}
+
+function lastOf(statistics: { lastError: string | undefined } | undefined): string {
+  return statistics?.lastError ? `; the last: ${statistics.lastError}` : '';
 }
 
 function round(seconds: number): number {

@@ -24,7 +24,7 @@ export interface FleetTally {
   lapsesOfRemoved: number;
   renewals: number;
   reusedKeys: number;
-  /** Automatic restarts of agents and etcd members. */
+  /** Automatic restarts of agents, etcd members and API servers. */
   restarts: number;
   /** Machines that were made in the place of removed ones. */
   replacements: number;
@@ -66,7 +66,8 @@ export class Fleet implements MachineKeeper {
   }
 
   processes(): SupervisedProcess[] {
-    return [...this.nodes, ...this.#removed].flatMap(({ agent, etcd }) => (etcd ? [agent, etcd] : [agent]));
+    const all = [...this.nodes, ...this.#removed].flatMap(({ agent, etcd, apiServer }) => [agent, etcd, apiServer]);
+    return all.filter((process) => process !== undefined);
   }
 
   /** Looks at all machines' files now. */

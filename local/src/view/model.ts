@@ -1,5 +1,7 @@
+import type { KubernetesState } from '../cluster/kubernetes.ts';
 import type { NodeView, StatusTotals } from '../cluster/status.ts';
 import type { WriterStatistics } from '../etcd/writer.ts';
+import type { KubernetesStatistics } from '../kubernetes/load.ts';
 import type { Notice } from '../supervisor/events.ts';
 
 /** All that one picture shows. */
@@ -12,6 +14,8 @@ export interface ViewModel {
   totals: StatusTotals;
   etcd: 'off' | 'starting' | 'up' | 'failed';
   writer: WriterStatistics | undefined;
+  kubernetes: KubernetesState;
+  load: KubernetesStatistics | undefined;
   restarts: number;
   /** Oldest first. */
   notices: readonly Notice[];
@@ -36,6 +40,14 @@ export function etcdText({ etcd, writer }: ViewModel): string {
   return `etcd: ${writer.writes} writes, ${writer.writesFailed} failed, ${writer.connections} connections`;
 }
 
+/** Begins what follows `etcdText` in the same line; empty without API servers. */
+export function kubernetesText({ kubernetes, load }: ViewModel): string {
+  if (kubernetes === 'off') return '';
+  if (kubernetes === 'failed') return '; kube-apiserver: did not come up';
+  if (!load) return `; kube-apiserver: ${kubernetes}`;
+  return `; kube-apiserver: ${load.requests} requests, ${load.retried} retried, ${load.failed} failed`;
+}
+
 export function statusText({ totals, restarts }: ViewModel): string {
   const { ready, nodes, certificates, renewals, failures, lapses, lapsesOfRemoved } = totals;
   const gone = lapsesOfRemoved > 0 ? ` (${lapsesOfRemoved} on removed machines)` : '';
@@ -45,5 +57,5 @@ export function statusText({ totals, restarts }: ViewModel): string {
 
 /** One line for a log. */
 export function plainLine(model: ViewModel): string {
-  return `[${clockText(model.elapsedMs)}] ${statusText(model)}; ${etcdText(model)}`;
+  return `[${clockText(model.elapsedMs)}] ${statusText(model)}; ${etcdText(model)}${kubernetesText(model)}`;
 }

@@ -14,7 +14,16 @@ export function summaryText(summary: Summary): string {
       ? [`${summary.replacements} broken machines replaced; ${summary.lapsesReplaced} of the lapses were on machines that are gone`]
       : []),
     etcd,
+    ...(summary.kubeApiServers > 0 ? [kubernetesText(summary)] : []),
     `${summary.restarts} restarts in ${summary.seconds} s; logs and data: ${summary.runDir}`,
     '',
   ].join('\n');
+}
+
+function kubernetesText(summary: Summary): string {
+  const { kubeApiServers, kubeRequests, kubeRequestsRetried, kubeRequestsFailed, slowestKubeRequestMs } = summary;
+  const each = summary.kubeEndpoints.map(
+    ({ name, failed, attempts, certificates }) => `${name} ${failed} of ${attempts}, ${certificates} certificates`,
+  );
+  return `${kubeRequests} requests to ${kubeApiServers} API servers, ${kubeRequestsRetried} retried, ${kubeRequestsFailed} failed (slowest ${slowestKubeRequestMs} ms); failed attempts: ${each.join('; ')}`;
 }

@@ -1,7 +1,7 @@
 import { type CertificateView, isBadPhase, type NodeView } from '../cluster/status.ts';
 import { type Colour, clip, fit, type Paint } from './ansi.ts';
 import { lifeBar, lifeBlock } from './bar.ts';
-import { clockText, etcdText, statusText, timeOfDay, type ViewModel } from './model.ts';
+import { clockText, etcdText, kubernetesText, statusText, timeOfDay, type ViewModel } from './model.ts';
 
 export interface Screen {
   columns: number;
@@ -28,13 +28,18 @@ export function renderTable(model: ViewModel, screen: Screen): string[] {
 }
 
 function header(model: ViewModel, paint: Paint): string[] {
-  const { totals, writer, etcd } = model;
-  const bad = totals.lapses > totals.lapsesOfRemoved || (writer?.writesFailed ?? 0) > 0 || etcd === 'failed';
+  const { totals, writer, load, etcd, kubernetes } = model;
+  const bad =
+    totals.lapses > totals.lapsesOfRemoved ||
+    (writer?.writesFailed ?? 0) > 0 ||
+    etcd === 'failed' ||
+    (load?.failed ?? 0) > 0 ||
+    kubernetes === 'failed';
   const well: Colour = bad ? 'red' : totals.ready === totals.nodes ? 'green' : 'yellow';
   return [
     `${paint('bold', `Evercert ${clockText(model.elapsedMs)}`)}  cluster ${model.clusterName}  ${paint('dim', model.runDir)}`,
     `${paint(well, '●')} ${statusText(model)}`,
-    `  ${etcdText(model)}`,
+    `  ${etcdText(model)}${kubernetesText(model)}`,
   ];
 }
 

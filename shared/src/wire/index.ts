@@ -1,3 +1,4 @@
+export { type AdoptionStatement, signAdoption, verifyAdoption } from './adoption-proof.ts';
 export {
   desiredBundleFromProto,
   desiredBundleToProto,

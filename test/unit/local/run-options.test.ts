@@ -22,6 +22,7 @@ describe('the options of npm start', () => {
       layout: 'founding',
       workers: 2,
       etcd: true,
+      kubeApiServer: undefined,
       runDir: undefined,
       summary: 'text',
     });
@@ -29,7 +30,7 @@ describe('the options of npm start', () => {
 
   it('are all understood', () => {
     const args =
-      '--duration 90s --leaf-lifetime 20s --key-algorithm rsa-4096 --layout kubeadm --workers 0 --no-etcd --run-dir /x --summary json';
+      '--duration 90s --leaf-lifetime 20s --key-algorithm rsa-4096 --layout kubeadm --workers 0 --no-etcd --kube-apiserver /k --run-dir /x --summary json';
     assert.deepEqual(options(...args.split(' ')), {
       durationMs: 90_000,
       leafLifetimeSeconds: 20,
@@ -37,6 +38,7 @@ describe('the options of npm start', () => {
       layout: 'kubeadm',
       workers: 0,
       etcd: false,
+      kubeApiServer: '/k',
       runDir: '/x',
       summary: 'json',
     });
@@ -62,6 +64,10 @@ describe('the options of npm start', () => {
       assert.equal(exitCode, 2);
     });
   }
+
+  it('look for kube-apiserver where no path of it is given', () => {
+    assert.equal(options('--kube-apiserver').kubeApiServer, true);
+  });
 
   it('print their help with exit code 0', () => {
     const { text, exitCode } = usage('--help');

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { exitCodeOf, type SummaryInput, summarize, summaryText } from '@evercert/local';
-import { summaryInput } from '../../support/local-samples.ts';
+import { kubernetesStatistics as kubernetes, summaryInput } from '../../support/local-samples.ts';
 
 describe('the summary of a local run', () => {
   it('holds the counts under their agreed names, and ends with 0 when all went well', () => {
@@ -46,6 +46,12 @@ describe('the summary of a local run', () => {
       { writer: { ...writer, writesFailed: 1, lastError: 'Unavailable: gone' } },
       /^1 of 1200 etcd writes failed; the last: Unavailable: gone/,
     ],
+    ['the API servers did not come up', { kubernetesFailed: true }, /^the API servers did not come up/],
+    [
+      'a request failed at every API server',
+      { kubeApiServers: 3, kubernetes: { ...kubernetes, failed: 1, lastError: 'HTTP 403' } },
+      /^1 of 400 requests to the API servers failed; the last: HTTP 403/,
+    ],
     ['another value was read than was written', { writer: { ...writer, readsFailed: 1 } }, /^1 of 60 reads from etcd failed/],
   ];
   for (const [what, changes, expected] of cases) {
@@ -56,6 +62,14 @@ describe('the summary of a local run', () => {
       assert.match(summary.problems[0] ?? '', expected);
     });
   }
+
+  it('tells of API servers, each with what failed there, and forgives what went well at another', () => {
+    const summary = summarize(summaryInput({ kubeApiServers: 3, kubernetes }));
+    assert.deepEqual([summary.kubeRequests, summary.kubeRequestsRetried, summary.kubeRequestsFailed], [400, 2, 0]);
+    assert.deepEqual(summary.kubeEndpoints, kubernetes.endpoints);
+    assert.equal(exitCodeOf(summary), 0);
+    assert.match(summaryText(summary), /400 requests to 3 API servers, 2 retried, 0 failed .* cp-1 2 of 134, 3 certificates/);
+  });
 
   it('counts a lapse once that both the agent reports and the observer saw', () => {
     const input = summaryInput({ totals: { ...totals, lapses: 2 }, observed: { ...observed, lapses: 2 } });

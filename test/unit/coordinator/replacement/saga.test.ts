@@ -88,6 +88,17 @@ describe('a replacement', () => {
     );
   });
 
+  it('takes nothing from a node while its cordon needs a person, however long that takes', async () => {
+    await start();
+    for (let tries = 0; tries < 12; tries++)
+      bench.provisioner.failNext('cordon', new EvercertError('FailedPrecondition', 'no such MachineSet'));
+    await bench.until(() => bench.record.failures >= 10, 4 * 3600_000);
+    assert.deepEqual([bench.record.step, bench.record.message], ['Cordon', 'no such MachineSet']);
+    assert.notDeepEqual(bench.node()?.identitySerials, []);
+    assert.equal((await bench.ended()).state, 'Succeeded');
+    assert.equal(bench.record.steps.find(({ step }) => step === 'Cordon')?.result, 'Done');
+  });
+
   it('tries a removal again for ever, waiting longer each time, with one key', async () => {
     await start();
     bench.provisioner.break('remove');

@@ -116,7 +116,7 @@ export interface ImportFinding {
   path: string;
   /** The manifest that declares it; empty: none does. */
   certificate: string;
-  /** "Same", "Different", "Missing", "Unmanaged", "Authority". */
+  /** "Same", "Different", "Missing", "Unmanaged", "Authority", "Policy" (what the certificates tell of the cluster). */
   kind: string;
   message: string;
 }

@@ -152,6 +152,11 @@ export interface AdoptCertificateRequest {
   chain: Buffer[];
   /** spec_hash of the desired certificate that the agent acts on. */
   specHash: string;
+  /**
+   * By the certificate's own key, over "evercert-adoption-v1", a zero byte, SHA-256 of the leaf, SHA-256 of the serial number of the caller's identity (as hexadecimal text):
+   * certificates are public, and nobody may claim one of which he does not hold the key.
+   */
+  proof: Buffer;
 }
 
 export interface AdoptCertificateResponse {
@@ -1474,7 +1479,7 @@ export const GetKeyPairResponse: MessageFns<GetKeyPairResponse> = {
 };
 
 function createBaseAdoptCertificateRequest(): AdoptCertificateRequest {
-  return { name: "", chain: [], specHash: "" };
+  return { name: "", chain: [], specHash: "", proof: Buffer.alloc(0) };
 }
 
 export const AdoptCertificateRequest: MessageFns<AdoptCertificateRequest> = {
@@ -1487,6 +1492,9 @@ export const AdoptCertificateRequest: MessageFns<AdoptCertificateRequest> = {
     }
     if (message.specHash !== "") {
       writer.uint32(26).string(message.specHash);
+    }
+    if (message.proof.length !== 0) {
+      writer.uint32(34).bytes(message.proof);
     }
     return writer;
   },
@@ -1528,6 +1536,14 @@ export const AdoptCertificateRequest: MessageFns<AdoptCertificateRequest> = {
             message.specHash = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.proof = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1548,6 +1564,7 @@ export const AdoptCertificateRequest: MessageFns<AdoptCertificateRequest> = {
     message.name = object.name ?? "";
     message.chain = object.chain?.map((e) => e) || [];
     message.specHash = object.specHash ?? "";
+    message.proof = object.proof ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -1907,7 +1924,7 @@ export const NodeServiceService = {
   /**
    * Takes a certificate that is in place already, and was not issued here, into management: it is recorded, shown and renewed from then on. Idempotent by serial number.
    *
-   * NOT_FOUND: nothing of this name is declared for the node. FAILED_PRECONDITION: the cluster takes none over, or this one is not signed by its CA. PERMISSION_DENIED: it is revoked.
+   * NOT_FOUND: nothing of this name is declared for the node. FAILED_PRECONDITION: the cluster takes none over, or this one is not signed by its CA. PERMISSION_DENIED: it is revoked, or the proof is not by its key.
    */
   adoptCertificate: {
     path: "/evercert.v1.NodeService/AdoptCertificate" as const,
@@ -1966,7 +1983,7 @@ export interface NodeServiceServer extends UntypedServiceImplementation {
   /**
    * Takes a certificate that is in place already, and was not issued here, into management: it is recorded, shown and renewed from then on. Idempotent by serial number.
    *
-   * NOT_FOUND: nothing of this name is declared for the node. FAILED_PRECONDITION: the cluster takes none over, or this one is not signed by its CA. PERMISSION_DENIED: it is revoked.
+   * NOT_FOUND: nothing of this name is declared for the node. FAILED_PRECONDITION: the cluster takes none over, or this one is not signed by its CA. PERMISSION_DENIED: it is revoked, or the proof is not by its key.
    */
   adoptCertificate: handleUnaryCall<AdoptCertificateRequest, AdoptCertificateResponse>;
   /**
@@ -2039,7 +2056,7 @@ export interface NodeServiceClient extends Client {
   /**
    * Takes a certificate that is in place already, and was not issued here, into management: it is recorded, shown and renewed from then on. Idempotent by serial number.
    *
-   * NOT_FOUND: nothing of this name is declared for the node. FAILED_PRECONDITION: the cluster takes none over, or this one is not signed by its CA. PERMISSION_DENIED: it is revoked.
+   * NOT_FOUND: nothing of this name is declared for the node. FAILED_PRECONDITION: the cluster takes none over, or this one is not signed by its CA. PERMISSION_DENIED: it is revoked, or the proof is not by its key.
    */
   adoptCertificate(
     request: AdoptCertificateRequest,
