@@ -5,7 +5,8 @@ import { request } from 'node:https';
 import { join } from 'node:path';
 import { detachedJws } from '@evercert/coordinator/kubernetes';
 import { type LocalCluster, prepareLocalCluster } from '@evercert/local';
-import { ClusterSpec, ImportClusterRequest, Role, type Token } from '@evercert/proto';
+import { ClusterSpec, CreateTokenRequest, ImportClusterRequest, Role, type Token } from '@evercert/proto';
+import { systemClock } from '@evercert/shared/clock';
 import { publicKeyPin } from '@evercert/shared/x509';
 import { parse, stringify } from 'yaml';
 import { enroll } from '../support/coordinator.ts';
@@ -36,27 +37,8 @@ describe('bootstrap tokens of an API server', function () {
       await kubernetes.create(readFileSync(join(repositoryRoot, 'deploy/kubernetes', file), 'utf8'));
     await kubernetes.create(kubeadmConfiguration(endpoint));
     runDir = temporaryFolder('kubernetes-tokens');
-    const kubeconfig = await kubernetes.kubeconfigFor('bridge', { commonName: 'evercert:bridge' });
-    cluster = await prepareLocalCluster({
-      runDir,
-      controlPlanes: 1,
-      workers: 0,
-      autoRestart: false,
-      coordinatorConfig: { kubernetes: { demo: { kubeconfig, bootstrapTokens: true, requestTimeout: '5s' } } },
-    });
-    await cluster.coordinator.start();
-    // The CA that the API server's own certificate comes from.
-    const caPem = readFileSync(kubernetes.pki.caFile, 'utf8');
-    pin = publicKeyPin(new X509Certificate(caPem).raw);
-    const api = await cluster.admin();
-    const authority = {
-      name: 'cluster-ca',
-      certificatesPem: caPem,
-      privateKeyPem: readFileSync(kubernetes.pki.caKeyFile, 'utf8'),
-      source: 'ca.crt',
-    };
-    const spec = { controlPlaneEndpoint: endpoint, keyAlgorithm: 'ecdsa-p384', layout: 'kubeadm' };
-    await api.call(api.client.importCluster, ImportClusterRequest.fromPartial({ name: 'demo', spec, authorities: [authority] }));
+    cluster = await coordinatorOf(kubernetes, runDir);
+    pin = publicKeyPin(new X509Certificate(readFileSync(kubernetes.pki.caFile)).raw);
   });
 
   after(async () => {
@@ -307,6 +289,70 @@ describe('bootstrap tokens of an API server', function () {
     assert.match(refused.stderr, /no bridge to the API server of cluster other/);
   });
 });
+
+describe('bootstrap tokens beside those of kube-controller-manager', function () {
+  this.timeout(240_000);
+  let kubernetes: TestKubernetes;
+  let cluster: LocalCluster;
+  let runDir: string;
+
+  before(async function () {
+    kubernetes = await startKubernetes(needKubernetes(this), { controllers: ['bootstrapsigner', 'tokencleaner'] });
+    await kubernetes.create(readFileSync(join(repositoryRoot, 'deploy/kubernetes/bridge-rbac.yaml'), 'utf8'));
+    runDir = temporaryFolder('kubernetes-tokens');
+    cluster = await coordinatorOf(kubernetes, runDir);
+  });
+
+  after(async () => {
+    await cluster?.stop();
+    await kubernetes?.stop();
+    if (runDir !== undefined) rmSync(runDir, { recursive: true, force: true });
+  });
+
+  it('are signed alike: once it is written, nobody writes cluster-info again until something changes', async () => {
+    const api = await cluster.admin();
+    const create = async (seconds: number): Promise<string> => {
+      const lifetime = { seconds, nanos: 0 };
+      const order = { cluster: 'demo', role: Role.WORKER, maxUses: 0, kubernetes: true, lifetime };
+      return (await api.call(api.client.createToken, CreateTokenRequest.fromPartial(order))).token;
+    };
+    // biome-ignore lint/suspicious/noExplicitAny: as the server tells it.
+    const info = async (): Promise<any> => (await kubernetes.send('GET', infoPath)).body;
+    const token = await create(3600);
+    const short = await create(5);
+    const signed = (one: string) => async (): Promise<boolean> => (await info()).data?.[`jws-kubeconfig-${one.slice(0, 6)}`] !== undefined;
+    await until('both signatures', 20_000, async () => (await signed(token)()) && (await signed(short)()));
+    await until('the short one to be gone', 30_000, async () => !(await signed(short)()));
+    await until('its Secret to be gone', 30_000, async () => {
+      const { items } = await kubernetes.ok('GET', `${secrets}?fieldSelector=type=bootstrap.kubernetes.io/token`);
+      return items.length === 1;
+    });
+    const { metadata } = await info();
+    await systemClock.sleep(3000);
+    assert.equal((await info()).metadata.resourceVersion, metadata.resourceVersion);
+    assert.equal((await api.call(api.client.listClusters, {})).clusters[0]?.kubernetes?.state, 'Connected');
+  });
+});
+
+/** A coordinator with a bridge for tokens, and with the CA that the API server's own certificate comes from. */
+async function coordinatorOf(kubernetes: TestKubernetes, runDir: string): Promise<LocalCluster> {
+  const kubeconfig = await kubernetes.kubeconfigFor('bridge', { commonName: 'evercert:bridge' });
+  const cluster = await prepareLocalCluster({
+    runDir,
+    controlPlanes: 1,
+    workers: 0,
+    autoRestart: false,
+    coordinatorConfig: { kubernetes: { demo: { kubeconfig, bootstrapTokens: true, requestTimeout: '5s' } } },
+  });
+  await cluster.coordinator.start();
+  const api = await cluster.admin();
+  const certificatesPem = readFileSync(kubernetes.pki.caFile, 'utf8');
+  const privateKeyPem = readFileSync(kubernetes.pki.caKeyFile, 'utf8');
+  const authority = { name: 'cluster-ca', certificatesPem, privateKeyPem, source: 'ca.crt' };
+  const spec = { controlPlaneEndpoint: new URL(kubernetes.server).host, keyAlgorithm: 'ecdsa-p384', layout: 'kubeadm' };
+  await api.call(api.client.importCluster, ImportClusterRequest.fromPartial({ name: 'demo', spec, authorities: [authority] }));
+  return cluster;
+}
 
 /** What `kubeadm join` reads after discovery, and what allows it to, as `kubeadm init` leaves it. */
 function kubeadmConfiguration(endpoint: string): string {

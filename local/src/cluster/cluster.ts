@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { ClusterSpec, Role } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
-import { EtcdWriter, type WriterMember, type WriterStatistics } from '../etcd/writer.ts';
+import type { WriterStatistics } from '../etcd/writer.ts';
 import type { KubernetesStatistics } from '../kubernetes/load.ts';
 import { repeat, waitUntil } from '../loop.ts';
 import { type MachineApi, serveMachines } from '../machines/api.ts';
@@ -13,9 +13,9 @@ import { freePort } from '../supervisor/ports.ts';
 import type { SupervisedProcess } from '../supervisor/process.ts';
 import { prepareRunFolder, type RunFolder } from '../supervisor/run-folder.ts';
 import type { AdminApi } from './admin.ts';
+import { ControlPlane } from './control-plane.ts';
 import { LocalCoordinator } from './coordinator.ts';
-import { prepareEtcd, startEtcd } from './etcd-cluster.ts';
-import { type KubernetesState, LocalKubernetes, superAdminLabels } from './kubernetes.ts';
+import type { KubernetesState } from './kubernetes.ts';
 import type { LocalNode, NodeRole } from './node.ts';
 import { type LocalClusterOptions, type Settings, withDefaults } from './options.ts';
 import { checkPrograms } from './programs.ts';
@@ -25,7 +25,6 @@ import { type Summary, summarize } from './summary.ts';
 
 const pollMs = 500;
 const observeMs = 1000;
-const etcdTimeoutMs = 180_000;
 /**
  * A whole cluster on this machine: a coordinator, nodes with their agents, etcd members and API servers, each a process of its own, and writers through them. Everything can be stopped,
  * killed and started again one by one; `stop` ends all of it. Made by `prepareLocalCluster`, which starts nothing yet, or `startLocalCluster`.
@@ -42,10 +41,8 @@ export class LocalCluster {
   readonly #loops: Promise<void>[] = [];
   readonly #begunMs: number;
   #machines: { host: MachineHost; api: MachineApi } | undefined;
-  #writer: EtcdWriter | undefined;
-  #etcdState: 'off' | 'starting' | 'up' | 'failed';
-  #etcdPort: number | undefined;
-  #kubernetes: LocalKubernetes | undefined;
+  /** Set by `prepare`. */
+  #controlPlane: ControlPlane | undefined;
   #readyAfterMs: number | undefined;
   #stopping: Promise<void> | undefined;
 
@@ -55,7 +52,6 @@ export class LocalCluster {
     const { clock, autoRestart, scanIntervalSeconds, replacement } = settings;
     this.machinesSocket = join(folder.sockets, 'machines.sock');
     this.#begunMs = clock.monotonicMs();
-    this.#etcdState = settings.etcdBinary === undefined ? 'off' : 'starting';
     const common = { folder, autoRestart, clock, notify: this.#notify };
     const provisioners = { [provisionerName]: { type: 'process', socket: this.machinesSocket } };
     this.coordinator = new LocalCoordinator({
@@ -76,8 +72,6 @@ export class LocalCluster {
     if (settings.controlPlanes < 1 || settings.workers < 0 || settings.controlPlanes + settings.workers > maxNodes) {
       throw new EvercertError('InvalidArgument', `a local cluster has 1 to ${maxNodes} nodes, one of them a control-plane node`);
     }
-    if (settings.kubeApiServerBinary !== undefined && settings.etcdBinary === undefined)
-      throw new EvercertError('InvalidArgument', 'API servers need etcd: install etcd-server, or run without kube-apiserver');
     checkPrograms();
     const folder = prepareRunFolder(settings.runDir, settings.clock.nowMs());
     try {
@@ -85,7 +79,8 @@ export class LocalCluster {
       const port = await freePort('127.0.0.1', settings.random, takenPorts);
       const webPort = await freePort('127.0.0.1', settings.random, takenPorts);
       const cluster = new LocalCluster(settings, folder, { port, webPort });
-      await cluster.#prepareControlPlane(takenPorts);
+      const nodes = cluster.controlPlaneNodes;
+      cluster.#controlPlane = await ControlPlane.prepare({ settings, nodes, takenPorts, notify: cluster.#notify });
       return cluster;
     } catch (error) {
       folder.release();
@@ -123,23 +118,23 @@ export class LocalCluster {
     return this.settings.clock.monotonicMs() - this.#begunMs;
   }
 
-  get etcdState(): 'off' | 'starting' | 'up' | 'failed' {
-    return this.#etcdState;
+  get etcdState(): KubernetesState {
+    return this.#plane.etcdState;
   }
 
   /** Of the API servers; `failed` when etcd failed before them. */
   get kubernetesState(): KubernetesState {
-    if (!this.#kubernetes) return 'off';
-    return this.#etcdState === 'failed' ? 'failed' : this.#kubernetes.state;
+    const state = this.#plane.kubernetes?.state ?? 'off';
+    return state === 'starting' && this.etcdState === 'failed' ? 'failed' : state;
   }
 
   /** Undefined before the first request. */
   get kubernetesStatistics(): KubernetesStatistics | undefined {
-    return this.#kubernetes?.statistics;
+    return this.#plane.kubernetes?.statistics;
   }
 
   get writerStatistics(): WriterStatistics | undefined {
-    return this.#writer?.statistics();
+    return this.#plane.writerStatistics;
   }
 
   /** True from the first call of `stop` on. */
@@ -163,7 +158,7 @@ export class LocalCluster {
    */
   async start(): Promise<void> {
     const { signal } = this.#abort;
-    const { env, etcdBinary, clock, replacement } = this.settings;
+    const { env, clock, replacement } = this.settings;
     if (replacement) await this.#serveMachines();
     await this.coordinator.start(env['coordinator'], signal);
     this.#notify('info', `coordinator serves on ${this.coordinator.address}`);
@@ -172,7 +167,7 @@ export class LocalCluster {
     await Promise.all(this.nodes.map((node) => this.#join(node)));
     this.#loops.push(repeat(clock, pollMs, signal, () => this.#poll()));
     this.#loops.push(repeat(clock, observeMs, signal, () => this.observe()));
-    if (etcdBinary !== undefined) this.#loops.push(this.#runEtcd().then(() => this.#runKubernetes()));
+    this.#loops.push(this.#plane.run(signal));
   }
 
   /** Looks at all nodes' files now. */
@@ -210,54 +205,36 @@ export class LocalCluster {
 
   /** Until the etcd members are up and, unless it was switched off, the writer writes. */
   async waitUntilWriting(timeoutMs: number): Promise<void> {
-    const writing = (): boolean => {
-      if (this.#etcdState === 'failed') throw new EvercertError('Unavailable', `etcd did not come up; see its logs in ${this.folder.logs}`);
-      return this.#etcdState === 'up' && (!this.settings.writer || this.#writer !== undefined);
-    };
-    await this.waitUntil(writing, timeoutMs, 'etcd and its writer');
+    await this.waitUntil(() => this.#plane.isWriting, timeoutMs, 'etcd and its writer');
   }
 
   /** Until every API server serves the issued admin credential, and the requests through them have begun. */
   async waitUntilServing(timeoutMs: number): Promise<void> {
-    const serving = (): boolean => {
-      if (this.kubernetesState === 'failed')
-        throw new EvercertError('Unavailable', `the API servers did not come up; see their logs in ${this.folder.logs}`);
-      return this.kubernetesStatistics !== undefined;
-    };
-    await this.waitUntil(serving, timeoutMs, 'the API servers');
+    await this.waitUntil(() => this.#plane.isServing, timeoutMs, 'the API servers');
   }
 
   /** Whether the node's API server says to its admin kubeconfig that it is ready. False where none runs. */
   async apiServerReady(name: string): Promise<boolean> {
-    return (await this.#kubernetes?.ready(this.node(name))) ?? false;
+    return (await this.#plane.kubernetes?.ready(this.node(name))) ?? false;
   }
 
   /** Begins to write through all etcd members. */
-  async startWriter(): Promise<void> {
-    const members = this.controlPlaneNodes.map((node) => node.etcdClient).filter((member): member is WriterMember => member !== undefined);
-    const writer = new EtcdWriter({ members, clock: this.settings.clock, onProblem: (message) => this.#notify('warn', message) });
-    await writer.start();
-    this.#writer = writer;
+  startWriter(): Promise<void> {
+    return this.#plane.startWriter();
   }
 
   /** Ends the writes through etcd and the requests through the API servers; those under way end, and count. */
   async stopWriter(): Promise<void> {
-    await Promise.all([this.#writer?.stop(), this.#kubernetes?.stopLoad()]);
+    await this.#plane.stopWriters();
   }
 
   /** What happened so far. */
   summary(): Summary {
     const tally = this.#fleet.tally();
-    const { keyAlgorithm, layout, leafLifetimeSeconds, etcdBinary } = this.settings;
+    const { keyAlgorithm, layout, leafLifetimeSeconds } = this.settings;
     return summarize({
       totals: this.book.totals(),
-      writer: this.writerStatistics,
-      etcdFailed: etcdBinary !== undefined && this.settings.writer && !this.#writer,
-      etcdMembers: this.#etcdState === 'up' ? this.controlPlaneNodes.length : 0,
-      kubeApiServers: this.kubernetesState === 'up' ? this.controlPlaneNodes.length : 0,
-      kubernetes: this.kubernetesStatistics,
-      kubernetesFailed: this.#kubernetes !== undefined && !this.kubernetesStatistics,
-      kubeApiServerRestarts: this.#kubernetes?.restarts ?? 0,
+      ...this.#plane.summaryInput(),
       observed: tally,
       replacements: tally.replacements,
       restarts: this.restarts,
@@ -289,12 +266,15 @@ export class LocalCluster {
     await Promise.all(this.#loops);
     // Once more: it may just have been starting.
     await this.stopWriter();
-    await Promise.all(this.nodes.map(({ apiServer }) => apiServer?.stop()));
-    // One by one: a member that leads hands over before it goes, which it cannot when all go at once.
-    for (const { etcd } of this.nodes) await etcd?.stop();
+    await this.#plane.stop();
     await Promise.all([...this.nodes, ...this.removedMachines].map(({ agent }) => agent.stop()));
     await this.coordinator.stop();
     this.folder.release();
+  }
+
+  get #plane(): ControlPlane {
+    if (!this.#controlPlane) throw new EvercertError('FailedPrecondition', 'a local cluster is made by prepareLocalCluster');
+    return this.#controlPlane;
   }
 
   #checkNotStopping(): void {
@@ -320,7 +300,7 @@ export class LocalCluster {
       ClusterSpec.fromPartial({
         keyAlgorithm,
         layout,
-        controlPlaneEndpoint: `${this.nodes[0]?.address ?? '127.0.0.1'}:${this.#kubernetes?.port ?? 6443}`,
+        controlPlaneEndpoint: this.#plane.endpoint,
         nodeAddressRanges: ['127.0.0.0/8'],
         leafLifetimeSeconds,
         identityLifetimeSeconds,
@@ -328,59 +308,20 @@ export class LocalCluster {
         ...spec,
       }),
     );
-    if (this.#etcdPort !== undefined) await admin.declareEtcdHealth(clusterName, this.#etcdPort);
-    await this.#kubernetes?.declare(admin, clusterName);
+    await this.#plane.declare(admin, clusterName);
     this.#notify('info', `cluster ${clusterName}: ${keyAlgorithm}, ${layout} layout, leaves live ${leafLifetimeSeconds} s`);
   }
 
   async #join(node: LocalNode): Promise<void> {
     const admin = await this.admin();
     const role = node.role === 'control-plane' ? Role.CONTROL_PLANE : Role.WORKER;
-    const labels = this.#kubernetes && node === this.nodes[0] ? superAdminLabels : {};
+    const labels = this.#plane.labelsFor(node);
     const { token, caPin } = await admin.createToken(this.name, { name: node.name, role, addresses: [node.address], labels });
     const { scanIntervalSeconds, env, endpointFor } = this.settings;
     this.#checkNotStopping();
     const endpoint = await endpointFor(node.name, this.coordinator.address);
     node.writeAgentConfig({ endpoints: [endpoint], caPins: [caPin], token, scanIntervalSeconds });
     await node.agent.start(env[node.name]);
-  }
-
-  async #prepareControlPlane(takenPorts: Set<number>): Promise<void> {
-    const { etcdBinary, kubeApiServerBinary, layout, leafLifetimeSeconds, clock, random } = this.settings;
-    const common = { nodes: this.controlPlaneNodes, layout, random, takenPorts };
-    if (etcdBinary !== undefined) this.#etcdPort = await prepareEtcd({ ...common, binary: etcdBinary });
-    if (kubeApiServerBinary === undefined) return;
-    const onProblem = (message: string): void => this.#notify('warn', message);
-    this.#kubernetes = await LocalKubernetes.prepare({ ...common, binary: kubeApiServerBinary, leafLifetimeSeconds, clock, onProblem });
-  }
-
-  async #runKubernetes(): Promise<void> {
-    const { signal } = this.#abort;
-    const kubernetes = this.#kubernetes;
-    if (!kubernetes || this.#etcdState !== 'up' || signal.aborted) return;
-    try {
-      await kubernetes.start(this.settings.env, signal);
-      this.#notify('info', `kube-apiserver: ${this.controlPlaneNodes.length} serve the issued admin kubeconfig`);
-      if (this.settings.writer) kubernetes.startLoad();
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#notify('warn', `the API servers did not come up: ${error instanceof Error ? error.message : String(error)}`);
-    }
-  }
-
-  async #runEtcd(): Promise<void> {
-    const { signal } = this.#abort;
-    const { clock, env, writer } = this.settings;
-    try {
-      await startEtcd({ nodes: this.controlPlaneNodes, env, timeoutMs: etcdTimeoutMs, clock, signal });
-      this.#etcdState = 'up';
-      this.#notify('info', `etcd: ${this.controlPlaneNodes.length} members serve with the issued certificates`);
-      if (writer) await this.startWriter();
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#etcdState = 'failed';
-      this.#notify('warn', `etcd did not come up: ${error instanceof Error ? error.message : String(error)}`);
-    }
   }
 
   /** As `refresh`; a coordinator that is away is what some of its users are testing. */
