@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type LocalCluster, startLocalCluster } from '@evercert/local';
 import type { Revocation } from '@evercert/proto';
 import { parseDocuments } from '@evercert/shared/manifest';
+import { parse, stringify } from 'yaml';
 import { serveInstead, servesCustomResources } from '../support/custom-resources.ts';
 import { type Kubectl, needKubectl } from '../support/kubectl.ts';
 import { needKubernetes, startKubernetes, type TestKubernetes } from '../support/kubernetes.ts';
@@ -392,5 +393,25 @@ describe('RenewRevocations of an API server', function () {
     assert.equal(await inForce('elsewhere'), undefined);
     await kubectl(['delete', 'renewrevocation', 'after', '-n', 'kube-system']);
     await untilLifted('after');
+  });
+
+  it('can be deleted here once the coordinator no longer follows them, and are back when it does again', async () => {
+    const follow = async (revocations: boolean): Promise<void> => {
+      await cluster.coordinator.stop();
+      const { configPath } = cluster.coordinator;
+      const config = parse(readFileSync(configPath, 'utf8'));
+      config.kubernetes.demo.revocations = revocations;
+      writeFileSync(configPath, stringify(config), { mode: 0o600 });
+      await cluster.coordinator.start();
+    };
+    await put(revocationOf('last', [{ kind: 'Group', group: 'a' }]));
+    await untilInForce('last');
+    await follow(false);
+    assert.ok(await inForce('last'), 'nothing is lifted by looking away');
+    const deleted = await evercert(['delete', 'revocation', 'last', '-c', 'demo']);
+    assert.equal(deleted.status, 0, deleted.stderr);
+    assert.equal(await inForce('last'), undefined);
+    await follow(true);
+    await untilInForce('last');
   });
 });

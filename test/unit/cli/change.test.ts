@@ -172,6 +172,20 @@ describe('evercert token, cluster and renew', () => {
     });
   });
 
+  it('asks for a token of the API server in the group of kubeadm, or in those that are named', async () => {
+    const api = tokenApi();
+    const create = ['token', 'create', '--role', 'worker', '--kubernetes'];
+    await run(create, { api });
+    await run([...create, '--groups', 'system:bootstrappers:a', 'system:bootstrappers:b'], { api });
+    assert.deepEqual(
+      api.calls.flatMap(({ request }) => (request as { kubernetesGroups?: string[] } | undefined)?.kubernetesGroups ?? []),
+      ['system:bootstrappers:kubeadm:default-node-token', 'system:bootstrappers:a', 'system:bootstrappers:b'],
+    );
+    const { exitCode, err } = await run(['token', 'create', '--role', 'worker', '--groups', 'x'], { api });
+    assert.equal(exitCode, 2);
+    assert.match(err, /--groups goes with --kubernetes/);
+  });
+
   it("prints the agent's configuration with everything that it needs to join", async () => {
     const args = ['token', 'create', '--role', 'control-plane', '--node-name', 'cp-1', '--address', '10.0.0.1', '--print-agent-config'];
     assert.deepEqual(parse((await run(args, { api: tokenApi() })).out), {

@@ -10,13 +10,14 @@ import {
   plainLine,
   renderTable,
   type Terminal,
+  type ViewModel,
   widthOf,
   withColour,
   withoutColour,
 } from '@evercert/local';
 import { FakeClock } from '@evercert/shared/clock';
 import fc from 'fast-check';
-import { certificateView, nodeViews, startMs, viewModel } from '../../support/local-samples.ts';
+import { certificateView, kubernetesStatistics, nodeViews, startMs, viewModel } from '../../support/local-samples.ts';
 
 describe('the bar of a certificate’s life', () => {
   const bar = (afterMs: number, width = 12): string => lifeBar(certificateView(), startMs + afterMs, width, withoutColour);
@@ -152,5 +153,13 @@ describe('showing a run', () => {
     view.end();
     assert.deepEqual(lines, [plainLine(viewModel()), '[00:00:05] warning: cp-1 ended unexpectedly', plainLine(viewModel())]);
     assert.match(lines[0] ?? '', /^\[00:01:35\] 5\/5 nodes Ready.*etcd: 1200 writes, 0 failed/);
+  });
+
+  it('tells how the API servers are, where there are any', () => {
+    const line = (changes: Partial<ViewModel>): string => plainLine(viewModel(changes));
+    assert.doesNotMatch(line({}), /kube-apiserver/);
+    assert.match(line({ kubernetes: 'starting' }), /; kube-apiserver: starting$/);
+    assert.match(line({ kubernetes: 'failed' }), /; kube-apiserver: did not come up$/);
+    assert.match(line({ kubernetes: 'up', load: kubernetesStatistics }), /; kube-apiserver: 400 requests, 2 retried, 0 failed$/);
   });
 });
