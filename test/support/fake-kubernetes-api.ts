@@ -1,5 +1,5 @@
 /** An API server's collection in memory, whose answers a test decides. */
-import type { KubernetesApi, KubernetesObject, WatchEvent, WatchRequest } from '@evercert/coordinator/kubernetes';
+import type { KubernetesApi, KubernetesObject, KubernetesRequest, WatchEvent, WatchRequest } from '@evercert/coordinator/kubernetes';
 import { EvercertError } from '@evercert/shared/errors';
 
 export interface Thing extends KubernetesObject {
@@ -18,7 +18,7 @@ export function httpError(status: number, retryAfterMs?: number): EvercertError 
   return new EvercertError(code, `HTTP ${status}`, { metadata: { httpStatus: String(status) }, ...(retryAfterMs && { retryAfterMs }) });
 }
 
-export class FakeApi implements Pick<KubernetesApi, 'snapshot' | 'watch'> {
+export class FakeApi implements Pick<KubernetesApi, 'send' | 'snapshot' | 'watch'> {
   readonly things = new Map<string, Thing>();
   readonly watches: OpenWatch[] = [];
   version = 1;
@@ -52,6 +52,13 @@ export class FakeApi implements Pick<KubernetesApi, 'snapshot' | 'watch'> {
     this.version += 1;
     const gone = { ...object, metadata: { ...object.metadata, resourceVersion: String(this.version) } };
     if (!silent) this.watches.at(-1)?.push({ type: 'DELETED', object: gone });
+  }
+
+  /** Reads one. */
+  async send<T>({ path }: KubernetesRequest): Promise<T> {
+    const found = this.things.get(path.split('/').at(-1) ?? '');
+    if (!found) throw new EvercertError('NotFound', `no ${path}`);
+    return found as T;
   }
 
   async snapshot<T>(): Promise<{ items: T[]; resourceVersion: string }> {

@@ -3,8 +3,8 @@ import { EvercertError, toEvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import { backoffMs } from '@evercert/shared/retry';
 import type { KubernetesApi } from './client.ts';
-import { isGone } from './errors.ts';
-import { type KubernetesObject, keyOf, type WatchEvent } from './objects.ts';
+import { isGone, unlessMissing } from './errors.ts';
+import { isOlder, type KubernetesObject, keyOf, objectPath, type WatchEvent } from './objects.ts';
 import type { BridgeStatus } from './status.ts';
 import { WorkQueue, type WorkResult } from './work-queue.ts';
 
@@ -18,7 +18,7 @@ export interface ControllerOptions<T extends KubernetesObject> {
   query?: Record<string, string>;
   /**
    * Brings the world into line with one object, or with its absence. Called after each change, after each complete reading and again while it throws; never twice at once for one key. The
-   * object may be a moment old: what is written back is guarded by its resourceVersion, and a Conflict thrown here has it tried again with what the watch has brought meanwhile.
+   * object may be a moment old: what is written back is guarded by its resourceVersion, and where the server answers with a Conflict, the object is read and tried again.
    */
   reconcile: (key: string, object: T | undefined) => Promise<WorkResult>;
   status: BridgeStatus;
@@ -55,10 +55,10 @@ export class Controller<T extends KubernetesObject> {
   #failures = 0;
 
   constructor(options: ControllerOptions<T>) {
-    const { clock, random, reconcile, status, name, logger, concurrency = 4, maxBackoffMs = 30_000 } = options;
+    const { clock, random, status, name, logger, concurrency = 4, maxBackoffMs = 30_000 } = options;
     this.#options = options;
     this.#queue = new WorkQueue({
-      work: (key) => reconcile(key, this.#objects.get(key)),
+      work: (key) => this.#work(key),
       concurrency,
       clock,
       random,
@@ -175,10 +175,36 @@ export class Controller<T extends KubernetesObject> {
     return metadata['httpStatus'] === undefined ? version : undefined;
   }
 
+  async #work(key: string): Promise<WorkResult> {
+    try {
+      return await this.#options.reconcile(key, this.#objects.get(key));
+    } catch (error) {
+      if (isConflict(error)) await this.#readAgain(key);
+      throw error;
+    }
+  }
+
+  /** The watch may bring the change that was in the way late, or never. Whatever this fails with, the work is tried again. */
+  async #readAgain(key: string): Promise<void> {
+    const { api, path, logger, name } = this.#options;
+    try {
+      const object = await unlessMissing(api.send<T>({ method: 'GET', path: objectPath(path, key) }));
+      const known = this.#objects.get(key);
+      if (object === undefined) this.#objects.delete(key);
+      else if (known === undefined || !isOlder(object, known)) this.#objects.set(key, object);
+    } catch (error) {
+      logger.debug('cannot read an object again', { controller: name, object: key, error: toEvercertError(error).message });
+    }
+  }
+
+  /** What is older than what is known already changes nothing: a server behind a balancer may tell it once more. */
   #apply({ type, object }: WatchEvent<T>): string | undefined {
     const { resourceVersion } = object.metadata;
+    if (type === 'BOOKMARK') return resourceVersion === '' ? undefined : resourceVersion;
+    const known = this.#objects.get(keyOf(object));
+    if (known !== undefined && isOlder(object, known)) return undefined;
     if (type === 'DELETED') this.#forget(keyOf(object));
-    else if (type !== 'BOOKMARK') this.#accept(object);
+    else this.#accept(object);
     return resourceVersion === '' ? undefined : resourceVersion;
   }
 
@@ -219,4 +245,9 @@ export class Controller<T extends KubernetesObject> {
     });
     await clock.sleep(delayMs, this.#stop.signal).catch(() => undefined);
   }
+}
+
+/** In the API server's words; the coordinator's store has conflicts of its own. */
+function isConflict(error: unknown): boolean {
+  return error instanceof EvercertError && error.metadata['httpStatus'] === '409';
 }

@@ -171,6 +171,41 @@ describe('a controller of an API server', () => {
     assert.deepEqual(seen.at(-1), ['a', 9]);
   });
 
+  it('reads again what was in the way of a write, where the watch does not tell', async () => {
+    work = async (key, object) => {
+      seen.push([key, object?.value]);
+      if (object?.value === 1) throw httpError(409);
+    };
+    await started();
+    server.put('a', 7, { silent: true });
+    await clock.advance(5000);
+    assert.deepEqual([seen.at(-1), status.view().state], [['a', 7], 'Connected']);
+  });
+
+  it('finds out by a conflict that an object is gone', async () => {
+    work = async (key, object) => {
+      seen.push([key, object?.value]);
+      if (object) throw httpError(409);
+    };
+    await started();
+    server.remove('a', { silent: true });
+    await clock.advance(5000);
+    assert.deepEqual([seen.at(-1), status.view().state], [['a', undefined], 'Connected']);
+  });
+
+  it('is not misled by old states and old ends that are told once more', async () => {
+    await started();
+    const old = server.things.get('a') as Thing;
+    server.put('a', 2);
+    server.watching.push({ type: 'MODIFIED', object: old });
+    server.watching.push({ type: 'DELETED', object: old });
+    await clock.advance(2000);
+    assert.deepEqual([controller.get('a')?.value, seen.at(-1)], [2, ['a', 2]]);
+    server.watching.end();
+    await clock.advance(0);
+    assert.equal(server.watching.request.resourceVersion, String(server.version), 'goes on from the newest');
+  });
+
   it('ends when it is told to, with its watch', async () => {
     await started();
     await controller.stop();
