@@ -8,7 +8,7 @@ import type { SuiteReport } from '../test/support/reporter.ts';
 import { OthersLoad } from './others-load.ts';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const unitLimitSeconds = 20;
+const unitLimitSeconds = 40;
 /** A process that is still there so long after its last test has left something open. */
 const exitGraceMs = 10_000;
 
@@ -39,7 +39,7 @@ async function main(): Promise<void> {
   const all = !options.checks && !options.unit && !options.integration;
   if (options.checks || (all && options.grep === undefined)) for (const name of ['types', 'lint', 'proto']) await check(name);
   if (all || options.unit) await unitSuite();
-  if (all || options.integration) await suite('integration', 16 * 60, ['--reporter-option', 'each=true', '--parallel', '--jobs', '3']);
+  if (all || options.integration) await suite('integration', 16 * 60, ['--reporter-option', 'each=true', '--parallel', '--jobs', '2']);
   const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : '';
   process.stdout.write(`${total.passed} passed, ${total.failed} failed${skipped}\n`);
   process.exitCode = total.failed > 0 ? 1 : 0;
