@@ -4,8 +4,11 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect, type PeerCertificate } from 'node:tls';
 import type { CertificateSigningRequest } from '@evercert/coordinator/kubernetes';
-import { allowBootstrapping, type Bridged, startBridged, writeBootstrapToken } from '../support/bridge.ts';
+import { CreateTokenRequest, Role } from '@evercert/proto';
+import { unary } from '@evercert/shared/grpc';
+import { allowBootstrapping, type Bridged, bootstrapGroups, startBridged } from '../support/bridge.ts';
 import { requestsPath } from '../support/certificate-requests.ts';
+import { deadline } from '../support/coordinator.ts';
 import { needKubelet, startKubelet, type TestKubelet } from '../support/kubelet.ts';
 import { needKubernetes, startKubernetes } from '../support/kubernetes.ts';
 import { kubeconfigText } from '../support/kubernetes-pki.ts';
@@ -25,6 +28,7 @@ describe('an unmodified kubelet with a bootstrap kubeconfig', function () {
   this.timeout(enoughMs + 120_000);
   let bridged: Bridged;
   let kubelet: TestKubelet;
+  let bootstrapUser: string;
 
   before(async function () {
     const binaries = needKubernetes(this);
@@ -32,10 +36,18 @@ describe('an unmodified kubelet with a bootstrap kubeconfig', function () {
     bridged = await startBridged({
       kubernetes: (clusterCaPem) => startKubernetes(binaries, { clientCas: clusterCaPem }),
       spec: { leafLifetimeSeconds: lifeSeconds },
+      bridge: { bootstrapTokens: true },
     });
-    const { kubernetes, clusterCaPem } = bridged;
+    const { kubernetes, clusterCaPem, coordinator } = bridged;
     await allowBootstrapping(kubernetes);
-    const token = await writeBootstrapToken(kubernetes);
+    const order = CreateTokenRequest.fromPartial({
+      cluster: 'demo',
+      role: Role.WORKER,
+      kubernetes: true,
+      kubernetesGroups: bootstrapGroups.slice(1),
+    });
+    const { token } = await unary(coordinator.admin.createToken.bind(coordinator.admin), order, deadline);
+    bootstrapUser = `system:bootstrap:${token.slice(0, 6)}`;
     const bootstrapKubeconfig = join(kubernetes.folder, 'bootstrap.conf');
     writeFileSync(bootstrapKubeconfig, kubeconfigText(kubernetes.server, kubernetes.pki.caFile, { token }), { mode: 0o600 });
     const clientCaFile = join(kubernetes.folder, 'cluster-ca.crt');
@@ -118,7 +130,7 @@ describe('an unmodified kubelet with a bootstrap kubeconfig', function () {
     await untilKubelet('the rotations of each', enoughMs, () => serials('client').length >= enough && serials('server').length >= enough);
     const client = await requests('kubernetes.io/kube-apiserver-client-kubelet');
     const [bootstrap, ...own] = client.slice(0, enough).map(({ spec }) => spec.username);
-    assert.equal(bootstrap, 'system:bootstrap:abcdef');
+    assert.equal(bootstrap, bootstrapUser);
     const serving = (await requests('kubernetes.io/kubelet-serving')).map(({ spec }) => spec.username);
     assert.deepEqual([...new Set([...own, ...serving])], [`system:node:${node}`]);
     const last = serials('server').at(-1);

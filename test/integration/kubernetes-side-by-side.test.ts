@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { CertificateSigningRequest, KubernetesApi } from '@evercert/coordinator/kubernetes';
 import { systemClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
-import { allowBootstrapping, type Bridged, clusterRoleBinding, startBridged } from '../support/bridge.ts';
+import { allowBootstrapping, type Bridged, bootstrapGroups, clusterRoleBinding, startBridged } from '../support/bridge.ts';
 import { approve, requestsPath, userApi } from '../support/certificate-requests.ts';
 import { needKubernetes, startKubernetes, type TestKubernetes } from '../support/kubernetes.ts';
 import { foreignRequest } from '../support/openssl-requests.ts';
@@ -72,7 +72,7 @@ describe('the bridge beside kube-controller-manager', function () {
     const user = async (name: string, organizations: string[]): Promise<KubernetesApi> =>
       userApi(await kubernetes.kubeconfigFor(name.replaceAll(':', '-'), { commonName: name, organizations }));
     apis = {
-      bootstrapper: await user('system:bootstrap:abcdef', ['system:bootstrappers']),
+      bootstrapper: await user('system:bootstrap:abcdef', bootstrapGroups),
       worker: await user('system:node:worker-1', ['system:nodes']),
       outsider: await user('somebody', ['requesters']),
     };

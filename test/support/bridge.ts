@@ -7,8 +7,6 @@ import { deadline, startTestCoordinator, type TestCoordinator } from './coordina
 import type { TestKubernetes } from './kubernetes.ts';
 import { repositoryRoot } from './tools.ts';
 
-const bindings = '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings';
-
 export function clusterRoleBinding(role: string, subject: { kind: 'Group' | 'User'; name: string }): object {
   return {
     apiVersion: 'rbac.authorization.k8s.io/v1',
@@ -19,33 +17,13 @@ export function clusterRoleBinding(role: string, subject: { kind: 'Group' | 'Use
   };
 }
 
-/** As kubeadm binds them: bootstrappers ask for nodes' client certificates, nodes for their own. The bridge has its roles from deploy/. */
-export async function allowBootstrapping(kubernetes: TestKubernetes): Promise<void> {
-  await kubernetes.create(readFileSync(join(repositoryRoot, 'deploy/kubernetes/bridge-rbac.yaml'), 'utf8'));
-  const requests = 'system:certificates.k8s.io:certificatesigningrequests';
-  for (const [role, group] of [
-    ['system:node-bootstrapper', 'system:bootstrappers'],
-    [`${requests}:nodeclient`, 'system:bootstrappers'],
-    [`${requests}:selfnodeclient`, 'system:nodes'],
-  ] as const)
-    await kubernetes.ok('POST', bindings, clusterRoleBinding(role, { kind: 'Group', name: group }));
-}
+/** Groups of a bootstrap token's user, as the roles of deploy/ name them. */
+export const bootstrapGroups = ['system:bootstrappers', 'system:bootstrappers:kubeadm:default-node-token'];
 
-/** What kubelet 1.20 calls a bootstrap token; returns it. */
-export async function writeBootstrapToken(kubernetes: TestKubernetes, id = 'abcdef', secret = '0123456789abcdef'): Promise<string> {
-  await kubernetes.ok('POST', '/api/v1/namespaces/kube-system/secrets', {
-    apiVersion: 'v1',
-    kind: 'Secret',
-    type: 'bootstrap.kubernetes.io/token',
-    metadata: { name: `bootstrap-token-${id}` },
-    stringData: {
-      'token-id': id,
-      'token-secret': secret,
-      'usage-bootstrap-authentication': 'true',
-      'auth-extra-groups': 'system:bootstrappers:worker',
-    },
-  });
-  return `${id}.${secret}`;
+/** The roles of deploy/: the bridge's own, and those by which bootstrappers ask for nodes' client certificates, and nodes for their own. */
+export async function allowBootstrapping(kubernetes: TestKubernetes): Promise<void> {
+  for (const file of ['bridge-rbac.yaml', 'bootstrap-rbac.yaml'])
+    await kubernetes.create(readFileSync(join(repositoryRoot, 'deploy/kubernetes', file), 'utf8'));
 }
 
 export interface BridgedOptions {

@@ -147,7 +147,7 @@ export class FaultProxy {
     const upstream = await this.#forward(url, incoming, Buffer.concat(chunks));
     if (fault.delayAnswerMs !== undefined) await systemClock.sleep(fault.delayAnswerMs);
     if (fault.lose !== undefined) {
-      await drain(upstream);
+      upstream.destroy();
       if (fault.lose === 'closed') response.destroy();
       else answer(response, fault.lose);
       return;
@@ -198,8 +198,4 @@ function answer(response: ServerResponse, code: number, retryAfterSeconds?: numb
 export function statusText(code: number): string {
   const reason = reasons[code] ?? 'Unknown';
   return JSON.stringify({ apiVersion: 'v1', kind: 'Status', status: 'Failure', code, reason, message: `a fault of the test: ${reason}` });
-}
-
-async function drain(stream: IncomingMessage): Promise<void> {
-  for await (const _ of stream);
 }
