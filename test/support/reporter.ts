@@ -26,6 +26,7 @@ export default class Reporter extends Base {
       if (each) Base.consoleLog(`  ok (${seconds(test)}) ${test.fullTitle()}`);
     });
     runner.on('fail', (test) => Base.consoleLog(`  FAILED ${test.fullTitle()}`));
+    runner.on('retry', (test, error) => Base.consoleLog(`  retried ${test.fullTitle()}: ${error.message}`));
     runner.on('pending', (test) => this.#skipped.push(test.fullTitle()));
     runner.once('end', () => this.#finish());
   }
