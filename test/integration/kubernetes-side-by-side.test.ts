@@ -15,7 +15,7 @@ import { needTool, repositoryRoot, runOk } from '../support/tools.ts';
 
 const lifeSeconds = 3600;
 /** Controllers that have changed nothing for so long are through. */
-const quietMs = 2500;
+const quietMs = 2000;
 
 /** What became of a request. */
 interface Told {

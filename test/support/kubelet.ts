@@ -148,6 +148,7 @@ function configuration(folder: string, port: number, clientCAFile: string): Reco
     failSwapOn: false,
     resolvConf: '',
     nodeStatusUpdateFrequency: '2s',
+    nodeLeaseDurationSeconds: 8,
     volumePluginDir: join(folder, 'volume-plugins'),
   };
 }
