@@ -39,7 +39,7 @@ async function main(): Promise<void> {
   const all = !options.checks && !options.unit && !options.integration;
   if (options.checks || (all && options.grep === undefined)) for (const name of ['types', 'lint', 'proto']) await check(name);
   if (all || options.unit) await unitSuite();
-  if (all || options.integration) await suite('integration', 17 * 60, ['--reporter-option', 'each=true', '--parallel', '--jobs', '2']);
+  if (all || options.integration) await suite('integration', 18 * 60, ['--reporter-option', 'each=true', '--parallel', '--jobs', '2']);
   const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : '';
   process.stdout.write(`${total.passed} passed, ${total.failed} failed${skipped}\n`);
   process.exitCode = total.failed > 0 ? 1 : 0;

@@ -26,10 +26,7 @@ const everywhere = [
   ...inSteps(['verify']),
 ];
 /** Where it matters most; `npm run test:replacement` does them all. */
-const chosen = new Set([
-  ...['cordon-begun', 'drain-acted', 'remove-begun', 'remove-withdrawn', 'remove-acted', 'allocate-done', 'create-begun', 'create-acted'],
-  ...['join-begun', 'discard-acted', 'join-done', 'verify-acted'],
-]);
+const chosen = new Set([...['remove-withdrawn', 'remove-acted', 'create-acted', 'discard-acted', 'join-done', 'verify-acted']]);
 const points = process.env['EVERCERT_ALL_FAULT_POINTS'] === '1' ? everywhere : everywhere.filter((point) => chosen.has(point));
 
 describe('a coordinator killed in the midst of a replacement by the process driver', function () {
