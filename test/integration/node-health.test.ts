@@ -156,6 +156,11 @@ describe("a node's health in a coordinator", function () {
     assert.match((await nodeNow()).status?.message ?? '', /never issued to it here: serial abab/);
     await wellAgain();
 
+    // Of another CA, under a serial number of ours.
+    agent.report({ 'kubelet-client': { fingerprint: 'cd'.repeat(32) } });
+    await until(async () => (await condition('CertificatesValid'))?.reason, 'UnknownCertificate');
+    await wellAgain();
+
     const renewed = await agent.obtain('kubelet-client');
     agent.report();
     await clock.sleep(200);

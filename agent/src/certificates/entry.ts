@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { EvercertError } from '@evercert/shared/errors';
 import { refusalDelayMs, retryDelayMs, revokedDelayMs } from '@evercert/shared/schedule';
 import type { IssueReason } from '../coordinator-api.ts';
@@ -84,10 +85,14 @@ export function snapshotOf(entry: Entry, counters: Readonly<Counters>, nowMs: nu
     lastErrorCode: error?.code ?? '',
     served: entry.served,
     specHash: installed?.specHash ?? '',
-    ...(installed && { notBeforeMs: installed.notBeforeMs, notAfterMs: installed.notAfterMs }),
+    ...(installed && { notBeforeMs: installed.notBeforeMs, notAfterMs: installed.notAfterMs, ...fingerprintOf(installed) }),
     ...(nextRenewalAtMs !== undefined && { nextRenewalAtMs }),
     ...(counters.lastRenewalAtMs !== undefined && { lastRenewalAtMs: counters.lastRenewalAtMs }),
   };
+}
+
+function fingerprintOf({ chain: [leaf] }: InstalledPair): { fingerprint?: string } {
+  return leaf === undefined ? {} : { fingerprint: createHash('sha256').update(leaf).digest('hex') };
 }
 
 function delayAfter(error: EvercertError, input: { attempt: number; timeLeftMs: number; draw: number; hintMs?: number }): number {

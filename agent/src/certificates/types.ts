@@ -75,6 +75,8 @@ export interface CertificateSnapshot {
   name: string;
   state: CertificateState;
   serial: string;
+  /** SHA-256 of the certificate in place, DER, hexadecimal. */
+  fingerprint?: string;
   notBeforeMs?: number;
   notAfterMs?: number;
   nextRenewalAtMs?: number;

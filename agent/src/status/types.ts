@@ -26,6 +26,7 @@ export interface CertificateLine {
   name: string;
   state: string;
   serial: string;
+  fingerprint?: string;
   notBefore?: string;
   notAfter?: string;
   nextRenewalAt?: string;

@@ -15,6 +15,7 @@ import {
 } from '@evercert/shared/x509';
 import type { EventRecorder } from '../events/recorder.ts';
 import { renewalSource } from '../events/renewal-log.ts';
+import { fingerprintOf } from '../state/fingerprint.ts';
 import { layout } from '../state/layout.ts';
 import { type CertificateRecord, type CurrentRecord, decodeRecord, encodeRecord, type PublicKeyRecord } from '../state/records.ts';
 import type { Compare, Operation, Store } from '../store/index.ts';
@@ -189,9 +190,10 @@ export class CertificateIssuer {
 
 /** What is kept in memory of the newest certificate of each name. */
 export function currentOf({ serial, specHash, issuedAtMs, notAfterMs, adoptedAtMs, ...rest }: CertificateRecord): CurrentRecord {
+  const fingerprint = fingerprintOf(rest);
   const { commonName, organizations, dnsNames, ipAddresses, uris } = rest;
   const adopted = adoptedAtMs === undefined ? {} : { adoptedAtMs };
-  return { serial, specHash, issuedAtMs, notAfterMs, ...adopted, commonName, organizations, dnsNames, ipAddresses, uris };
+  return { serial, fingerprint, specHash, issuedAtMs, notAfterMs, ...adopted, commonName, organizations, dnsNames, ipAddresses, uris };
 }
 
 /** What a record keeps of a profile: what revocations and people look for. */

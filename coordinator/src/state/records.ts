@@ -154,6 +154,8 @@ export interface PublicKeyRecord {
 
 export interface CurrentRecord {
   serial: string;
+  /** SHA-256 of the DER, hexadecimal; records of earlier releases lack it. */
+  fingerprint?: string;
   specHash: string;
   issuedAtMs: number;
   notAfterMs: number;

@@ -1,10 +1,10 @@
-import type { StatusReport } from '@evercert/proto';
+import type { CertificateStatus, StatusReport } from '@evercert/proto';
 import type { DesiredStates, NodePlan } from '../../desired/desired-states.ts';
 import type { RepairWindows } from '../../repair/windows.ts';
 import type { Revocations } from '../../revocation/index.ts';
 import { layout } from '../../state/layout.ts';
 import type { Model } from '../../state/model.ts';
-import type { NodeRecord } from '../../state/records.ts';
+import type { CurrentRecord, NodeRecord } from '../../state/records.ts';
 import type { NodeStatuses } from '../statuses.ts';
 import type { Inventory } from './inventory.ts';
 import type { CertificateFacts, HealthFacts, PartFacts } from './types.ts';
@@ -82,11 +82,17 @@ function certificatesOf(
         error: status.lastError,
         errorCode: status.lastErrorCode,
         served: status.served,
-        origin: status.serial === issued?.serial ? 'current' : inventory.originOf(cluster, node, name, status.serial),
+        origin: isCurrent(status, issued) ? 'current' : inventory.originOf(cluster, node, name, status),
       },
       revokedBy: revoked && `entry ${revoked.entry + 1} (${revoked.kind} ${revoked.value}) of ${revoked.object}`,
     };
   });
+}
+
+/** By its serial number and, where both sides know it, by the whole certificate: a foreign one may bear a number of ours. */
+function isCurrent({ serial, fingerprint }: CertificateStatus, issued: CurrentRecord | undefined): boolean {
+  if (issued === undefined || serial !== issued.serial) return false;
+  return fingerprint === undefined || issued.fingerprint === undefined || fingerprint === issued.fingerprint;
 }
 
 function partsOf({ desired }: NodePlan, report: StatusReport | undefined): PartFacts[] {

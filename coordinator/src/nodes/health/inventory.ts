@@ -1,5 +1,6 @@
 import type { Logger } from '@evercert/shared/logging';
 import { normalizeSerial } from '@evercert/shared/x509';
+import { fingerprintOf } from '../../state/fingerprint.ts';
 import { layout } from '../../state/layout.ts';
 import { type CertificateRecord, decodeRecord } from '../../state/records.ts';
 import type { Store } from '../../store/index.ts';
@@ -15,6 +16,12 @@ export interface InventoryOptions {
   found: (cluster: string, node: string) => void;
 }
 
+/** A certificate as a node reports it; no fingerprint: its agent is of an earlier release. */
+export interface InUse {
+  serial: string;
+  fingerprint?: string | undefined;
+}
+
 /**
  * Tells where a certificate comes from that is in use on a node and is not the newest of its name: the coordinator issued it to this node under this name, or it did not. What is not known yet is
  * looked up in the store; until then it counts as nothing wrong.
@@ -28,26 +35,27 @@ export class Inventory {
     this.#options = options;
   }
 
-  originOf(cluster: string, node: string, name: string, serial: string): Origin {
+  originOf(cluster: string, node: string, name: string, { serial, fingerprint = '' }: InUse): Origin {
     if (serial === '') return 'unchecked';
-    const key = `${cluster}/${node}/${name}/${serial}`;
+    const key = `${cluster}/${node}/${name}/${serial}/${fingerprint.slice(0, 64)}`;
     const known = this.#known.get(key);
     if (known !== undefined) return known;
     if (!this.#asked.has(key)) {
       this.#asked.add(key);
-      void this.#lookUp(key, cluster, node, name, serial);
+      void this.#lookUp(key, cluster, node, name, { serial, fingerprint });
     }
     return 'unchecked';
   }
 
-  async #lookUp(key: string, cluster: string, node: string, name: string, serial: string): Promise<void> {
+  async #lookUp(key: string, cluster: string, node: string, name: string, { serial, fingerprint }: InUse): Promise<void> {
     const { store, logger, found } = this.#options;
     try {
       const certificateKey = layout.certificate(cluster, normalizeSerial(serial));
       const entry = await store.get(certificateKey);
       const record = entry && decodeRecord<CertificateRecord>(certificateKey, entry.value);
       if (this.#known.size >= maxKnown) this.#known.delete(this.#known.keys().next().value ?? '');
-      this.#known.set(key, record?.node === node && record.name === name ? 'superseded' : 'unknown');
+      const ours = record?.node === node && record.name === name && (!fingerprint || fingerprint === fingerprintOf(record));
+      this.#known.set(key, ours ? 'superseded' : 'unknown');
       found(cluster, node);
     } catch (error) {
       // Asked again with the node's next report.

@@ -311,6 +311,8 @@ export interface CertificateStatus {
   /** Times that a certificate ran out while it was in use. */
   lapses: number;
   specHash: string;
+  /** SHA-256 of the certificate in place, DER, lower-case hexadecimal; agents of earlier releases do not tell it. */
+  fingerprint?: string | undefined;
 }
 
 export interface BundleStatus {
@@ -2799,6 +2801,7 @@ function createBaseCertificateStatus(): CertificateStatus {
     served: "",
     lapses: 0,
     specHash: "",
+    fingerprint: undefined,
   };
 }
 
@@ -2845,6 +2848,9 @@ export const CertificateStatus: MessageFns<CertificateStatus> = {
     }
     if (message.specHash !== "") {
       writer.uint32(114).string(message.specHash);
+    }
+    if (message.fingerprint !== undefined) {
+      writer.uint32(122).string(message.fingerprint);
     }
     return writer;
   },
@@ -2974,6 +2980,14 @@ export const CertificateStatus: MessageFns<CertificateStatus> = {
             message.specHash = reader.string();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.fingerprint = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3005,6 +3019,7 @@ export const CertificateStatus: MessageFns<CertificateStatus> = {
     message.served = object.served ?? "";
     message.lapses = object.lapses ?? 0;
     message.specHash = object.specHash ?? "";
+    message.fingerprint = object.fingerprint ?? undefined;
     return message;
   },
 };
