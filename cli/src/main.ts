@@ -1,6 +1,7 @@
 /** `evercert`: hands the process to the program, and the exit code back. */
 import { homedir } from 'node:os';
 import { systemClock } from '@evercert/shared/clock';
+import { readText } from '@evercert/shared/http';
 import { connectAdmin } from './client.ts';
 import { loadMaterial } from './contexts/index.ts';
 import { usageError } from './errors.ts';
@@ -16,15 +17,8 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
-async function readStdin(maxBytes: number): Promise<string> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > maxBytes) throw usageError(`standard input has more than ${maxBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
+function readStdin(maxBytes: number): Promise<string> {
+  return readText(process.stdin, maxBytes, () => usageError(`standard input has more than ${maxBytes} bytes`));
 }
 
 // The exit code is set rather than exited with, so that what was written to a pipe still gets out.

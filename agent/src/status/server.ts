@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { dirname } from 'node:path';
 import { EvercertError, toEvercertError } from '@evercert/shared/errors';
 import { removeIfThere } from '@evercert/shared/files';
+import { readText } from '@evercert/shared/http';
 import * as z from 'zod';
 import { isToken } from '../identity/token.ts';
 import { fetchStatus } from './client.ts';
@@ -90,15 +91,8 @@ async function answer(request: IncomingMessage, { status, recover }: Handlers): 
   }
 }
 
-async function readBody(request: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > maxBody) throw new EvercertError('InvalidArgument', `expected a body of at most ${maxBody} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString();
+function readBody(request: IncomingMessage): Promise<string> {
+  return readText(request, maxBody, () => new EvercertError('InvalidArgument', `expected a body of at most ${maxBody} bytes`));
 }
 
 function listen(server: Server, path: string): Promise<void> {

@@ -2,6 +2,7 @@
 import { chmod } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { type ErrorCode, EvercertError, toEvercertError } from '@evercert/shared/errors';
+import { readText } from '@evercert/shared/http';
 import { z } from 'zod';
 import type { MachineHost } from './host.ts';
 
@@ -117,15 +118,10 @@ function checked<T>(schema: z.ZodType<T>, value: unknown): T {
 }
 
 async function readJson(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > maxBody) throw new EvercertError('InvalidArgument', `expected a body of at most ${maxBody} bytes`);
-    chunks.push(chunk);
-  }
+  const tooLong = (): EvercertError => new EvercertError('InvalidArgument', `expected a body of at most ${maxBody} bytes`);
+  const text = await readText(request, maxBody, tooLong);
   try {
-    return JSON.parse(Buffer.concat(chunks).toString());
+    return JSON.parse(text);
   } catch {
     // The parser's own message would quote the body.
     throw new EvercertError('InvalidArgument', 'expected a JSON body');

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { type RequestOptions, request } from 'node:https';
 import type { Clock } from '@evercert/shared/clock';
 import { describeError, EvercertError } from '@evercert/shared/errors';
+import { readText } from '@evercert/shared/http';
 import { Credentials, type Endpoint } from './credentials.ts';
 import { refusalError } from './errors.ts';
 import type { KubernetesObject, List, WatchEvent } from './objects.ts';
@@ -225,18 +226,12 @@ function retryAfterOf(response: IncomingMessage): number | undefined {
   return Number.isFinite(seconds) && seconds > 0 ? seconds * 1000 : undefined;
 }
 
-async function read(response: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > maxAnswerBytes) {
-      response.destroy();
-      throw new EvercertError('Internal', `the API server answers with more than ${maxAnswerBytes} bytes`);
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString();
+function read(response: IncomingMessage): Promise<string> {
+  return readText(
+    response,
+    maxAnswerBytes,
+    () => new EvercertError('Internal', `the API server answers with more than ${maxAnswerBytes} bytes`),
+  );
 }
 
 function parse(text: string): unknown {

@@ -1,6 +1,7 @@
 import { type IncomingMessage, request } from 'node:http';
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError, isErrorCode } from '@evercert/shared/errors';
+import { readText } from '@evercert/shared/http';
 import { visibleLine } from '@evercert/shared/text';
 import { z } from 'zod';
 
@@ -91,18 +92,10 @@ export class HostClient {
   }
 }
 
-async function read(response: IncomingMessage, socket: string): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > maxAnswerBytes) {
-      response.destroy();
-      throw new EvercertError('Internal', `${socket} answers with more than ${maxAnswerBytes} bytes: it is no host of machines`);
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString();
+function read(response: IncomingMessage, socket: string): Promise<string> {
+  const tooLong = (): EvercertError =>
+    new EvercertError('Internal', `${socket} answers with more than ${maxAnswerBytes} bytes: it is no host of machines`);
+  return readText(response, maxAnswerBytes, tooLong);
 }
 
 function parse(text: string): unknown {
