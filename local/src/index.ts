@@ -13,6 +13,7 @@ export { type ClientFiles, etcdClientFiles, type Layout } from './etcd/credentia
 export { type MemberHealth, memberHealth } from './etcd/health.ts';
 export { type EtcdEndpoint, type EtcdMemberOptions, etcdArguments } from './etcd/member.ts';
 export { EtcdWriter, type WriterMember, type WriterOptions, type WriterStatistics } from './etcd/writer.ts';
+export { findExecutable } from './executables.ts';
 export { type KubeApiServerOptions, kubeApiServerArguments, kubeApiServerFiles } from './kubernetes/api-server.ts';
 export { findKubeApiServer, findKubernetesBinary, kubeApiServerMissing } from './kubernetes/binary.ts';
 export { type KubeconfigCredential, readKubeconfig } from './kubernetes/kubeconfig.ts';

@@ -1,29 +1,17 @@
 /** What the integration tests need from the machine: other people's tools, Kubernetes' binaries, and a way to run them. */
 import { spawn } from 'node:child_process';
-import { accessSync, constants, statSync } from 'node:fs';
-import { delimiter, dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { findKubernetesBinary } from '@evercert/local';
+import { findExecutable, findKubernetesBinary } from '@evercert/local';
 
 export const repositoryRoot = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 /** Debian keeps some tools out of a user's PATH. */
 const moreFolders = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/lib/postgresql/15/bin'];
 
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
-  } catch (error) {
-    if (error instanceof Error && 'code' in error) return false;
-    throw error;
-  }
-}
-
 /** Absolute path of a tool in PATH or in the system's administration folders; undefined when the machine does not have it. */
 export function findTool(name: string): string | undefined {
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== ''), ...moreFolders];
-  return folders.map((folder) => join(folder, name)).find(isExecutable);
+  return findExecutable(name, process.env['PATH'], moreFolders);
 }
 
 /** Path of a Kubernetes binary (`kubeadm`, `kube-apiserver`, …): see findKubernetesBinary. */

@@ -1,5 +1,4 @@
-import { accessSync, constants, statSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { findExecutable, isExecutable } from '../executables.ts';
 
 /** One line for a person whose machine has no etcd. */
 export const etcdMissing =
@@ -9,16 +8,5 @@ export const etcdMissing =
 export function findEtcd(env: NodeJS.ProcessEnv = process.env): string | undefined {
   const named = env['ETCD'];
   if (named) return isExecutable(named) ? named : undefined;
-  const folders = (env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '');
-  return folders.map((folder) => join(folder, 'etcd')).find(isExecutable);
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
-  } catch (error) {
-    if (error instanceof Error && 'code' in error) return false;
-    throw error;
-  }
+  return findExecutable('etcd', env['PATH']);
 }

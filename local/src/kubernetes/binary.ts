@@ -1,10 +1,11 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
-import { basename, delimiter, dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { EvercertError } from '@evercert/shared/errors';
 import { repositoryRoot } from '../cluster/programs.ts';
+import { findExecutable, isExecutable } from '../executables.ts';
 
 /** One line for a person who asked for API servers on a machine that has none. */
 export const kubeApiServerMissing =
@@ -12,8 +13,7 @@ export const kubeApiServerMissing =
 
 /** Path of kube-apiserver: as `findKubernetesBinary` finds it, else the first in PATH. Undefined when there is none. */
 export function findKubeApiServer(env: NodeJS.ProcessEnv = process.env): string | undefined {
-  const folders = (env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '');
-  return findKubernetesBinary('kube-apiserver', env) ?? folders.map((folder) => join(folder, 'kube-apiserver')).find(isExecutable);
+  return findKubernetesBinary('kube-apiserver', env) ?? findExecutable('kube-apiserver', env['PATH']);
 }
 
 /**
@@ -62,14 +62,4 @@ function checkSum(path: string): void {
   const actual = createHash('sha256').update(readFileSync(path)).digest('hex');
   if (actual === expected) return;
   throw new EvercertError('DataLoss', `${path} has the SHA-256 sum ${actual}; expected ${expected ?? 'a line for it'} in ${sums}`);
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
-  } catch (error) {
-    if (error instanceof Error && 'code' in error) return false;
-    throw error;
-  }
 }
