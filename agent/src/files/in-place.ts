@@ -3,13 +3,14 @@
 import type { KeyObject } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { describeError, EvercertError } from '@evercert/shared/errors';
+import { describeError } from '@evercert/shared/errors';
 import { toFileError } from '@evercert/shared/files';
 import type { OutputSpec } from '@evercert/shared/manifest';
 import { pairMatches, parseCertificate, pemBlocks, privateKeyFromPem, toPem, verifyChain } from '@evercert/shared/x509';
 import { parse } from 'yaml';
 import { declaredFiles } from './outputs.ts';
 import type { PathPolicy } from './paths.ts';
+import { readable } from './readable.ts';
 import { readShown } from './symlinks.ts';
 import type { AdoptedFiles, FileFault, FoundPair } from './types.ts';
 
@@ -200,13 +201,4 @@ function embeddedPair(text: string): string | undefined {
   return [certificate, ...(typeof key === 'string' ? [key] : [])]
     .map((data) => `${Buffer.from(data, 'base64').toString('latin1')}\n`)
     .join('');
-}
-
-function readable<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof EvercertError) return undefined;
-    throw error;
-  }
 }

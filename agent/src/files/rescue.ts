@@ -1,10 +1,11 @@
 import type { KeyObject } from 'node:crypto';
 import type { Clock } from '@evercert/shared/clock';
-import { describeError, EvercertError } from '@evercert/shared/errors';
+import { describeError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import { pairMatches, parseCertificate, pemBlocks, privateKeyFromPem, toPem } from '@evercert/shared/x509';
 import { pemTextOf } from './in-place.ts';
 import type { PathPolicy } from './paths.ts';
+import { readable } from './readable.ts';
 import type { CertificateState } from './state.ts';
 import { readShown } from './symlinks.ts';
 import type { InstalledPair } from './types.ts';
@@ -54,14 +55,4 @@ async function collect(files: string[], paths: PathPolicy): Promise<{ chains: Bu
     }
   }
   return { chains, keys };
-}
-
-/** Damaged files tell nothing; they are looked at because something is damaged. */
-function readable<T>(read: () => T): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof EvercertError) return undefined;
-    throw error;
-  }
 }
