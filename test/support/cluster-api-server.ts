@@ -4,23 +4,16 @@
  * subresource does: resource versions, merge patches, finalizers, preconditions.
  */
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
-import { createServer, type Server } from 'node:https';
-import type { AddressInfo } from 'node:net';
-import { systemClock } from '@evercert/shared/clock';
+import { type Json, merge, type Outcome, ok, refused, serveAggregated, textOf, timestamp } from './aggregated-api.ts';
 import type { TestKubernetes } from './kubernetes.ts';
-import { until } from './live.ts';
 
 /** Kinds by the names of their resources, by group and version. */
 const groups: Record<string, Record<string, string>> = {
   'cluster.x-k8s.io/v1beta1': { clusters: 'Cluster', machines: 'Machine', machinesets: 'MachineSet' },
   'bootstrap.evercert.io/v1alpha1': { evercertconfigs: 'EvercertConfig' },
 };
-const service = { namespace: 'kube-system', name: 'cluster-api' };
 
-type Json = Record<string, unknown>;
 interface Stored extends Json {
   metadata: Json & {
     deletionTimestamp?: string;
@@ -32,63 +25,19 @@ interface Stored extends Json {
   };
 }
 
-interface Outcome {
-  status: number;
-  body: object;
-}
-
 /** Registers the groups and serves them until `close`. */
-export async function serveClusterApi(kubernetes: TestKubernetes): Promise<{ close(): void }> {
-  const host = `${service.name}.${service.namespace}.svc`;
-  const { certificate, privateKey } = await kubernetes.pki.server('cluster-api', [host]);
+export function serveClusterApi(kubernetes: TestKubernetes): Promise<{ close(): void }> {
   const objects = new Objects();
-  const server = createServer({ cert: readFileSync(certificate), key: readFileSync(privateKey) }, (request, response) => {
+  const served = Object.entries(groups).map(([groupVersion, kinds]) => {
+    const [group = '', version = ''] = groupVersion.split('/');
+    return { group, version, resources: Object.keys(kinds).slice(0, 1) };
+  });
+  return serveAggregated(kubernetes, 'cluster-api', served, (request, response) => {
     void (async () => {
       const { status, body } = await objects.answer(request);
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
     })();
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const close = (): void => {
-    server.close();
-    server.closeAllConnections();
-  };
-  await register(kubernetes, server).catch((error: unknown) => {
-    close();
-    throw error;
-  });
-  return { close };
-}
-
-async function register(kubernetes: TestKubernetes, server: Server): Promise<void> {
-  const { port } = server.address() as AddressInfo;
-  const spec = { type: 'ExternalName', externalName: 'localhost' };
-  await kubernetes.ok('POST', `/api/v1/namespaces/${service.namespace}/services`, {
-    apiVersion: 'v1',
-    kind: 'Service',
-    metadata: service,
-    spec,
-  });
-  for (const [groupVersion, kinds] of Object.entries(groups)) {
-    const [group = '', version = ''] = groupVersion.split('/');
-    const apiService = {
-      apiVersion: 'apiregistration.k8s.io/v1',
-      kind: 'APIService',
-      metadata: { name: `${version}.${group}` },
-      spec: {
-        group,
-        version,
-        groupPriorityMinimum: 1000,
-        versionPriority: 15,
-        service: { ...service, port },
-        caBundle: readFileSync(kubernetes.pki.caFile).toString('base64'),
-      },
-    };
-    await kubernetes.ok('POST', '/apis/apiregistration.k8s.io/v1/apiservices', apiService);
-    const path = `/apis/${groupVersion}/${Object.keys(kinds)[0]}`;
-    await until(`${path} to be served`, 30_000, async () => (await kubernetes.send('GET', path)).status === 200);
-  }
 }
 
 class Objects {
@@ -181,33 +130,4 @@ function discovery(groupVersion: string, kinds: Record<string, string>): object 
     verbs,
   }));
   return { kind: 'APIResourceList', apiVersion: 'v1', groupVersion, resources };
-}
-
-/** RFC 7386. */
-function merge(target: unknown, patch: unknown): unknown {
-  if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) return patch;
-  const merged: Json = typeof target === 'object' && target !== null && !Array.isArray(target) ? { ...target } : {};
-  for (const [name, value] of Object.entries(patch)) {
-    if (value === null) delete merged[name];
-    else merged[name] = merge(merged[name], value);
-  }
-  return merged;
-}
-
-function timestamp(): string {
-  return new Date(systemClock.nowMs()).toISOString().replace(/\.\d+Z$/, 'Z');
-}
-
-function ok(body: object): Outcome {
-  return { status: 200, body };
-}
-
-function refused(status: number, reason: string, message: string): Outcome {
-  return { status, body: { kind: 'Status', apiVersion: 'v1', status: 'Failure', code: status, reason, message } };
-}
-
-async function textOf(request: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
-  return Buffer.concat(chunks).toString();
 }

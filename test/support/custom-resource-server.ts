@@ -4,15 +4,11 @@
  * subresource, generations, printer columns, watches.
  */
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { createServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { systemClock } from '@evercert/shared/clock';
+import { type Json, merge, type Outcome, ok, refused, serveAggregated, textOf, timestamp } from './aggregated-api.ts';
 import { faultsOf, prune, type Schema } from './custom-resource-schema.ts';
 import type { TestKubernetes } from './kubernetes.ts';
-import { until } from './live.ts';
 
 export interface Definition {
   metadata: { name: string };
@@ -27,7 +23,6 @@ export interface Definition {
   };
 }
 
-type Json = Record<string, unknown>;
 interface Stored extends Json {
   metadata: Json & { name: string; namespace: string; uid: string; resourceVersion: string; generation: number; creationTimestamp: string };
 }
@@ -36,10 +31,6 @@ interface Change {
   version: number;
   object: Stored;
 }
-interface Outcome {
-  status: number;
-  body: object;
-}
 interface Target {
   resource: Resource;
   namespace: string | undefined;
@@ -47,44 +38,13 @@ interface Target {
   isStatus: boolean;
 }
 
-const service = { namespace: 'kube-system', name: 'custom-resources' };
-
 /** Registers the definitions' groups and serves them until `close`. */
-export async function serveDefinitions(kubernetes: TestKubernetes, definitions: readonly Definition[]): Promise<{ close(): void }> {
-  const { certificate, privateKey } = await kubernetes.pki.server('custom-resources');
+export function serveDefinitions(kubernetes: TestKubernetes, definitions: readonly Definition[]): Promise<{ close(): void }> {
   const resources = definitions.map((definition) => new Resource(definition));
-  const server = createServer({ cert: readFileSync(certificate), key: readFileSync(privateKey) }, (request, response) => {
+  const groups = resources.map(({ group, version, plural }) => ({ group, version, resources: [plural] }));
+  return serveAggregated(kubernetes, 'custom-resources', groups, (request, response) => {
     void answer(resources, request, response);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  const spec = { type: 'ExternalName', externalName: 'localhost' };
-  const path = `/api/v1/namespaces/${service.namespace}/services`;
-  await kubernetes.ok('POST', path, { apiVersion: 'v1', kind: 'Service', metadata: service, spec });
-  for (const { group, version, plural } of resources) {
-    await kubernetes.ok('POST', '/apis/apiregistration.k8s.io/v1/apiservices', {
-      apiVersion: 'apiregistration.k8s.io/v1',
-      kind: 'APIService',
-      metadata: { name: `${version}.${group}` },
-      spec: {
-        group,
-        version,
-        groupPriorityMinimum: 1000,
-        versionPriority: 100,
-        service: { ...service, port },
-        insecureSkipTLSVerify: true,
-      },
-    });
-    const served = async (): Promise<boolean> => (await kubernetes.send('GET', `/apis/${group}/${version}/${plural}`)).status === 200;
-    await until(`${plural}.${group} to be served`, 30_000, served);
-  }
-  return {
-    close: () => {
-      server.close();
-      server.closeAllConnections();
-    },
-  };
 }
 
 async function answer(resources: readonly Resource[], request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -262,33 +222,4 @@ function cellOf(value: unknown, type: string): unknown {
   if (type !== 'date') return value ?? null;
   const seconds = Math.max(0, Math.floor((systemClock.nowMs() - Date.parse(String(value))) / 1000));
   return seconds < 120 ? `${seconds}s` : `${Math.floor(seconds / 60)}m`;
-}
-
-/** RFC 7386. */
-function merge(target: unknown, patch: unknown): unknown {
-  if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) return patch;
-  const merged: Json = typeof target === 'object' && target !== null && !Array.isArray(target) ? { ...target } : {};
-  for (const [name, value] of Object.entries(patch)) {
-    if (value === null) delete merged[name];
-    else merged[name] = merge(merged[name], value);
-  }
-  return merged;
-}
-
-function timestamp(): string {
-  return new Date(systemClock.nowMs()).toISOString().replace(/\.\d+Z$/, 'Z');
-}
-
-function ok(body: object): Outcome {
-  return { status: 200, body };
-}
-
-function refused(status: number, reason: string, message: string): Outcome {
-  return { status, body: { kind: 'Status', apiVersion: 'v1', status: 'Failure', code: status, reason, message, metadata: {} } };
-}
-
-async function textOf(request: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
-  return Buffer.concat(chunks).toString();
 }
