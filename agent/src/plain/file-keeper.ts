@@ -159,6 +159,12 @@ export class FileKeeper<Desired extends KeptFile> {
 
   /** Notes what fails, with one event while it stays the same. A success clears that only once the declared version is in the file. */
   async #attempt(held: Held<Desired>, work: () => Promise<void>): Promise<void> {
+    const before = held.error?.message;
+    await this.#try(held, work);
+    if (held.error?.message !== before) this.#options.onChange();
+  }
+
+  async #try(held: Held<Desired>, work: () => Promise<void>): Promise<void> {
     try {
       await work();
       if (held.version === this.#kind.version(held.desired)) delete held.error;

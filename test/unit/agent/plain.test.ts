@@ -26,8 +26,12 @@ function common() {
     served: () => ({ served: 'Served', servedMessage: '' }),
     scan: async () => {},
   };
-  const rest = { files, events, ledger, logger: silentLogger, reload, activator, onChange: () => {} };
-  return { clock, files, events, folder, reloaded, rest };
+  const changes = { count: 0 };
+  const onChange = (): void => {
+    changes.count += 1;
+  };
+  const rest = { files, events, ledger, logger: silentLogger, reload, activator, onChange };
+  return { clock, files, events, folder, reloaded, changes, rest };
 }
 
 describe('the keeper of trust bundles', () => {
@@ -105,6 +109,22 @@ describe('the keeper of trust bundles', () => {
     await keeper.scan();
     assert.equal(keeper.snapshots()[0]?.state, 'Ready');
     assert.equal(events.reasons().filter((reason) => reason === 'BundleFailed').length, 1);
+  });
+
+  it('lets a report go out when a scan finds trouble and when it is over, and not between', async () => {
+    const { keeper, files, changes } = setUp();
+    await keeper.apply([bundle(1, [ca.der])]);
+    const scanned = async (): Promise<number> => {
+      changes.count = 0;
+      await keeper.scan();
+      return changes.count;
+    };
+    assert.equal(await scanned(), 0);
+    files.written.delete('/pki/ca.crt');
+    files.error = new EvercertError('FileConflict', 'a folder is in its place');
+    assert.deepEqual([await scanned(), await scanned()], [1, 0]);
+    files.error = undefined;
+    assert.deepEqual([await scanned(), await scanned()], [1, 0]);
   });
 
   it('removes a bundle that is no longer declared, and the old place of one that moved, also after a restart', async () => {
