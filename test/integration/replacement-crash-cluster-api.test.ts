@@ -9,6 +9,7 @@ import { EvercertError } from '@evercert/shared/errors';
 import { stringify } from 'yaml';
 import { AgentMachines } from '../support/agent-machines.ts';
 import { ClusterApi, coordinatorKubeconfig, namespace, prepareClusterApi } from '../support/cluster-api.ts';
+import { DoomedCoordinator, replacementsOf, setPause, usableTokens } from '../support/doomed-coordinator.ts';
 import { needKubernetes, startKubernetes, type TestKubernetes } from '../support/kubernetes.ts';
 import { temporaryFolder, until } from '../support/live.ts';
 import { endedReplacement } from '../support/replacements.ts';
@@ -32,7 +33,7 @@ describe('a coordinator killed in the middle of a replacement by Cluster API', f
   let local: LocalCluster;
   let machines: AgentMachines;
   let admin: AdminApi;
-  let armed: string | undefined;
+  let doomed: DoomedCoordinator;
   /** By the fault point, which is also the name of a cluster with one worker. */
   const clusters = new Map<string, ClusterApi>();
 
@@ -58,6 +59,7 @@ describe('a coordinator killed in the middle of a replacement by Cluster API', f
     });
     await local.coordinator.start();
     admin = await local.admin();
+    doomed = new DoomedCoordinator(local.coordinator, folder);
     const waiting = [...points];
     await Promise.all(
       [1, 2].map(async () => {
@@ -80,14 +82,14 @@ describe('a coordinator killed in the middle of a replacement by Cluster API', f
     it(`goes on after it died at ${point}, and leaves no machine over`, async () => {
       const api = clusters.get(point) as ClusterApi;
       api.suspended = false;
-      await runningFor(point);
-      writeFileSync(armFile(point), '');
+      await doomed.runningFor(point);
+      doomed.arm(point);
       if (point.startsWith('uncordon')) await cancelled(point);
-      else await setPause(point, false);
+      else await setPause(admin, point, false);
       assert.equal((await local.coordinator.process.waitForExit(60_000))?.signal, 'SIGKILL', point);
-      await runningFor(points[index + 1]);
-      const replacement = await endedReplacement(() => replacementsOf(point), 90_000);
-      await setPause(point, true);
+      await doomed.runningFor(points[index + 1]);
+      const replacement = await endedReplacement(() => replacementsOf(admin, point), 90_000);
+      await setPause(admin, point, true);
       if (point.startsWith('uncordon')) await assertCancelled(point, api, replacement);
       else await assertSucceeded(point, api, replacement);
       api.suspended = true;
@@ -122,7 +124,7 @@ describe('a coordinator killed in the middle of a replacement by Cluster API', f
       point,
       ClusterSpec.fromPartial({ keyAlgorithm: 'ecdsa-p384', nodeAddressRanges: ['127.0.0.0/8'], ...lives, replacement }),
     );
-    await setPause(point, true);
+    await setPause(admin, point, true);
     const api = new ClusterApi(kubernetes, point, machines);
     clusters.set(point, api);
     await api.start(1);
@@ -152,16 +154,6 @@ describe('a coordinator killed in the middle of a replacement by Cluster API', f
     });
   }
 
-  /** A coordinator that will die at the point once the point's file is there; undefined: one that lives. It is the one that finishes the replacement before, too. */
-  async function runningFor(point: string | undefined): Promise<void> {
-    const { coordinator } = local;
-    if (armed === point && coordinator.process.running) return;
-    await coordinator.process.kill();
-    const env = point === undefined ? {} : { EVERCERT_FAULT_POINT: `replacement-${point}`, EVERCERT_FAULT_ARM: armFile(point) };
-    await coordinator.start(env);
-    armed = point;
-  }
-
   /** A pod that does not end, of a kubelet that answers, holds the drain up; then an admin ends the replacement. */
   async function cancelled(point: string): Promise<void> {
     const node = oldNode(point);
@@ -172,10 +164,10 @@ describe('a coordinator killed in the middle of a replacement by Cluster API', f
       metadata: { name: node },
       spec: { nodeName: node, terminationGracePeriodSeconds: 3600, containers: [{ name: 'main', image: 'example.com/none' }] },
     });
-    await setPause(point, false);
+    await setPause(admin, point, false);
     let id = '';
     await until('the drain', 30_000, async () => {
-      const [replacement] = await replacementsOf(point);
+      const [replacement] = await replacementsOf(admin, point);
       id = replacement?.id ?? '';
       const { metadata } = await kubernetes.ok('GET', `/api/v1/namespaces/default/pods/${node}`);
       return replacement?.step === 'Drain' && metadata.deletionTimestamp !== undefined;
@@ -207,7 +199,7 @@ describe('a coordinator killed in the middle of a replacement by Cluster API', f
       nodes.map(({ name, status }) => ({ name, phase: status?.phase })),
       [{ name: newNode, phase: 'Ready' }],
     );
-    assert.deepEqual(await usableTokens(point), []);
+    assert.deepEqual(await usableTokens(admin, point), []);
   }
 
   async function assertCancelled(point: string, api: ClusterApi, { state }: Replacement): Promise<void> {
@@ -245,22 +237,5 @@ describe('a coordinator killed in the middle of a replacement by Cluster API', f
 
   function oldNode(point: string): string {
     return `old-${point}`;
-  }
-
-  function armFile(point: string): string {
-    return join(folder, `${point}.armed`);
-  }
-
-  async function setPause(cluster: string, paused: boolean): Promise<void> {
-    await admin.call(admin.client.setReplacementPause, { cluster, paused, reason: paused ? 'not its turn' : '' });
-  }
-
-  async function replacementsOf(cluster: string): Promise<Replacement[]> {
-    return (await admin.call(admin.client.listReplacements, { cluster, id: '', node: '' })).replacements;
-  }
-
-  async function usableTokens(cluster: string): Promise<string[]> {
-    const { tokens } = await admin.call(admin.client.listTokens, { cluster });
-    return tokens.filter(({ uses, maxUses }) => uses < maxUses).map(({ id }) => id);
   }
 });

@@ -7,6 +7,7 @@ import { ClusterSpec, type Replacement, Role } from '@evercert/proto';
 import { systemClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { CommandMachines } from './command-machines.ts';
+import { DoomedCoordinator, replacementsOf, setPause, usableTokens } from './doomed-coordinator.ts';
 import { temporaryFolder, until } from './live.ts';
 import { endedReplacement } from './replacements.ts';
 
@@ -22,7 +23,7 @@ export function describeReplacementCrashes(points: readonly string[]): void {
     let local: LocalCluster;
     let machines: CommandMachines;
     let admin: AdminApi;
-    let armed: string | undefined;
+    let doomed: DoomedCoordinator;
     const oldPids = new Map<string, number>();
 
     before(async function () {
@@ -39,6 +40,7 @@ export function describeReplacementCrashes(points: readonly string[]): void {
       });
       await local.coordinator.start();
       admin = await local.admin();
+      doomed = new DoomedCoordinator(local.coordinator, folder);
       const waiting = [...points];
       await Promise.all(
         [1, 2, 3].map(async () => {
@@ -56,14 +58,14 @@ export function describeReplacementCrashes(points: readonly string[]): void {
 
     for (const [index, point] of points.entries()) {
       it(`goes on after it died at ${point}, and does nothing twice`, async () => {
-        await runningFor(point);
-        writeFileSync(armFile(point), '');
+        await doomed.runningFor(point);
+        doomed.arm(point);
         if (point.startsWith('uncordon')) await cancelled(point);
-        else await setPause(point, false);
+        else await setPause(admin, point, false);
         assert.equal((await local.coordinator.process.waitForExit(30_000))?.signal, 'SIGKILL', point);
-        await runningFor(points[index + 1]);
-        const replacement = await endedReplacement(() => replacementsOf(point), 60_000);
-        await setPause(point, true);
+        await doomed.runningFor(points[index + 1]);
+        const replacement = await endedReplacement(() => replacementsOf(admin, point), 60_000);
+        await setPause(admin, point, true);
         if (point.startsWith('uncordon')) await assertCancelled(point, replacement);
         else await assertSucceeded(point, replacement);
         for (const pid of machines.processes(point)) process.kill(pid, 'SIGKILL');
@@ -89,7 +91,7 @@ export function describeReplacementCrashes(points: readonly string[]): void {
         cluster,
         ClusterSpec.fromPartial({ keyAlgorithm: 'ecdsa-p384', nodeAddressRanges: ['127.0.0.0/8'], ...lives, replacement }),
       );
-      await setPause(cluster, true);
+      await setPause(admin, cluster, true);
       const { token, caPin } = await admin.createToken(cluster, { name: node, role: Role.WORKER, addresses: [address] });
       machines.seed(cluster, node, address, { token, caPin, endpoint: local.coordinator.address });
       await machines.untilReady(cluster, node, 60_000);
@@ -98,30 +100,16 @@ export function describeReplacementCrashes(points: readonly string[]): void {
       oldPids.set(cluster, pid);
     }
 
-    /** A coordinator that will die at the point once the point's file is there; undefined: one that lives. It is the one that finishes the replacement before, too. */
-    async function runningFor(point: string | undefined): Promise<void> {
-      const { coordinator } = local;
-      if (armed === point && coordinator.process.running) return;
-      await coordinator.process.kill();
-      const env = point === undefined ? {} : { EVERCERT_FAULT_POINT: `replacement-${point}`, EVERCERT_FAULT_ARM: armFile(point) };
-      await coordinator.start(env);
-      armed = point;
-    }
-
-    function armFile(point: string): string {
-      return join(folder, `${point}.armed`);
-    }
-
     async function cancelled(cluster: string): Promise<void> {
       writeFileSync(join(folder, `${cluster}.stuck`), '');
-      await setPause(cluster, false);
+      await setPause(admin, cluster, false);
       let id: string | undefined;
       await until('a drain that cannot be done', 30_000, async () => {
-        const [replacement] = await replacementsOf(cluster);
+        const [replacement] = await replacementsOf(admin, cluster);
         id = replacement?.id;
         return replacement?.step === 'Drain' && replacement.message !== '';
       });
-      await setPause(cluster, true);
+      await setPause(admin, cluster, true);
       // The answer may be lost: the coordinator dies once it takes the cordon back.
       await admin.call(admin.client.cancelReplacement, { cluster, id: id ?? '' }).catch((error: unknown) => {
         assert.ok(error instanceof EvercertError && error.code === 'Unavailable', String(error));
@@ -130,7 +118,7 @@ export function describeReplacementCrashes(points: readonly string[]): void {
 
     async function assertSucceeded(cluster: string, { id, state, attempt, newNode }: Replacement): Promise<void> {
       assert.deepEqual({ state, newNode }, { state: 'Succeeded', newNode: node });
-      assert.equal((await replacementsOf(cluster)).length, 1);
+      assert.equal((await replacementsOf(admin, cluster)).length, 1);
       const again = cluster.startsWith('discard');
       assert.equal(attempt, again ? 2 : 1);
       const keys = ['1-cordon', '1-drain', '1-remove', '1-create', ...(again ? ['1-discard', '2-create'] : [])];
@@ -149,26 +137,13 @@ export function describeReplacementCrashes(points: readonly string[]): void {
         nodes.map(({ name, status }) => ({ name, phase: status?.phase })),
         [{ name: node, phase: 'Ready' }],
       );
-      assert.deepEqual(await usableTokens(cluster), []);
+      assert.deepEqual(await usableTokens(admin, cluster), []);
     }
 
     async function assertCancelled(cluster: string, { id, state }: Replacement): Promise<void> {
       assert.equal(state, 'Cancelled');
       assert.deepEqual(machines.effects(cluster), [`${id}-1-cordon`, `${id}-1-uncordon`]);
       assert.deepEqual(machines.processes(cluster), [oldPids.get(cluster)]);
-    }
-
-    async function setPause(cluster: string, paused: boolean): Promise<void> {
-      await admin.call(admin.client.setReplacementPause, { cluster, paused, reason: paused ? 'not its turn' : '' });
-    }
-
-    async function replacementsOf(cluster: string): Promise<Replacement[]> {
-      return (await admin.call(admin.client.listReplacements, { cluster, id: '', node: '' })).replacements;
-    }
-
-    async function usableTokens(cluster: string): Promise<string[]> {
-      const { tokens } = await admin.call(admin.client.listTokens, { cluster });
-      return tokens.filter(({ uses, maxUses }) => uses < maxUses).map(({ id }) => id);
     }
   });
 }
