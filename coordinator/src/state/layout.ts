@@ -66,6 +66,23 @@ export const layout = {
   revocationListPartsOf: (cluster: string) => `${root}/crl-parts/${cluster}/`,
   revocationListParts: (cluster: string, issuer: string, id?: string) =>
     `${root}/crl-parts/${cluster}/${issuer}/${id === undefined ? '' : `${id}/`}`,
+  /** The elected coordinator, on its lease. */
+  leader: `${root}/leader`,
+  /** Coordinators that serve, each on its lease. */
+  coordinators: `${root}/coordinators/`,
+  coordinator: (id: string) => `${root}/coordinators/${id}`,
+  /** Which coordinator a node's stream is at, on that coordinator's lease. */
+  sessions: `${root}/sessions/`,
+  session: (cluster: string, node: string) => `${root}/sessions/${cluster}/${node}`,
+  /** Rotations of CAs, ended ones included; those of the control CA under the control scope. */
+  rotations: `${root}/ca-rotations/`,
+  rotationsOf: (cluster: string) => `${root}/ca-rotations/${cluster}/`,
+  rotation: (cluster: string, id: string) => `${root}/ca-rotations/${cluster}/${id}`,
+  /** Private keys, encrypted (key provider `store`). */
+  sealedKeys: `${root}/keys/`,
+  sealedKey: (id: string) => `${root}/keys/${id}`,
+  /** The hash-chained audit log. */
+  audit: `${root}/audit/`,
   events: `${root}/events/`,
   eventsOf: (cluster: string) => `${root}/events/${cluster}/`,
   event: (cluster: string, id: string) => `${root}/events/${cluster}/${id}`,

@@ -30,6 +30,99 @@ export interface AuthorityRecord {
   /** All that nodes must trust, DER, base64; holds two during a rotation. */
   bundle: string[];
   bundleVersion: number;
+  /** Certificates between this one and its root, nearest first, DER, base64; they are delivered behind every leaf. Absent: this is the root. */
+  chain?: string[];
+  /** Of the generation's own beginning: the same key, signed by the generation before, DER, base64. Who trusts only that one follows it here. */
+  cross?: string;
+  /** The next generation of a rotation: trusted by nodes before it signs anything. */
+  next?: AuthorityGeneration;
+  /** Generations before this one, the newest first: never lost, so that what they issued can be told, revoked and recovered. */
+  earlier?: EarlierGeneration[];
+}
+
+/** One key of a CA with its certificate. */
+export type AuthorityGeneration = Pick<
+  AuthorityRecord,
+  'keyId' | 'keyAlgorithm' | 'serial' | 'certificate' | 'notBeforeMs' | 'notAfterMs' | 'chain' | 'cross'
+>;
+
+export interface EarlierGeneration extends AuthorityGeneration {
+  /** When it stopped signing leaves. */
+  replacedAtMs: number;
+  /** When the last leaf that it signed ends; its key signs CRLs until then. */
+  lastLeafNotAfterMs: number;
+  /** When nodes stopped trusting it; absent: they still do. */
+  retiredAtMs?: number;
+  /** Its key may be in strange hands: nothing is believed by its signature alone. */
+  compromised?: boolean;
+  /** Its key is destroyed. */
+  keyDestroyedAtMs?: number;
+}
+
+/** How far a rotation has come (invariant 18). An abort goes back by the stages in its own name. */
+export type RotationStage =
+  | 'Preparing'
+  | 'AwaitingCertificate'
+  | 'Spreading'
+  | 'Activating'
+  | 'Reissuing'
+  | 'Retiring'
+  | 'Completed'
+  | 'AbortReissuing'
+  | 'AbortRetiring'
+  | 'Aborted';
+
+/** The rotation of one CA; its steps are recorded as they are begun and done, so that it resumes after a crash and does none twice. */
+export interface RotationRecord {
+  id: string;
+  cluster: string;
+  authority: string;
+  stage: RotationStage;
+  stageSinceMs: number;
+  startedAtMs: number;
+  endedAtMs?: number;
+  /** The actor, as events tell it. */
+  by: string;
+  reason: 'scheduled' | 'compromise' | 'requested';
+  note: string;
+  keyAlgorithm: KnownKeyAlgorithm;
+  /** The new generation is an intermediate, signed elsewhere. */
+  intermediate?: boolean;
+  oldSerial: string;
+  newSerial: string;
+  /** Version of the bundle that nodes have to acknowledge at this stage. */
+  bundleVersion: number;
+  pausedAtMs?: number;
+  pausedBy?: string;
+  /** Nodes that are not through are left behind then; absent: waited for, for as long as they are alive. */
+  deadlineMs?: number;
+  /** The rotation to begin when this one has ended, of the same request. */
+  following?: string[];
+  lastError?: string;
+}
+
+/** A coordinator that serves. */
+export interface CoordinatorRecord {
+  id: string;
+  /** `HOST:PORT` for agents and admins. */
+  address: string;
+  version: string;
+  startedAtMs: number;
+}
+
+/** The elected coordinator. */
+export interface LeaderRecord {
+  id: string;
+  address: string;
+  electedAtMs: number;
+}
+
+/** A node's open stream. */
+export interface SessionRecord {
+  cluster: string;
+  node: string;
+  coordinator: string;
+  sinceMs: number;
 }
 
 export interface ManifestRecord {

@@ -76,7 +76,16 @@ export interface WatchOptions {
   signal: AbortSignal;
 }
 
+export interface SnapshotPage {
+  /** In byte order of the keys, through all pages. */
+  entries: KeyValue[];
+  /** The store's revision that every page shows. */
+  revision: number;
+}
+
 export interface Store {
+  /** True: other coordinators may have the same store open; who runs the controllers is decided among them. False: it is this process' alone. */
+  readonly shared: boolean;
   get(key: string): Promise<KeyValue | undefined>;
   range(options: RangeOptions): Promise<RangeResult>;
   /**
@@ -99,6 +108,11 @@ export interface Store {
   keepLeaseAlive(lease: string): Promise<void>;
   /** Ends a lease and deletes its keys, in one revision. NotFound: it ran out. */
   revokeLease(lease: string): Promise<void>;
+  /**
+   * Everything under a prefix as it was at one revision, in pages, while writers go on. Keys on leases are told with them. Unavailable, StoreFailure; FailedPrecondition: the
+   * revision was compacted while it was read (start again). Ends quietly when the signal aborts.
+   */
+  snapshot(options: { prefix: string; signal: AbortSignal }): AsyncIterable<SnapshotPage>;
   /** Waits for what is under way, then closes. Idempotent. */
   close(): Promise<void>;
 }

@@ -38,6 +38,8 @@ export const errorCodes = {
   Unavailable: { grpc: 'UNAVAILABLE', exit: 7, retryable: true },
   DeadlineExceeded: { grpc: 'DEADLINE_EXCEEDED', exit: 7, retryable: true },
   Cancelled: { grpc: 'CANCELLED', exit: 1, retryable: false },
+  // Only the coordinator that runs the controllers can do it. Metadata: leader, its address, when one is known.
+  NotLeader: { grpc: 'FAILED_PRECONDITION', exit: 7, retryable: true },
   StoreFailure: { grpc: 'UNAVAILABLE', exit: 7, retryable: true },
   DataLoss: { grpc: 'DATA_LOSS', exit: 1, retryable: false },
   Internal: { grpc: 'INTERNAL', exit: 1, retryable: true },

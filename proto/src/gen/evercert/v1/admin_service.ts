@@ -23,10 +23,13 @@ import {
 import { Duration } from "../../google/protobuf/duration.ts";
 import { Timestamp } from "../../google/protobuf/timestamp.ts";
 import {
+  AuditEntry,
   Certificate,
   CertificateAuthority,
+  CertificateAuthorityRotation,
   Cluster,
   ClusterSpec,
+  CoordinatorInstance,
   Event,
   Manifest,
   Node,
@@ -59,6 +62,25 @@ export namespace ChangeType {
   export type MODIFIED = typeof ChangeType.MODIFIED;
   export type DELETED = typeof ChangeType.DELETED;
   export type SYNCED = typeof ChangeType.SYNCED;
+}
+
+export const RotationAction = {
+  UNSPECIFIED: 0,
+  PAUSE: 1,
+  RESUME: 2,
+  ABORT: 3,
+  /** SET_DEADLINE - Changes the deadline. */
+  SET_DEADLINE: 4,
+} as const;
+
+export type RotationAction = typeof RotationAction[keyof typeof RotationAction];
+
+export namespace RotationAction {
+  export type UNSPECIFIED = typeof RotationAction.UNSPECIFIED;
+  export type PAUSE = typeof RotationAction.PAUSE;
+  export type RESUME = typeof RotationAction.RESUME;
+  export type ABORT = typeof RotationAction.ABORT;
+  export type SET_DEADLINE = typeof RotationAction.SET_DEADLINE;
 }
 
 export interface CreateClusterRequest {
@@ -507,6 +529,124 @@ export interface GetServerInfoResponse {
   identity: string;
   caPin: string;
   address: string;
+  /** Pins of every control CA that is trusted now; two during its rotation. */
+  caPins: string[];
+  /** Id of the coordinator that answers, and the address of the one that runs the controllers; empty: none does for now. */
+  coordinatorId: string;
+  leaderAddress: string;
+}
+
+export interface RotateCertificateAuthorityRequest {
+  /** Empty: the control CA alone. */
+  cluster: string;
+  /** "cluster-ca", "etcd-ca", "front-proxy-ca", "control-ca"; in the order of their rotation. */
+  certificateAuthorities: string[];
+  /** "requested" or "compromise". */
+  reason: string;
+  note: string;
+  /** Empty: as it is. */
+  keyAlgorithm: string;
+  /** The new CA is an intermediate under an offline root: the rotation gives a request and waits for its certificate. */
+  intermediate: boolean;
+  /** From now; on compromise, nodes that are not through by then are cut off. Unset: they are waited for. */
+  deadline:
+    | Duration
+    | undefined;
+  /** Says what would happen, and changes nothing. */
+  dryRun: boolean;
+}
+
+export interface RotateCertificateAuthorityResponse {
+  rotations: CertificateAuthorityRotation[];
+  /** Intermediate: the PKCS#10 request in PEM, by CA. */
+  requests: { [key: string]: string };
+  warnings: string[];
+}
+
+export interface RotateCertificateAuthorityResponse_RequestsEntry {
+  key: string;
+  value: string;
+}
+
+export interface ListCertificateAuthorityRotationsRequest {
+  /** Empty: all clusters and the control CA. */
+  cluster: string;
+  id: string;
+  /** With ended ones. */
+  all: boolean;
+}
+
+export interface ListCertificateAuthorityRotationsResponse {
+  rotations: CertificateAuthorityRotation[];
+}
+
+export interface SetCertificateAuthorityRotationRequest {
+  id: string;
+  action: RotationAction;
+  deadline: Duration | undefined;
+  reason: string;
+}
+
+export interface SetCertificateAuthorityRotationResponse {
+  rotation: CertificateAuthorityRotation | undefined;
+}
+
+export interface InstallCertificateAuthorityCertificateRequest {
+  /** Of the rotation. */
+  id: string;
+  /** PEM: the CA's own certificate, then those above it, the root last. */
+  chainPem: string;
+}
+
+export interface InstallCertificateAuthorityCertificateResponse {
+  rotation: CertificateAuthorityRotation | undefined;
+}
+
+export interface ListCoordinatorsRequest {
+}
+
+export interface ListCoordinatorsResponse {
+  coordinators: CoordinatorInstance[];
+}
+
+export interface CreateBackupRequest {
+}
+
+export interface CreateBackupResponse {
+  /** Parts of the archive, in order; its form is @evercert/shared/backup's. */
+  data: Buffer;
+}
+
+export interface ListAuditEntriesRequest {
+  cluster: string;
+  node: string;
+  serial: string;
+  actor: string;
+  reason: string;
+  since: Date | undefined;
+  until:
+    | Date
+    | undefined;
+  /** Newest first; 1 to 1000, 100 by default. */
+  pageSize: number;
+  pageToken: string;
+}
+
+export interface ListAuditEntriesResponse {
+  entries: AuditEntry[];
+  nextPageToken: string;
+}
+
+export interface ExportAuditRequest {
+  /** First entry; 0: the oldest that is kept. */
+  fromSequence: number;
+  /** Goes on with new entries until the caller ends it. */
+  follow: boolean;
+}
+
+export interface ExportAuditResponse {
+  /** Lines of JSON, each with its line feed. */
+  lines: Buffer;
 }
 
 function createBaseCreateClusterRequest(): CreateClusterRequest {
@@ -5490,7 +5630,7 @@ export const GetServerInfoRequest: MessageFns<GetServerInfoRequest> = {
 };
 
 function createBaseGetServerInfoResponse(): GetServerInfoResponse {
-  return { version: "", identity: "", caPin: "", address: "" };
+  return { version: "", identity: "", caPin: "", address: "", caPins: [], coordinatorId: "", leaderAddress: "" };
 }
 
 export const GetServerInfoResponse: MessageFns<GetServerInfoResponse> = {
@@ -5506,6 +5646,15 @@ export const GetServerInfoResponse: MessageFns<GetServerInfoResponse> = {
     }
     if (message.address !== "") {
       writer.uint32(34).string(message.address);
+    }
+    for (const v of message.caPins) {
+      writer.uint32(42).string(v!);
+    }
+    if (message.coordinatorId !== "") {
+      writer.uint32(50).string(message.coordinatorId);
+    }
+    if (message.leaderAddress !== "") {
+      writer.uint32(58).string(message.leaderAddress);
     }
     return writer;
   },
@@ -5555,6 +5704,30 @@ export const GetServerInfoResponse: MessageFns<GetServerInfoResponse> = {
             message.address = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.caPins.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.coordinatorId = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.leaderAddress = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5576,6 +5749,1299 @@ export const GetServerInfoResponse: MessageFns<GetServerInfoResponse> = {
     message.identity = object.identity ?? "";
     message.caPin = object.caPin ?? "";
     message.address = object.address ?? "";
+    message.caPins = object.caPins?.map((e) => e) || [];
+    message.coordinatorId = object.coordinatorId ?? "";
+    message.leaderAddress = object.leaderAddress ?? "";
+    return message;
+  },
+};
+
+function createBaseRotateCertificateAuthorityRequest(): RotateCertificateAuthorityRequest {
+  return {
+    cluster: "",
+    certificateAuthorities: [],
+    reason: "",
+    note: "",
+    keyAlgorithm: "",
+    intermediate: false,
+    deadline: undefined,
+    dryRun: false,
+  };
+}
+
+export const RotateCertificateAuthorityRequest: MessageFns<RotateCertificateAuthorityRequest> = {
+  encode(message: RotateCertificateAuthorityRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== "") {
+      writer.uint32(10).string(message.cluster);
+    }
+    for (const v of message.certificateAuthorities) {
+      writer.uint32(18).string(v!);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    if (message.note !== "") {
+      writer.uint32(34).string(message.note);
+    }
+    if (message.keyAlgorithm !== "") {
+      writer.uint32(42).string(message.keyAlgorithm);
+    }
+    if (message.intermediate !== false) {
+      writer.uint32(48).bool(message.intermediate);
+    }
+    if (message.deadline !== undefined) {
+      Duration.encode(message.deadline, writer.uint32(58).fork()).join();
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(64).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RotateCertificateAuthorityRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRotateCertificateAuthorityRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.certificateAuthorities.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.note = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.keyAlgorithm = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.intermediate = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.deadline = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RotateCertificateAuthorityRequest>): RotateCertificateAuthorityRequest {
+    return RotateCertificateAuthorityRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RotateCertificateAuthorityRequest>): RotateCertificateAuthorityRequest {
+    const message = createBaseRotateCertificateAuthorityRequest();
+    message.cluster = object.cluster ?? "";
+    message.certificateAuthorities = object.certificateAuthorities?.map((e) => e) || [];
+    message.reason = object.reason ?? "";
+    message.note = object.note ?? "";
+    message.keyAlgorithm = object.keyAlgorithm ?? "";
+    message.intermediate = object.intermediate ?? false;
+    message.deadline = (object.deadline !== undefined && object.deadline !== null)
+      ? Duration.fromPartial(object.deadline)
+      : undefined;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseRotateCertificateAuthorityResponse(): RotateCertificateAuthorityResponse {
+  return { rotations: [], requests: {}, warnings: [] };
+}
+
+export const RotateCertificateAuthorityResponse: MessageFns<RotateCertificateAuthorityResponse> = {
+  encode(message: RotateCertificateAuthorityResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.rotations) {
+      CertificateAuthorityRotation.encode(v!, writer.uint32(10).fork()).join();
+    }
+    globalThis.Object.entries(message.requests).forEach(([key, value]: [string, string]) => {
+      RotateCertificateAuthorityResponse_RequestsEntry.encode({ key: key as any, value }, writer.uint32(18).fork())
+        .join();
+    });
+    for (const v of message.warnings) {
+      writer.uint32(26).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RotateCertificateAuthorityResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRotateCertificateAuthorityResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.rotations.push(CertificateAuthorityRotation.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            const entry2 = RotateCertificateAuthorityResponse_RequestsEntry.decode(reader, reader.uint32());
+            if (entry2.value !== undefined) {
+              message.requests[entry2.key] = entry2.value;
+            }
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.warnings.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RotateCertificateAuthorityResponse>): RotateCertificateAuthorityResponse {
+    return RotateCertificateAuthorityResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RotateCertificateAuthorityResponse>): RotateCertificateAuthorityResponse {
+    const message = createBaseRotateCertificateAuthorityResponse();
+    message.rotations = object.rotations?.map((e) => CertificateAuthorityRotation.fromPartial(e)) || [];
+    message.requests = (globalThis.Object.entries(object.requests ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.warnings = object.warnings?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseRotateCertificateAuthorityResponse_RequestsEntry(): RotateCertificateAuthorityResponse_RequestsEntry {
+  return { key: "", value: "" };
+}
+
+export const RotateCertificateAuthorityResponse_RequestsEntry: MessageFns<
+  RotateCertificateAuthorityResponse_RequestsEntry
+> = {
+  encode(
+    message: RotateCertificateAuthorityResponse_RequestsEntry,
+    writer: BinaryWriter = new BinaryWriter(),
+  ): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RotateCertificateAuthorityResponse_RequestsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRotateCertificateAuthorityResponse_RequestsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(
+    base?: DeepPartial<RotateCertificateAuthorityResponse_RequestsEntry>,
+  ): RotateCertificateAuthorityResponse_RequestsEntry {
+    return RotateCertificateAuthorityResponse_RequestsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(
+    object: DeepPartial<RotateCertificateAuthorityResponse_RequestsEntry>,
+  ): RotateCertificateAuthorityResponse_RequestsEntry {
+    const message = createBaseRotateCertificateAuthorityResponse_RequestsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseListCertificateAuthorityRotationsRequest(): ListCertificateAuthorityRotationsRequest {
+  return { cluster: "", id: "", all: false };
+}
+
+export const ListCertificateAuthorityRotationsRequest: MessageFns<ListCertificateAuthorityRotationsRequest> = {
+  encode(message: ListCertificateAuthorityRotationsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== "") {
+      writer.uint32(10).string(message.cluster);
+    }
+    if (message.id !== "") {
+      writer.uint32(18).string(message.id);
+    }
+    if (message.all !== false) {
+      writer.uint32(24).bool(message.all);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListCertificateAuthorityRotationsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListCertificateAuthorityRotationsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.all = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListCertificateAuthorityRotationsRequest>): ListCertificateAuthorityRotationsRequest {
+    return ListCertificateAuthorityRotationsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListCertificateAuthorityRotationsRequest>): ListCertificateAuthorityRotationsRequest {
+    const message = createBaseListCertificateAuthorityRotationsRequest();
+    message.cluster = object.cluster ?? "";
+    message.id = object.id ?? "";
+    message.all = object.all ?? false;
+    return message;
+  },
+};
+
+function createBaseListCertificateAuthorityRotationsResponse(): ListCertificateAuthorityRotationsResponse {
+  return { rotations: [] };
+}
+
+export const ListCertificateAuthorityRotationsResponse: MessageFns<ListCertificateAuthorityRotationsResponse> = {
+  encode(message: ListCertificateAuthorityRotationsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.rotations) {
+      CertificateAuthorityRotation.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListCertificateAuthorityRotationsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListCertificateAuthorityRotationsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.rotations.push(CertificateAuthorityRotation.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListCertificateAuthorityRotationsResponse>): ListCertificateAuthorityRotationsResponse {
+    return ListCertificateAuthorityRotationsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(
+    object: DeepPartial<ListCertificateAuthorityRotationsResponse>,
+  ): ListCertificateAuthorityRotationsResponse {
+    const message = createBaseListCertificateAuthorityRotationsResponse();
+    message.rotations = object.rotations?.map((e) => CertificateAuthorityRotation.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSetCertificateAuthorityRotationRequest(): SetCertificateAuthorityRotationRequest {
+  return { id: "", action: 0, deadline: undefined, reason: "" };
+}
+
+export const SetCertificateAuthorityRotationRequest: MessageFns<SetCertificateAuthorityRotationRequest> = {
+  encode(message: SetCertificateAuthorityRotationRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.action !== 0) {
+      writer.uint32(16).int32(message.action);
+    }
+    if (message.deadline !== undefined) {
+      Duration.encode(message.deadline, writer.uint32(26).fork()).join();
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetCertificateAuthorityRotationRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetCertificateAuthorityRotationRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.action = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.deadline = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SetCertificateAuthorityRotationRequest>): SetCertificateAuthorityRotationRequest {
+    return SetCertificateAuthorityRotationRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SetCertificateAuthorityRotationRequest>): SetCertificateAuthorityRotationRequest {
+    const message = createBaseSetCertificateAuthorityRotationRequest();
+    message.id = object.id ?? "";
+    message.action = object.action ?? 0;
+    message.deadline = (object.deadline !== undefined && object.deadline !== null)
+      ? Duration.fromPartial(object.deadline)
+      : undefined;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseSetCertificateAuthorityRotationResponse(): SetCertificateAuthorityRotationResponse {
+  return { rotation: undefined };
+}
+
+export const SetCertificateAuthorityRotationResponse: MessageFns<SetCertificateAuthorityRotationResponse> = {
+  encode(message: SetCertificateAuthorityRotationResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.rotation !== undefined) {
+      CertificateAuthorityRotation.encode(message.rotation, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SetCertificateAuthorityRotationResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSetCertificateAuthorityRotationResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.rotation = CertificateAuthorityRotation.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SetCertificateAuthorityRotationResponse>): SetCertificateAuthorityRotationResponse {
+    return SetCertificateAuthorityRotationResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SetCertificateAuthorityRotationResponse>): SetCertificateAuthorityRotationResponse {
+    const message = createBaseSetCertificateAuthorityRotationResponse();
+    message.rotation = (object.rotation !== undefined && object.rotation !== null)
+      ? CertificateAuthorityRotation.fromPartial(object.rotation)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseInstallCertificateAuthorityCertificateRequest(): InstallCertificateAuthorityCertificateRequest {
+  return { id: "", chainPem: "" };
+}
+
+export const InstallCertificateAuthorityCertificateRequest: MessageFns<InstallCertificateAuthorityCertificateRequest> =
+  {
+    encode(
+      message: InstallCertificateAuthorityCertificateRequest,
+      writer: BinaryWriter = new BinaryWriter(),
+    ): BinaryWriter {
+      if (message.id !== "") {
+        writer.uint32(10).string(message.id);
+      }
+      if (message.chainPem !== "") {
+        writer.uint32(18).string(message.chainPem);
+      }
+      return writer;
+    },
+
+    decode(input: BinaryReader | Uint8Array, length?: number): InstallCertificateAuthorityCertificateRequest {
+      const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+      const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+      if (previousRecursionDepth >= 100) {
+        throw new globalThis.Error("protobuf decode recursion limit exceeded");
+      }
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+      try {
+        const end = length === undefined ? reader.len : reader.pos + length;
+        const message = createBaseInstallCertificateAuthorityCertificateRequest();
+        while (reader.pos < end) {
+          const tag = reader.uint32();
+          switch (tag >>> 3) {
+            case 1: {
+              if (tag !== 10) {
+                break;
+              }
+
+              message.id = reader.string();
+              continue;
+            }
+            case 2: {
+              if (tag !== 18) {
+                break;
+              }
+
+              message.chainPem = reader.string();
+              continue;
+            }
+          }
+          if ((tag & 7) === 4 || tag === 0) {
+            break;
+          }
+          reader.skip(tag & 7);
+        }
+        return message;
+      } finally {
+        (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+      }
+    },
+
+    create(
+      base?: DeepPartial<InstallCertificateAuthorityCertificateRequest>,
+    ): InstallCertificateAuthorityCertificateRequest {
+      return InstallCertificateAuthorityCertificateRequest.fromPartial(base ?? {});
+    },
+    fromPartial(
+      object: DeepPartial<InstallCertificateAuthorityCertificateRequest>,
+    ): InstallCertificateAuthorityCertificateRequest {
+      const message = createBaseInstallCertificateAuthorityCertificateRequest();
+      message.id = object.id ?? "";
+      message.chainPem = object.chainPem ?? "";
+      return message;
+    },
+  };
+
+function createBaseInstallCertificateAuthorityCertificateResponse(): InstallCertificateAuthorityCertificateResponse {
+  return { rotation: undefined };
+}
+
+export const InstallCertificateAuthorityCertificateResponse: MessageFns<
+  InstallCertificateAuthorityCertificateResponse
+> = {
+  encode(
+    message: InstallCertificateAuthorityCertificateResponse,
+    writer: BinaryWriter = new BinaryWriter(),
+  ): BinaryWriter {
+    if (message.rotation !== undefined) {
+      CertificateAuthorityRotation.encode(message.rotation, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): InstallCertificateAuthorityCertificateResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseInstallCertificateAuthorityCertificateResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.rotation = CertificateAuthorityRotation.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(
+    base?: DeepPartial<InstallCertificateAuthorityCertificateResponse>,
+  ): InstallCertificateAuthorityCertificateResponse {
+    return InstallCertificateAuthorityCertificateResponse.fromPartial(base ?? {});
+  },
+  fromPartial(
+    object: DeepPartial<InstallCertificateAuthorityCertificateResponse>,
+  ): InstallCertificateAuthorityCertificateResponse {
+    const message = createBaseInstallCertificateAuthorityCertificateResponse();
+    message.rotation = (object.rotation !== undefined && object.rotation !== null)
+      ? CertificateAuthorityRotation.fromPartial(object.rotation)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseListCoordinatorsRequest(): ListCoordinatorsRequest {
+  return {};
+}
+
+export const ListCoordinatorsRequest: MessageFns<ListCoordinatorsRequest> = {
+  encode(_: ListCoordinatorsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListCoordinatorsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListCoordinatorsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListCoordinatorsRequest>): ListCoordinatorsRequest {
+    return ListCoordinatorsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ListCoordinatorsRequest>): ListCoordinatorsRequest {
+    const message = createBaseListCoordinatorsRequest();
+    return message;
+  },
+};
+
+function createBaseListCoordinatorsResponse(): ListCoordinatorsResponse {
+  return { coordinators: [] };
+}
+
+export const ListCoordinatorsResponse: MessageFns<ListCoordinatorsResponse> = {
+  encode(message: ListCoordinatorsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.coordinators) {
+      CoordinatorInstance.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListCoordinatorsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListCoordinatorsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.coordinators.push(CoordinatorInstance.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListCoordinatorsResponse>): ListCoordinatorsResponse {
+    return ListCoordinatorsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListCoordinatorsResponse>): ListCoordinatorsResponse {
+    const message = createBaseListCoordinatorsResponse();
+    message.coordinators = object.coordinators?.map((e) => CoordinatorInstance.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCreateBackupRequest(): CreateBackupRequest {
+  return {};
+}
+
+export const CreateBackupRequest: MessageFns<CreateBackupRequest> = {
+  encode(_: CreateBackupRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreateBackupRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreateBackupRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CreateBackupRequest>): CreateBackupRequest {
+    return CreateBackupRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<CreateBackupRequest>): CreateBackupRequest {
+    const message = createBaseCreateBackupRequest();
+    return message;
+  },
+};
+
+function createBaseCreateBackupResponse(): CreateBackupResponse {
+  return { data: Buffer.alloc(0) };
+}
+
+export const CreateBackupResponse: MessageFns<CreateBackupResponse> = {
+  encode(message: CreateBackupResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.data.length !== 0) {
+      writer.uint32(10).bytes(message.data);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreateBackupResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreateBackupResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.data = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CreateBackupResponse>): CreateBackupResponse {
+    return CreateBackupResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CreateBackupResponse>): CreateBackupResponse {
+    const message = createBaseCreateBackupResponse();
+    message.data = object.data ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseListAuditEntriesRequest(): ListAuditEntriesRequest {
+  return {
+    cluster: "",
+    node: "",
+    serial: "",
+    actor: "",
+    reason: "",
+    since: undefined,
+    until: undefined,
+    pageSize: 0,
+    pageToken: "",
+  };
+}
+
+export const ListAuditEntriesRequest: MessageFns<ListAuditEntriesRequest> = {
+  encode(message: ListAuditEntriesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== "") {
+      writer.uint32(10).string(message.cluster);
+    }
+    if (message.node !== "") {
+      writer.uint32(18).string(message.node);
+    }
+    if (message.serial !== "") {
+      writer.uint32(26).string(message.serial);
+    }
+    if (message.actor !== "") {
+      writer.uint32(34).string(message.actor);
+    }
+    if (message.reason !== "") {
+      writer.uint32(42).string(message.reason);
+    }
+    if (message.since !== undefined) {
+      Timestamp.encode(toTimestamp(message.since), writer.uint32(50).fork()).join();
+    }
+    if (message.until !== undefined) {
+      Timestamp.encode(toTimestamp(message.until), writer.uint32(58).fork()).join();
+    }
+    if (message.pageSize !== 0) {
+      writer.uint32(64).int32(message.pageSize);
+    }
+    if (message.pageToken !== "") {
+      writer.uint32(74).string(message.pageToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListAuditEntriesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListAuditEntriesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.serial = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.actor = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.since = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.until = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.pageSize = reader.int32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.pageToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListAuditEntriesRequest>): ListAuditEntriesRequest {
+    return ListAuditEntriesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListAuditEntriesRequest>): ListAuditEntriesRequest {
+    const message = createBaseListAuditEntriesRequest();
+    message.cluster = object.cluster ?? "";
+    message.node = object.node ?? "";
+    message.serial = object.serial ?? "";
+    message.actor = object.actor ?? "";
+    message.reason = object.reason ?? "";
+    message.since = object.since ?? undefined;
+    message.until = object.until ?? undefined;
+    message.pageSize = object.pageSize ?? 0;
+    message.pageToken = object.pageToken ?? "";
+    return message;
+  },
+};
+
+function createBaseListAuditEntriesResponse(): ListAuditEntriesResponse {
+  return { entries: [], nextPageToken: "" };
+}
+
+export const ListAuditEntriesResponse: MessageFns<ListAuditEntriesResponse> = {
+  encode(message: ListAuditEntriesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.entries) {
+      AuditEntry.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.nextPageToken !== "") {
+      writer.uint32(18).string(message.nextPageToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListAuditEntriesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListAuditEntriesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.entries.push(AuditEntry.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nextPageToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListAuditEntriesResponse>): ListAuditEntriesResponse {
+    return ListAuditEntriesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListAuditEntriesResponse>): ListAuditEntriesResponse {
+    const message = createBaseListAuditEntriesResponse();
+    message.entries = object.entries?.map((e) => AuditEntry.fromPartial(e)) || [];
+    message.nextPageToken = object.nextPageToken ?? "";
+    return message;
+  },
+};
+
+function createBaseExportAuditRequest(): ExportAuditRequest {
+  return { fromSequence: 0, follow: false };
+}
+
+export const ExportAuditRequest: MessageFns<ExportAuditRequest> = {
+  encode(message: ExportAuditRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.fromSequence !== 0) {
+      writer.uint32(8).int64(message.fromSequence);
+    }
+    if (message.follow !== false) {
+      writer.uint32(16).bool(message.follow);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExportAuditRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExportAuditRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.fromSequence = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.follow = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ExportAuditRequest>): ExportAuditRequest {
+    return ExportAuditRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ExportAuditRequest>): ExportAuditRequest {
+    const message = createBaseExportAuditRequest();
+    message.fromSequence = object.fromSequence ?? 0;
+    message.follow = object.follow ?? false;
+    return message;
+  },
+};
+
+function createBaseExportAuditResponse(): ExportAuditResponse {
+  return { lines: Buffer.alloc(0) };
+}
+
+export const ExportAuditResponse: MessageFns<ExportAuditResponse> = {
+  encode(message: ExportAuditResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.lines.length !== 0) {
+      writer.uint32(10).bytes(message.lines);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExportAuditResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExportAuditResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.lines = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ExportAuditResponse>): ExportAuditResponse {
+    return ExportAuditResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ExportAuditResponse>): ExportAuditResponse {
+    const message = createBaseExportAuditResponse();
+    message.lines = object.lines ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -5845,6 +7311,107 @@ export const AdminServiceService = {
     responseSerialize: (value: WatchResponse): Buffer => Buffer.from(WatchResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchResponse => WatchResponse.decode(value),
   },
+  /** Begins the rotation of CAs to new keys, one after the other. FAILED_PRECONDITION: one is under way, the CA's key is not here. NOT_FOUND: no such cluster or CA. */
+  rotateCertificateAuthority: {
+    path: "/evercert.v1.AdminService/RotateCertificateAuthority" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RotateCertificateAuthorityRequest): Buffer =>
+      Buffer.from(RotateCertificateAuthorityRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RotateCertificateAuthorityRequest =>
+      RotateCertificateAuthorityRequest.decode(value),
+    responseSerialize: (value: RotateCertificateAuthorityResponse): Buffer =>
+      Buffer.from(RotateCertificateAuthorityResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RotateCertificateAuthorityResponse =>
+      RotateCertificateAuthorityResponse.decode(value),
+  },
+  /** Rotations that are under way and those that have ended, newest first, with each node's progress. */
+  listCertificateAuthorityRotations: {
+    path: "/evercert.v1.AdminService/ListCertificateAuthorityRotations" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListCertificateAuthorityRotationsRequest): Buffer =>
+      Buffer.from(ListCertificateAuthorityRotationsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListCertificateAuthorityRotationsRequest =>
+      ListCertificateAuthorityRotationsRequest.decode(value),
+    responseSerialize: (value: ListCertificateAuthorityRotationsResponse): Buffer =>
+      Buffer.from(ListCertificateAuthorityRotationsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListCertificateAuthorityRotationsResponse =>
+      ListCertificateAuthorityRotationsResponse.decode(value),
+  },
+  /** Pauses, resumes or aborts a rotation. Idempotent. FAILED_PRECONDITION: it has ended, or cannot be aborted any more. */
+  setCertificateAuthorityRotation: {
+    path: "/evercert.v1.AdminService/SetCertificateAuthorityRotation" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SetCertificateAuthorityRotationRequest): Buffer =>
+      Buffer.from(SetCertificateAuthorityRotationRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SetCertificateAuthorityRotationRequest =>
+      SetCertificateAuthorityRotationRequest.decode(value),
+    responseSerialize: (value: SetCertificateAuthorityRotationResponse): Buffer =>
+      Buffer.from(SetCertificateAuthorityRotationResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SetCertificateAuthorityRotationResponse =>
+      SetCertificateAuthorityRotationResponse.decode(value),
+  },
+  /** Gives a rotation that awaits its certificate what an offline root signed for its request. INVALID_ARGUMENT: it is not for this request, or no CA certificate, or its chain is broken. */
+  installCertificateAuthorityCertificate: {
+    path: "/evercert.v1.AdminService/InstallCertificateAuthorityCertificate" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: InstallCertificateAuthorityCertificateRequest): Buffer =>
+      Buffer.from(InstallCertificateAuthorityCertificateRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): InstallCertificateAuthorityCertificateRequest =>
+      InstallCertificateAuthorityCertificateRequest.decode(value),
+    responseSerialize: (value: InstallCertificateAuthorityCertificateResponse): Buffer =>
+      Buffer.from(InstallCertificateAuthorityCertificateResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): InstallCertificateAuthorityCertificateResponse =>
+      InstallCertificateAuthorityCertificateResponse.decode(value),
+  },
+  /** Coordinators that serve now, and which of them runs the controllers. */
+  listCoordinators: {
+    path: "/evercert.v1.AdminService/ListCoordinators" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListCoordinatorsRequest): Buffer =>
+      Buffer.from(ListCoordinatorsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListCoordinatorsRequest => ListCoordinatorsRequest.decode(value),
+    responseSerialize: (value: ListCoordinatorsResponse): Buffer =>
+      Buffer.from(ListCoordinatorsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListCoordinatorsResponse => ListCoordinatorsResponse.decode(value),
+  },
+  /** The whole state at one revision, in parts. Private keys are in it as they are kept: encrypted. */
+  createBackup: {
+    path: "/evercert.v1.AdminService/CreateBackup" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: CreateBackupRequest): Buffer => Buffer.from(CreateBackupRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CreateBackupRequest => CreateBackupRequest.decode(value),
+    responseSerialize: (value: CreateBackupResponse): Buffer =>
+      Buffer.from(CreateBackupResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CreateBackupResponse => CreateBackupResponse.decode(value),
+  },
+  /** Entries of the audit log, newest first. */
+  listAuditEntries: {
+    path: "/evercert.v1.AdminService/ListAuditEntries" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListAuditEntriesRequest): Buffer =>
+      Buffer.from(ListAuditEntriesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListAuditEntriesRequest => ListAuditEntriesRequest.decode(value),
+    responseSerialize: (value: ListAuditEntriesResponse): Buffer =>
+      Buffer.from(ListAuditEntriesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListAuditEntriesResponse => ListAuditEntriesResponse.decode(value),
+  },
+  /** The audit log as it is kept, oldest first, with what `evercert audit verify` checks: JSON lines. */
+  exportAudit: {
+    path: "/evercert.v1.AdminService/ExportAudit" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ExportAuditRequest): Buffer => Buffer.from(ExportAuditRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ExportAuditRequest => ExportAuditRequest.decode(value),
+    responseSerialize: (value: ExportAuditResponse): Buffer => Buffer.from(ExportAuditResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ExportAuditResponse => ExportAuditResponse.decode(value),
+  },
   /** Tells who the caller is and what the coordinator is. */
   getServerInfo: {
     path: "/evercert.v1.AdminService/GetServerInfo" as const,
@@ -5893,6 +7460,31 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
   listEvents: handleUnaryCall<ListEventsRequest, ListEventsResponse>;
   /** Sends every object of the asked kinds as it is, then each change, until the caller ends it. */
   watch: handleServerStreamingCall<WatchRequest, WatchResponse>;
+  /** Begins the rotation of CAs to new keys, one after the other. FAILED_PRECONDITION: one is under way, the CA's key is not here. NOT_FOUND: no such cluster or CA. */
+  rotateCertificateAuthority: handleUnaryCall<RotateCertificateAuthorityRequest, RotateCertificateAuthorityResponse>;
+  /** Rotations that are under way and those that have ended, newest first, with each node's progress. */
+  listCertificateAuthorityRotations: handleUnaryCall<
+    ListCertificateAuthorityRotationsRequest,
+    ListCertificateAuthorityRotationsResponse
+  >;
+  /** Pauses, resumes or aborts a rotation. Idempotent. FAILED_PRECONDITION: it has ended, or cannot be aborted any more. */
+  setCertificateAuthorityRotation: handleUnaryCall<
+    SetCertificateAuthorityRotationRequest,
+    SetCertificateAuthorityRotationResponse
+  >;
+  /** Gives a rotation that awaits its certificate what an offline root signed for its request. INVALID_ARGUMENT: it is not for this request, or no CA certificate, or its chain is broken. */
+  installCertificateAuthorityCertificate: handleUnaryCall<
+    InstallCertificateAuthorityCertificateRequest,
+    InstallCertificateAuthorityCertificateResponse
+  >;
+  /** Coordinators that serve now, and which of them runs the controllers. */
+  listCoordinators: handleUnaryCall<ListCoordinatorsRequest, ListCoordinatorsResponse>;
+  /** The whole state at one revision, in parts. Private keys are in it as they are kept: encrypted. */
+  createBackup: handleServerStreamingCall<CreateBackupRequest, CreateBackupResponse>;
+  /** Entries of the audit log, newest first. */
+  listAuditEntries: handleUnaryCall<ListAuditEntriesRequest, ListAuditEntriesResponse>;
+  /** The audit log as it is kept, oldest first, with what `evercert audit verify` checks: JSON lines. */
+  exportAudit: handleServerStreamingCall<ExportAuditRequest, ExportAuditResponse>;
   /** Tells who the caller is and what the coordinator is. */
   getServerInfo: handleUnaryCall<GetServerInfoRequest, GetServerInfoResponse>;
 }
@@ -6264,6 +7856,119 @@ export interface AdminServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchResponse>;
+  /** Begins the rotation of CAs to new keys, one after the other. FAILED_PRECONDITION: one is under way, the CA's key is not here. NOT_FOUND: no such cluster or CA. */
+  rotateCertificateAuthority(
+    request: RotateCertificateAuthorityRequest,
+    callback: (error: ServiceError | null, response: RotateCertificateAuthorityResponse) => void,
+  ): ClientUnaryCall;
+  rotateCertificateAuthority(
+    request: RotateCertificateAuthorityRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RotateCertificateAuthorityResponse) => void,
+  ): ClientUnaryCall;
+  rotateCertificateAuthority(
+    request: RotateCertificateAuthorityRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RotateCertificateAuthorityResponse) => void,
+  ): ClientUnaryCall;
+  /** Rotations that are under way and those that have ended, newest first, with each node's progress. */
+  listCertificateAuthorityRotations(
+    request: ListCertificateAuthorityRotationsRequest,
+    callback: (error: ServiceError | null, response: ListCertificateAuthorityRotationsResponse) => void,
+  ): ClientUnaryCall;
+  listCertificateAuthorityRotations(
+    request: ListCertificateAuthorityRotationsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListCertificateAuthorityRotationsResponse) => void,
+  ): ClientUnaryCall;
+  listCertificateAuthorityRotations(
+    request: ListCertificateAuthorityRotationsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListCertificateAuthorityRotationsResponse) => void,
+  ): ClientUnaryCall;
+  /** Pauses, resumes or aborts a rotation. Idempotent. FAILED_PRECONDITION: it has ended, or cannot be aborted any more. */
+  setCertificateAuthorityRotation(
+    request: SetCertificateAuthorityRotationRequest,
+    callback: (error: ServiceError | null, response: SetCertificateAuthorityRotationResponse) => void,
+  ): ClientUnaryCall;
+  setCertificateAuthorityRotation(
+    request: SetCertificateAuthorityRotationRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SetCertificateAuthorityRotationResponse) => void,
+  ): ClientUnaryCall;
+  setCertificateAuthorityRotation(
+    request: SetCertificateAuthorityRotationRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SetCertificateAuthorityRotationResponse) => void,
+  ): ClientUnaryCall;
+  /** Gives a rotation that awaits its certificate what an offline root signed for its request. INVALID_ARGUMENT: it is not for this request, or no CA certificate, or its chain is broken. */
+  installCertificateAuthorityCertificate(
+    request: InstallCertificateAuthorityCertificateRequest,
+    callback: (error: ServiceError | null, response: InstallCertificateAuthorityCertificateResponse) => void,
+  ): ClientUnaryCall;
+  installCertificateAuthorityCertificate(
+    request: InstallCertificateAuthorityCertificateRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: InstallCertificateAuthorityCertificateResponse) => void,
+  ): ClientUnaryCall;
+  installCertificateAuthorityCertificate(
+    request: InstallCertificateAuthorityCertificateRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: InstallCertificateAuthorityCertificateResponse) => void,
+  ): ClientUnaryCall;
+  /** Coordinators that serve now, and which of them runs the controllers. */
+  listCoordinators(
+    request: ListCoordinatorsRequest,
+    callback: (error: ServiceError | null, response: ListCoordinatorsResponse) => void,
+  ): ClientUnaryCall;
+  listCoordinators(
+    request: ListCoordinatorsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListCoordinatorsResponse) => void,
+  ): ClientUnaryCall;
+  listCoordinators(
+    request: ListCoordinatorsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListCoordinatorsResponse) => void,
+  ): ClientUnaryCall;
+  /** The whole state at one revision, in parts. Private keys are in it as they are kept: encrypted. */
+  createBackup(
+    request: CreateBackupRequest,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<CreateBackupResponse>;
+  createBackup(
+    request: CreateBackupRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<CreateBackupResponse>;
+  /** Entries of the audit log, newest first. */
+  listAuditEntries(
+    request: ListAuditEntriesRequest,
+    callback: (error: ServiceError | null, response: ListAuditEntriesResponse) => void,
+  ): ClientUnaryCall;
+  listAuditEntries(
+    request: ListAuditEntriesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListAuditEntriesResponse) => void,
+  ): ClientUnaryCall;
+  listAuditEntries(
+    request: ListAuditEntriesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListAuditEntriesResponse) => void,
+  ): ClientUnaryCall;
+  /** The audit log as it is kept, oldest first, with what `evercert audit verify` checks: JSON lines. */
+  exportAudit(request: ExportAuditRequest, options?: Partial<CallOptions>): ClientReadableStream<ExportAuditResponse>;
+  exportAudit(
+    request: ExportAuditRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ExportAuditResponse>;
   /** Tells who the caller is and what the coordinator is. */
   getServerInfo(
     request: GetServerInfoRequest,

@@ -204,6 +204,8 @@ export interface DesiredRevocationList {
   format: string;
   /** DER certificates of the CA, against which the CRL is checked before it is installed. */
   trustAnchors: Buffer[];
+  /** CRLs of earlier keys of this CA, whose certificates are still in use: written behind the first in a PEM file; a DER file has only the first. */
+  earlierCrls: Buffer[];
 }
 
 /** An https URL that answers 200 while the component is well, asked with a client certificate of the node. */
@@ -1943,6 +1945,7 @@ function createBaseDesiredRevocationList(): DesiredRevocationList {
     reload: undefined,
     format: "",
     trustAnchors: [],
+    earlierCrls: [],
   };
 }
 
@@ -1971,6 +1974,9 @@ export const DesiredRevocationList: MessageFns<DesiredRevocationList> = {
     }
     for (const v of message.trustAnchors) {
       writer.uint32(66).bytes(v!);
+    }
+    for (const v of message.earlierCrls) {
+      writer.uint32(74).bytes(v!);
     }
     return writer;
   },
@@ -2052,6 +2058,14 @@ export const DesiredRevocationList: MessageFns<DesiredRevocationList> = {
             message.trustAnchors.push(Buffer.from(reader.bytes()));
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.earlierCrls.push(Buffer.from(reader.bytes()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2079,6 +2093,7 @@ export const DesiredRevocationList: MessageFns<DesiredRevocationList> = {
       : undefined;
     message.format = object.format ?? "";
     message.trustAnchors = object.trustAnchors?.map((e) => e) || [];
+    message.earlierCrls = object.earlierCrls?.map((e) => e) || [];
     return message;
   },
 };

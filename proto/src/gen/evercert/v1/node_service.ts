@@ -94,7 +94,11 @@ export interface Welcome {
   node: string;
   role: Role;
   heartbeatInterval: Duration | undefined;
-  serverTime: Date | undefined;
+  serverTime:
+    | Date
+    | undefined;
+  /** "HOST:PORT" of all coordinators that serve now, this one included; beside those of the agent's configuration, which it never forgets. */
+  endpoints: string[];
 }
 
 export interface RenewNow {
@@ -106,7 +110,11 @@ export interface RenewNow {
 /** The coordinator stops, or a newer stream took over: come back after the given time. */
 export interface Goodbye {
   reason: string;
-  retryAfter: Duration | undefined;
+  retryAfter:
+    | Duration
+    | undefined;
+  /** "HOST:PORT" of other coordinators that serve: to be tried at once, in this order. Empty: there is none. */
+  endpoints: string[];
 }
 
 export interface IssueCertificateRequest {
@@ -800,7 +808,7 @@ export const ConnectResponse: MessageFns<ConnectResponse> = {
 };
 
 function createBaseWelcome(): Welcome {
-  return { cluster: "", node: "", role: 0, heartbeatInterval: undefined, serverTime: undefined };
+  return { cluster: "", node: "", role: 0, heartbeatInterval: undefined, serverTime: undefined, endpoints: [] };
 }
 
 export const Welcome: MessageFns<Welcome> = {
@@ -819,6 +827,9 @@ export const Welcome: MessageFns<Welcome> = {
     }
     if (message.serverTime !== undefined) {
       Timestamp.encode(toTimestamp(message.serverTime), writer.uint32(42).fork()).join();
+    }
+    for (const v of message.endpoints) {
+      writer.uint32(50).string(v!);
     }
     return writer;
   },
@@ -876,6 +887,14 @@ export const Welcome: MessageFns<Welcome> = {
             message.serverTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.endpoints.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -900,6 +919,7 @@ export const Welcome: MessageFns<Welcome> = {
       ? Duration.fromPartial(object.heartbeatInterval)
       : undefined;
     message.serverTime = object.serverTime ?? undefined;
+    message.endpoints = object.endpoints?.map((e) => e) || [];
     return message;
   },
 };
@@ -972,7 +992,7 @@ export const RenewNow: MessageFns<RenewNow> = {
 };
 
 function createBaseGoodbye(): Goodbye {
-  return { reason: "", retryAfter: undefined };
+  return { reason: "", retryAfter: undefined, endpoints: [] };
 }
 
 export const Goodbye: MessageFns<Goodbye> = {
@@ -982,6 +1002,9 @@ export const Goodbye: MessageFns<Goodbye> = {
     }
     if (message.retryAfter !== undefined) {
       Duration.encode(message.retryAfter, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.endpoints) {
+      writer.uint32(26).string(v!);
     }
     return writer;
   },
@@ -1015,6 +1038,14 @@ export const Goodbye: MessageFns<Goodbye> = {
             message.retryAfter = Duration.decode(reader, reader.uint32());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.endpoints.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1036,6 +1067,7 @@ export const Goodbye: MessageFns<Goodbye> = {
     message.retryAfter = (object.retryAfter !== undefined && object.retryAfter !== null)
       ? Duration.fromPartial(object.retryAfter)
       : undefined;
+    message.endpoints = object.endpoints?.map((e) => e) || [];
     return message;
   },
 };

@@ -148,6 +148,112 @@ export interface CertificateAuthority {
   bundleVersion: number;
   /** Its key is not at the coordinator: its certificates are watched, and none is issued. */
   watchOnly: boolean;
+  /** Certificates above this one, nearest first, in PEM; empty: this is a root. */
+  chainPem: string;
+  /** Where its key is: "file", "store", "pkcs11"; empty: not here. */
+  keyProvider: string;
+  /** Earlier and coming generations. */
+  generations: CertificateAuthorityGeneration[];
+  /** Of the rotation that is under way; empty: none is. */
+  rotation: string;
+}
+
+export interface CertificateAuthorityGeneration {
+  /** "next", "current", "trusted" (signs nothing any more, but nodes trust it), "retired". */
+  state: string;
+  serial: string;
+  keyAlgorithm: string;
+  notBefore: Date | undefined;
+  notAfter: Date | undefined;
+  publicKeyPin: string;
+  certificatePem: string;
+  compromised: boolean;
+  /** Leaves that it signed and that have not ended. */
+  liveCertificates: number;
+  keyDestroyed: boolean;
+}
+
+/** The rotation of one CA to a new key. */
+export interface CertificateAuthorityRotation {
+  id: string;
+  cluster: string;
+  certificateAuthority: string;
+  /** "Preparing", "AwaitingCertificate", "Spreading", "Activating", "Reissuing", "Retiring", "Completed", "AbortReissuing", "AbortRetiring", "Aborted". */
+  stage: string;
+  stageSince: Date | undefined;
+  startedAt: Date | undefined;
+  endedAt:
+    | Date
+    | undefined;
+  /** Who asked for it. */
+  by: string;
+  /** "scheduled", "compromise", "requested". */
+  reason: string;
+  note: string;
+  keyAlgorithm: string;
+  intermediate: boolean;
+  oldSerial: string;
+  newSerial: string;
+  /** Unset: it is not paused. */
+  pausedAt: Date | undefined;
+  pausedBy: string;
+  /** Nodes that are not through by then are cut off. */
+  deadline: Date | undefined;
+  nodes: RotationNode[];
+  /** What the rotation waits for, for a person; empty: nothing. */
+  waitingFor: string;
+  lastError: string;
+  /** Nodes that are through with the present stage, and all that it counts. */
+  nodesDone: number;
+  nodesTotal: number;
+}
+
+/** How far one node has come in a rotation's present stage. */
+export interface RotationNode {
+  node: string;
+  role: Role;
+  /** "Done", "Waiting", "Behind" (alive, and for longer than usual not through), "Away" (not heard: it is not waited for, and comes back by itself or by repair). */
+  state: string;
+  /** Why it is behind: the file, the certificate or the component, and what is wrong with it. */
+  reason: string;
+  certificatesLeft: number;
+  /** Its certificates would be refused if the old CA were distrusted now. */
+  cutOff: boolean;
+}
+
+/** A coordinator that serves. */
+export interface CoordinatorInstance {
+  id: string;
+  /** "HOST:PORT" for agents and admins. */
+  address: string;
+  version: string;
+  startedAt:
+    | Date
+    | undefined;
+  /** It runs the controllers. */
+  leader: boolean;
+  /** Nodes whose streams are at it. */
+  nodes: number;
+}
+
+/** One entry of the audit log. */
+export interface AuditEntry {
+  /** Place in the log, from 1 without gaps. */
+  sequence: number;
+  event:
+    | Event
+    | undefined;
+  /** SHA-256 over the entry before and this one, hexadecimal. */
+  hash: string;
+  /** The call that it tells of, as "/evercert.v1.AdminService/Apply"; empty: it was no call. */
+  method: string;
+  /** Facts of the kind of event, as "publicKeySha256", "issuer", "notAfter". */
+  details: { [key: string]: string };
+}
+
+export interface AuditEntry_DetailsEntry {
+  key: string;
+  value: string;
 }
 
 export interface Node {
@@ -1378,6 +1484,10 @@ function createBaseCertificateAuthority(): CertificateAuthority {
     certificatePem: "",
     bundleVersion: 0,
     watchOnly: false,
+    chainPem: "",
+    keyProvider: "",
+    generations: [],
+    rotation: "",
   };
 }
 
@@ -1412,6 +1522,18 @@ export const CertificateAuthority: MessageFns<CertificateAuthority> = {
     }
     if (message.watchOnly !== false) {
       writer.uint32(80).bool(message.watchOnly);
+    }
+    if (message.chainPem !== "") {
+      writer.uint32(90).string(message.chainPem);
+    }
+    if (message.keyProvider !== "") {
+      writer.uint32(98).string(message.keyProvider);
+    }
+    for (const v of message.generations) {
+      CertificateAuthorityGeneration.encode(v!, writer.uint32(106).fork()).join();
+    }
+    if (message.rotation !== "") {
+      writer.uint32(114).string(message.rotation);
     }
     return writer;
   },
@@ -1509,6 +1631,38 @@ export const CertificateAuthority: MessageFns<CertificateAuthority> = {
             message.watchOnly = reader.bool();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.chainPem = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.keyProvider = reader.string();
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.generations.push(CertificateAuthorityGeneration.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.rotation = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1536,6 +1690,925 @@ export const CertificateAuthority: MessageFns<CertificateAuthority> = {
     message.certificatePem = object.certificatePem ?? "";
     message.bundleVersion = object.bundleVersion ?? 0;
     message.watchOnly = object.watchOnly ?? false;
+    message.chainPem = object.chainPem ?? "";
+    message.keyProvider = object.keyProvider ?? "";
+    message.generations = object.generations?.map((e) => CertificateAuthorityGeneration.fromPartial(e)) || [];
+    message.rotation = object.rotation ?? "";
+    return message;
+  },
+};
+
+function createBaseCertificateAuthorityGeneration(): CertificateAuthorityGeneration {
+  return {
+    state: "",
+    serial: "",
+    keyAlgorithm: "",
+    notBefore: undefined,
+    notAfter: undefined,
+    publicKeyPin: "",
+    certificatePem: "",
+    compromised: false,
+    liveCertificates: 0,
+    keyDestroyed: false,
+  };
+}
+
+export const CertificateAuthorityGeneration: MessageFns<CertificateAuthorityGeneration> = {
+  encode(message: CertificateAuthorityGeneration, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.state !== "") {
+      writer.uint32(10).string(message.state);
+    }
+    if (message.serial !== "") {
+      writer.uint32(18).string(message.serial);
+    }
+    if (message.keyAlgorithm !== "") {
+      writer.uint32(26).string(message.keyAlgorithm);
+    }
+    if (message.notBefore !== undefined) {
+      Timestamp.encode(toTimestamp(message.notBefore), writer.uint32(34).fork()).join();
+    }
+    if (message.notAfter !== undefined) {
+      Timestamp.encode(toTimestamp(message.notAfter), writer.uint32(42).fork()).join();
+    }
+    if (message.publicKeyPin !== "") {
+      writer.uint32(50).string(message.publicKeyPin);
+    }
+    if (message.certificatePem !== "") {
+      writer.uint32(58).string(message.certificatePem);
+    }
+    if (message.compromised !== false) {
+      writer.uint32(64).bool(message.compromised);
+    }
+    if (message.liveCertificates !== 0) {
+      writer.uint32(72).int64(message.liveCertificates);
+    }
+    if (message.keyDestroyed !== false) {
+      writer.uint32(80).bool(message.keyDestroyed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CertificateAuthorityGeneration {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCertificateAuthorityGeneration();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.serial = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyAlgorithm = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.notBefore = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.notAfter = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.publicKeyPin = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.certificatePem = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.compromised = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.liveCertificates = longToNumber(reader.int64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.keyDestroyed = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CertificateAuthorityGeneration>): CertificateAuthorityGeneration {
+    return CertificateAuthorityGeneration.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CertificateAuthorityGeneration>): CertificateAuthorityGeneration {
+    const message = createBaseCertificateAuthorityGeneration();
+    message.state = object.state ?? "";
+    message.serial = object.serial ?? "";
+    message.keyAlgorithm = object.keyAlgorithm ?? "";
+    message.notBefore = object.notBefore ?? undefined;
+    message.notAfter = object.notAfter ?? undefined;
+    message.publicKeyPin = object.publicKeyPin ?? "";
+    message.certificatePem = object.certificatePem ?? "";
+    message.compromised = object.compromised ?? false;
+    message.liveCertificates = object.liveCertificates ?? 0;
+    message.keyDestroyed = object.keyDestroyed ?? false;
+    return message;
+  },
+};
+
+function createBaseCertificateAuthorityRotation(): CertificateAuthorityRotation {
+  return {
+    id: "",
+    cluster: "",
+    certificateAuthority: "",
+    stage: "",
+    stageSince: undefined,
+    startedAt: undefined,
+    endedAt: undefined,
+    by: "",
+    reason: "",
+    note: "",
+    keyAlgorithm: "",
+    intermediate: false,
+    oldSerial: "",
+    newSerial: "",
+    pausedAt: undefined,
+    pausedBy: "",
+    deadline: undefined,
+    nodes: [],
+    waitingFor: "",
+    lastError: "",
+    nodesDone: 0,
+    nodesTotal: 0,
+  };
+}
+
+export const CertificateAuthorityRotation: MessageFns<CertificateAuthorityRotation> = {
+  encode(message: CertificateAuthorityRotation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.cluster !== "") {
+      writer.uint32(18).string(message.cluster);
+    }
+    if (message.certificateAuthority !== "") {
+      writer.uint32(26).string(message.certificateAuthority);
+    }
+    if (message.stage !== "") {
+      writer.uint32(34).string(message.stage);
+    }
+    if (message.stageSince !== undefined) {
+      Timestamp.encode(toTimestamp(message.stageSince), writer.uint32(42).fork()).join();
+    }
+    if (message.startedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.startedAt), writer.uint32(50).fork()).join();
+    }
+    if (message.endedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.endedAt), writer.uint32(58).fork()).join();
+    }
+    if (message.by !== "") {
+      writer.uint32(66).string(message.by);
+    }
+    if (message.reason !== "") {
+      writer.uint32(74).string(message.reason);
+    }
+    if (message.note !== "") {
+      writer.uint32(82).string(message.note);
+    }
+    if (message.keyAlgorithm !== "") {
+      writer.uint32(90).string(message.keyAlgorithm);
+    }
+    if (message.intermediate !== false) {
+      writer.uint32(96).bool(message.intermediate);
+    }
+    if (message.oldSerial !== "") {
+      writer.uint32(106).string(message.oldSerial);
+    }
+    if (message.newSerial !== "") {
+      writer.uint32(114).string(message.newSerial);
+    }
+    if (message.pausedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.pausedAt), writer.uint32(122).fork()).join();
+    }
+    if (message.pausedBy !== "") {
+      writer.uint32(130).string(message.pausedBy);
+    }
+    if (message.deadline !== undefined) {
+      Timestamp.encode(toTimestamp(message.deadline), writer.uint32(138).fork()).join();
+    }
+    for (const v of message.nodes) {
+      RotationNode.encode(v!, writer.uint32(146).fork()).join();
+    }
+    if (message.waitingFor !== "") {
+      writer.uint32(154).string(message.waitingFor);
+    }
+    if (message.lastError !== "") {
+      writer.uint32(162).string(message.lastError);
+    }
+    if (message.nodesDone !== 0) {
+      writer.uint32(168).int32(message.nodesDone);
+    }
+    if (message.nodesTotal !== 0) {
+      writer.uint32(176).int32(message.nodesTotal);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CertificateAuthorityRotation {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCertificateAuthorityRotation();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.certificateAuthority = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.stage = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.stageSince = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.startedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.endedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.by = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.note = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.keyAlgorithm = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.intermediate = reader.bool();
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.oldSerial = reader.string();
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.newSerial = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.pausedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.pausedBy = reader.string();
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.deadline = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.nodes.push(RotationNode.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.waitingFor = reader.string();
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.lastError = reader.string();
+            continue;
+          }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.nodesDone = reader.int32();
+            continue;
+          }
+          case 22: {
+            if (tag !== 176) {
+              break;
+            }
+
+            message.nodesTotal = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CertificateAuthorityRotation>): CertificateAuthorityRotation {
+    return CertificateAuthorityRotation.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CertificateAuthorityRotation>): CertificateAuthorityRotation {
+    const message = createBaseCertificateAuthorityRotation();
+    message.id = object.id ?? "";
+    message.cluster = object.cluster ?? "";
+    message.certificateAuthority = object.certificateAuthority ?? "";
+    message.stage = object.stage ?? "";
+    message.stageSince = object.stageSince ?? undefined;
+    message.startedAt = object.startedAt ?? undefined;
+    message.endedAt = object.endedAt ?? undefined;
+    message.by = object.by ?? "";
+    message.reason = object.reason ?? "";
+    message.note = object.note ?? "";
+    message.keyAlgorithm = object.keyAlgorithm ?? "";
+    message.intermediate = object.intermediate ?? false;
+    message.oldSerial = object.oldSerial ?? "";
+    message.newSerial = object.newSerial ?? "";
+    message.pausedAt = object.pausedAt ?? undefined;
+    message.pausedBy = object.pausedBy ?? "";
+    message.deadline = object.deadline ?? undefined;
+    message.nodes = object.nodes?.map((e) => RotationNode.fromPartial(e)) || [];
+    message.waitingFor = object.waitingFor ?? "";
+    message.lastError = object.lastError ?? "";
+    message.nodesDone = object.nodesDone ?? 0;
+    message.nodesTotal = object.nodesTotal ?? 0;
+    return message;
+  },
+};
+
+function createBaseRotationNode(): RotationNode {
+  return { node: "", role: 0, state: "", reason: "", certificatesLeft: 0, cutOff: false };
+}
+
+export const RotationNode: MessageFns<RotationNode> = {
+  encode(message: RotationNode, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.role !== 0) {
+      writer.uint32(16).int32(message.role);
+    }
+    if (message.state !== "") {
+      writer.uint32(26).string(message.state);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    if (message.certificatesLeft !== 0) {
+      writer.uint32(40).int32(message.certificatesLeft);
+    }
+    if (message.cutOff !== false) {
+      writer.uint32(48).bool(message.cutOff);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RotationNode {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRotationNode();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.role = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.certificatesLeft = reader.int32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.cutOff = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RotationNode>): RotationNode {
+    return RotationNode.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RotationNode>): RotationNode {
+    const message = createBaseRotationNode();
+    message.node = object.node ?? "";
+    message.role = object.role ?? 0;
+    message.state = object.state ?? "";
+    message.reason = object.reason ?? "";
+    message.certificatesLeft = object.certificatesLeft ?? 0;
+    message.cutOff = object.cutOff ?? false;
+    return message;
+  },
+};
+
+function createBaseCoordinatorInstance(): CoordinatorInstance {
+  return { id: "", address: "", version: "", startedAt: undefined, leader: false, nodes: 0 };
+}
+
+export const CoordinatorInstance: MessageFns<CoordinatorInstance> = {
+  encode(message: CoordinatorInstance, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.address !== "") {
+      writer.uint32(18).string(message.address);
+    }
+    if (message.version !== "") {
+      writer.uint32(26).string(message.version);
+    }
+    if (message.startedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.startedAt), writer.uint32(34).fork()).join();
+    }
+    if (message.leader !== false) {
+      writer.uint32(40).bool(message.leader);
+    }
+    if (message.nodes !== 0) {
+      writer.uint32(48).int64(message.nodes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CoordinatorInstance {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCoordinatorInstance();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.version = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.startedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.leader = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.nodes = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CoordinatorInstance>): CoordinatorInstance {
+    return CoordinatorInstance.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CoordinatorInstance>): CoordinatorInstance {
+    const message = createBaseCoordinatorInstance();
+    message.id = object.id ?? "";
+    message.address = object.address ?? "";
+    message.version = object.version ?? "";
+    message.startedAt = object.startedAt ?? undefined;
+    message.leader = object.leader ?? false;
+    message.nodes = object.nodes ?? 0;
+    return message;
+  },
+};
+
+function createBaseAuditEntry(): AuditEntry {
+  return { sequence: 0, event: undefined, hash: "", method: "", details: {} };
+}
+
+export const AuditEntry: MessageFns<AuditEntry> = {
+  encode(message: AuditEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sequence !== 0) {
+      writer.uint32(8).int64(message.sequence);
+    }
+    if (message.event !== undefined) {
+      Event.encode(message.event, writer.uint32(18).fork()).join();
+    }
+    if (message.hash !== "") {
+      writer.uint32(26).string(message.hash);
+    }
+    if (message.method !== "") {
+      writer.uint32(34).string(message.method);
+    }
+    globalThis.Object.entries(message.details).forEach(([key, value]: [string, string]) => {
+      AuditEntry_DetailsEntry.encode({ key: key as any, value }, writer.uint32(42).fork()).join();
+    });
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AuditEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAuditEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sequence = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.event = Event.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.hash = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.method = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            const entry5 = AuditEntry_DetailsEntry.decode(reader, reader.uint32());
+            if (entry5.value !== undefined) {
+              message.details[entry5.key] = entry5.value;
+            }
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AuditEntry>): AuditEntry {
+    return AuditEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AuditEntry>): AuditEntry {
+    const message = createBaseAuditEntry();
+    message.sequence = object.sequence ?? 0;
+    message.event = (object.event !== undefined && object.event !== null) ? Event.fromPartial(object.event) : undefined;
+    message.hash = object.hash ?? "";
+    message.method = object.method ?? "";
+    message.details = (globalThis.Object.entries(object.details ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseAuditEntry_DetailsEntry(): AuditEntry_DetailsEntry {
+  return { key: "", value: "" };
+}
+
+export const AuditEntry_DetailsEntry: MessageFns<AuditEntry_DetailsEntry> = {
+  encode(message: AuditEntry_DetailsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AuditEntry_DetailsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAuditEntry_DetailsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AuditEntry_DetailsEntry>): AuditEntry_DetailsEntry {
+    return AuditEntry_DetailsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AuditEntry_DetailsEntry>): AuditEntry_DetailsEntry {
+    const message = createBaseAuditEntry_DetailsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };
