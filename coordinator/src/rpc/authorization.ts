@@ -48,6 +48,10 @@ export const authorization: Readonly<Record<string, readonly Who[]>> = {
   '/evercert.v1.AdminService/DeleteToken': ['admin'],
   '/evercert.v1.AdminService/ListEvents': ['admin'],
   '/evercert.v1.AdminService/Watch': ['admin'],
+  '/evercert.v1.AdminService/RotateCertificateAuthority': ['admin'],
+  '/evercert.v1.AdminService/ListCertificateAuthorityRotations': ['admin'],
+  '/evercert.v1.AdminService/SetCertificateAuthorityRotation': ['admin'],
+  '/evercert.v1.AdminService/InstallCertificateAuthorityCertificate': ['admin'],
   '/evercert.v1.AdminService/GetServerInfo': ['admin'],
 
   '/grpc.health.v1.Health/Check': ['anyone'],
