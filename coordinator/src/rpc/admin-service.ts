@@ -42,6 +42,7 @@ import type { Guard } from './guard.ts';
 import { importCluster } from './import.ts';
 import { repair } from './repair.ts';
 import { replacementMethods } from './replacement.ts';
+import { rotationMethods } from './rotation.ts';
 import { watch } from './watch.ts';
 
 export interface AdminServiceOptions {
@@ -83,7 +84,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
   return {
     createCluster: guard.unary(async ({ name, spec }, context) => {
       const { cluster, authorities } = await clusters.create(name, policyFromProto(spec), actorOf(context.caller));
-      return { cluster: clusterToProto(cluster, bridges.statusOf(name)), certificateAuthorities: authorities.map(authorityToProto) };
+      return { cluster: clusterToProto(cluster, bridges.statusOf(name)), certificateAuthorities: authorities.map((authority) => authorityToProto(authority)) };
     }),
     importCluster: guard.unary((request, context) => importCluster(request, context, options.imports)),
     deleteCluster: guard.unary(async ({ name }, context) => {
@@ -96,7 +97,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
     listCertificateAuthorities: guard.unary(async ({ cluster }) => {
       if (cluster !== '' && !model.cluster(cluster)) throw clusterNotFound(cluster);
       const ofClusters = model.authorities.list(cluster === '' ? layout.authorities : layout.authority(cluster, ''));
-      return { certificateAuthorities: [...ofClusters, ...(cluster === '' ? [options.controlCa] : [])].map(authorityToProto) };
+      return { certificateAuthorities: [...ofClusters, ...(cluster === '' ? [options.controlCa] : [])].map((authority) => authorityToProto(authority)) };
     }),
     listNodes: guard.unary(async ({ cluster, name }) => {
       const nodes = model.nodes
@@ -170,6 +171,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
       return { events: items.map(eventToProto), nextPageToken: next };
     }),
     ...replacementMethods(options),
+    ...rotationMethods(options),
     repair: guard.stream((call: Parameters<typeof repair>[0], context) => repair(call, context, options.repairs)),
     watch: guard.endless((call: Parameters<typeof watch>[0], context) => watch(call, context, options)),
     getServerInfo: guard.unary(async (_request, context) => ({
