@@ -84,7 +84,10 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
   return {
     createCluster: guard.unary(async ({ name, spec }, context) => {
       const { cluster, authorities } = await clusters.create(name, policyFromProto(spec), actorOf(context.caller));
-      return { cluster: clusterToProto(cluster, bridges.statusOf(name)), certificateAuthorities: authorities.map((authority) => authorityToProto(authority)) };
+      return {
+        cluster: clusterToProto(cluster, bridges.statusOf(name)),
+        certificateAuthorities: authorities.map((authority) => authorityToProto(authority)),
+      };
     }),
     importCluster: guard.unary((request, context) => importCluster(request, context, options.imports)),
     deleteCluster: guard.unary(async ({ name }, context) => {
@@ -97,7 +100,11 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
     listCertificateAuthorities: guard.unary(async ({ cluster }) => {
       if (cluster !== '' && !model.cluster(cluster)) throw clusterNotFound(cluster);
       const ofClusters = model.authorities.list(cluster === '' ? layout.authorities : layout.authority(cluster, ''));
-      return { certificateAuthorities: [...ofClusters, ...(cluster === '' ? [options.controlCa] : [])].map((authority) => authorityToProto(authority)) };
+      return {
+        certificateAuthorities: [...ofClusters, ...(cluster === '' ? [options.controlCa] : [])].map((authority) =>
+          authorityToProto(authority),
+        ),
+      };
     }),
     listNodes: guard.unary(async ({ cluster, name }) => {
       const nodes = model.nodes

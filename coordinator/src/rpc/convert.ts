@@ -23,6 +23,7 @@ import {
 } from '@evercert/shared/manifest';
 import { oneOf, replacementPolicyFromProto, replacementPolicyToProto, roleToProto } from '@evercert/shared/wire';
 import { certificatesToPem, keyAlgorithms, publicKeyPin } from '@evercert/shared/x509';
+import { certificatesAbove, generationsOf } from '../ca/generations.ts';
 import type { BridgeView } from '../kubernetes/index.ts';
 import type { CertificateView, NodeView, RevocationView } from '../queries/queries.ts';
 import { referenceOf } from '../revocation/index.ts';
@@ -30,6 +31,16 @@ import { layout } from '../state/layout.ts';
 import { nodeFacts } from '../state/model.ts';
 import type { AuthorityRecord, ClusterRecord, EventRecord, ManifestRecord, NodeRecord, TokenRecord } from '../state/records.ts';
 import { nodeReplacementToProto } from './convert-replacement.ts';
+
+/** What is known of a CA beside its record. */
+export interface AuthorityStanding {
+  /** The kind of provider that holds its key; absent: none does. */
+  keyProvider?: string;
+  /** Id of the rotation that is under way. */
+  rotation?: string;
+  /** Leaves that have not ended, by the serial of the CA's certificate. */
+  live?: ReadonlyMap<string, number>;
+}
 
 /** @param bridge undefined: this coordinator has none to the cluster's API server. */
 export function clusterToProto({ name, uid, createdAtMs, policy }: ClusterRecord, bridge: BridgeView | undefined): Cluster {
@@ -80,7 +91,10 @@ export function givenPolicy(spec: ClusterSpec | undefined): Partial<ClusterPolic
   return Object.fromEntries(given) as Partial<ClusterPolicy>;
 }
 
-export function authorityToProto(authority: AuthorityRecord): CertificateAuthority {
+export function authorityToProto(
+  authority: AuthorityRecord,
+  { keyProvider = '', rotation = '', live }: AuthorityStanding = {},
+): CertificateAuthority {
   const der = Buffer.from(authority.certificate, 'base64');
   return {
     cluster: authority.cluster === layout.controlScope ? '' : authority.cluster,
@@ -93,6 +107,21 @@ export function authorityToProto(authority: AuthorityRecord): CertificateAuthori
     certificatePem: certificatesToPem([der]),
     bundleVersion: authority.bundleVersion,
     watchOnly: authority.keyId === '',
+    chainPem: certificatesToPem(certificatesAbove(authority)),
+    keyProvider,
+    generations: generationsOf(authority).map(({ generation, state, compromised, keyDestroyed }) => ({
+      state,
+      serial: generation.serial,
+      keyAlgorithm: generation.keyAlgorithm,
+      notBefore: new Date(generation.notBeforeMs),
+      notAfter: new Date(generation.notAfterMs),
+      publicKeyPin: publicKeyPin(Buffer.from(generation.certificate, 'base64')),
+      certificatePem: certificatesToPem([Buffer.from(generation.certificate, 'base64')]),
+      compromised,
+      liveCertificates: live?.get(generation.serial) ?? 0,
+      keyDestroyed,
+    })),
+    rotation,
   };
 }
 

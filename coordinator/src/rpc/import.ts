@@ -12,7 +12,7 @@ export async function importCluster(
   const result = await imports.import({ ...order, given: givenPolicy(spec), serviceAccountKeyPem }, actorOf(context.caller));
   return {
     cluster: clusterToProto(result.cluster, undefined),
-    certificateAuthorities: result.authorities.map(authorityToProto),
+    certificateAuthorities: result.authorities.map((authority) => authorityToProto(authority)),
     findings: result.findings,
   };
 }

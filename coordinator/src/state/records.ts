@@ -32,8 +32,12 @@ export interface AuthorityRecord {
   bundleVersion: number;
   /** Certificates between this one and its root, nearest first, DER, base64; they are delivered behind every leaf. Absent: this is the root. */
   chain?: string[];
+  /** The root above them, DER, base64: what nodes trust. Absent: this is the root. */
+  root?: string;
   /** Of the generation's own beginning: the same key, signed by the generation before, DER, base64. Who trusts only that one follows it here. */
   cross?: string;
+  /** The CA's first generation, where there were several: certificates whose records name no issuer are its own. */
+  first?: boolean;
   /** The next generation of a rotation: trusted by nodes before it signs anything. */
   next?: AuthorityGeneration;
   /** Generations before this one, the newest first: never lost, so that what they issued can be told, revoked and recovered. */
@@ -43,7 +47,7 @@ export interface AuthorityRecord {
 /** One key of a CA with its certificate. */
 export type AuthorityGeneration = Pick<
   AuthorityRecord,
-  'keyId' | 'keyAlgorithm' | 'serial' | 'certificate' | 'notBeforeMs' | 'notAfterMs' | 'chain' | 'cross'
+  'keyId' | 'keyAlgorithm' | 'serial' | 'certificate' | 'notBeforeMs' | 'notAfterMs' | 'chain' | 'root' | 'cross' | 'first'
 >;
 
 export interface EarlierGeneration extends AuthorityGeneration {
@@ -57,6 +61,14 @@ export interface EarlierGeneration extends AuthorityGeneration {
   compromised?: boolean;
   /** Its key is destroyed. */
   keyDestroyedAtMs?: number;
+}
+
+/** The key of a generation that has no certificate yet. */
+export interface AuthorityRequest {
+  keyId: string;
+  keyAlgorithm: KnownKeyAlgorithm;
+  /** PKCS#10, PEM. */
+  pem: string;
 }
 
 /** How far a rotation has come (invariant 18). An abort goes back by the stages in its own name. */
@@ -88,6 +100,8 @@ export interface RotationRecord {
   keyAlgorithm: KnownKeyAlgorithm;
   /** The new generation is an intermediate, signed elsewhere. */
   intermediate?: boolean;
+  /** Of an intermediate: its key, and the request for its certificate. */
+  request?: AuthorityRequest;
   oldSerial: string;
   newSerial: string;
   /** Version of the bundle that nodes have to acknowledge at this stage. */
@@ -215,6 +229,8 @@ export interface CertificateRecord {
   node: string;
   name: string;
   issuer: string;
+  /** Serial of the CA's certificate, by whose key it is signed; absent: of the CA's first generation. */
+  issuerSerial?: string;
   serial: string;
   commonName: string;
   organizations: string[];

@@ -228,21 +228,23 @@ export function desiredBundleFromProto(bundle: proto.DesiredBundle): ResolvedBun
 
 export function desiredRevocationListToProto(
   list: ResolvedRevocationList,
-  crl: { number: number; der: Buffer },
+  { number, der, earlier = [] }: { number: number; der: Buffer; earlier?: Buffer[] },
   trustAnchors: Buffer[],
 ): proto.DesiredRevocationList {
   const { name, issuer, file, format, reload } = list;
-  return { name, issuer, number: crl.number, crl: crl.der, file: fileToProto(file), format, reload: reloadToProto(reload), trustAnchors };
+  const files = { file: fileToProto(file), format, reload: reloadToProto(reload) };
+  return { name, issuer, number, crl: der, earlierCrls: earlier, ...files, trustAnchors };
 }
 
 export function desiredRevocationListFromProto(
   list: proto.DesiredRevocationList,
-): ResolvedRevocationList & { number: number; crl: Buffer; trustAnchors: Buffer[] } {
-  const { name, number, crl, trustAnchors } = list;
+): ResolvedRevocationList & { number: number; crl: Buffer; earlierCrls: Buffer[]; trustAnchors: Buffer[] } {
+  const { name, number, crl, earlierCrls, trustAnchors } = list;
   return {
     name,
     number,
     crl: Buffer.from(crl),
+    earlierCrls: earlierCrls.map((der) => Buffer.from(der)),
     trustAnchors: trustAnchors.map((der) => Buffer.from(der)),
     issuer: issuerFromProto(list.issuer),
     format: oneOf(crlFormats, list.format, 'the CRL format'),
