@@ -27,6 +27,8 @@ export interface ParsedCsr {
   /** Lower-case hex. */
   readonly spkiSha256: string;
   readonly requested: RequestedContents;
+  /** DER Name that is asked for. */
+  readonly subject: Buffer;
   /** The signed bytes, as they were received. */
   readonly signed: Buffer;
   readonly signature: Buffer;
@@ -59,6 +61,7 @@ export function parseCsr(der: Uint8Array): ParsedCsr {
       keyAlgorithm,
       spkiSha256: hash('sha256', spki.bytes, 'hex'),
       requested: readRequested(subject, attributes),
+      subject: subject.bytes,
       signed: info.bytes,
       signature: bits(decode(signature.bytes), 'the signature'),
       signatureAlgorithm: readAlgorithm(algorithm, keyAlgorithm),

@@ -1,7 +1,7 @@
 /** The extensions that Evercert writes and reads (RFC 5280 section 4.2). */
 import { readDistributionPoints, readInfoAccess } from './access.ts';
 import { type Asn1, children, content, decode, hasTag, oid } from './asn1.ts';
-import { booleanTrue, contextPrimitive, namedBits, nullValue, objectIdentifier, octetString, sequence } from './der.ts';
+import { booleanTrue, contextPrimitive, namedBits, nullValue, objectIdentifier, octetString, sequence, unsignedInteger } from './der.ts';
 import { type ReadNames, readGeneralNames } from './general-names.ts';
 import { oids } from './oids.ts';
 import { extension, rawExtensions } from './raw-extensions.ts';
@@ -19,19 +19,19 @@ function keyUsageExtension(...names: (keyof typeof keyUsageBits)[]): Buffer {
   return extension(objectIdentifier(oids.keyUsage), true, namedBits(names.map((name) => keyUsageBits[name])));
 }
 
-function basicConstraintsExtension(ca: boolean): Buffer {
-  return extension(objectIdentifier(oids.basicConstraints), true, ca ? sequence(booleanTrue) : sequence());
+function basicConstraintsExtension(ca: boolean, pathLength?: number): Buffer {
+  const length = pathLength === undefined ? [] : [unsignedInteger(Buffer.of(pathLength))];
+  return extension(objectIdentifier(oids.basicConstraints), true, ca ? sequence(booleanTrue, ...length) : sequence());
 }
 
 function extendedKeyUsageExtension(...purposes: string[]): Buffer {
   return extension(objectIdentifier(oids.extendedKeyUsage), false, sequence(...purposes.map(objectIdentifier)));
 }
 
-/** What every root says. */
-export const rootExtensions: readonly Buffer[] = [
-  basicConstraintsExtension(true),
-  keyUsageExtension('digitalSignature', 'keyCertSign', 'cRLSign'),
-];
+/** What every CA says. The path length is below 128; undefined: it is not restricted. */
+export function caExtensions(pathLength?: number): Buffer[] {
+  return [basicConstraintsExtension(true, pathLength), keyUsageExtension('digitalSignature', 'keyCertSign', 'cRLSign')];
+}
 
 const leafBasicConstraints = basicConstraintsExtension(false);
 const leafKeyUsage = { sign: keyUsageExtension('digitalSignature'), both: keyUsageExtension('digitalSignature', 'keyEncipherment') };

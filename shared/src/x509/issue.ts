@@ -3,11 +3,10 @@ import { accessExtensions } from './access.ts';
 import { signingAlgorithm } from './algorithms.ts';
 import { parseCertificate } from './certificate.ts';
 import { certificateParts, readingCertificate } from './certificate-parts.ts';
-import { bitString, contextConstructed, sequence, time, unsignedInteger } from './der.ts';
 import {
   authorityKeyIdentifierExtension,
+  caExtensions,
   ocspSignerExtensions,
-  rootExtensions,
   subjectAltNameExtension,
   subjectKeyIdentifierExtension,
   usageExtensions,
@@ -15,7 +14,7 @@ import {
 import { encodeGeneralNames, normalizeNames } from './general-names.ts';
 import { type CertificateSigner, spkiDer } from './keys.ts';
 import { checkSubject, encodeName } from './names.ts';
-import { encodeSerial } from './serial.ts';
+import { checkEnd, signCertificate } from './signed-certificate.ts';
 import { keyIdentifier, spkiAlgorithm } from './spki.ts';
 import type { KeyAlgorithm, LeafProfile } from './types.ts';
 
@@ -41,6 +40,8 @@ export interface RootRequest {
   serial: string;
   notBefore: Date;
   notAfter: Date;
+  /** CAs that may stand between it and a leaf; undefined: any number. */
+  pathLength?: number | undefined;
 }
 
 export interface LeafRequest {
@@ -54,20 +55,17 @@ export interface LeafRequest {
   notAfter: Date;
 }
 
-const version3 = contextConstructed(0, unsignedInteger(Buffer.of(2)));
-
 /** Makes a self-signed root with critical CA:TRUE and the key usages of kubeadm's CAs. InvalidArgument: a name, serial or time that cannot stand in it. */
 export async function createRootCertificate(request: RootRequest): Promise<Buffer> {
-  const { commonName, uniqueAttribute, signer, serial, notBefore, notAfter } = request;
+  const { commonName, uniqueAttribute, signer, serial, notBefore, notAfter, pathLength } = request;
   const fields = { commonName, ...(uniqueAttribute === undefined ? {} : { serialNumber: uniqueAttribute }) };
   checkSubject(fields);
   if (commonName === '') throw new EvercertError('InvalidArgument', 'a CA needs a common name');
   const name = encodeName(fields);
   const spki = spkiDer(signer.publicKey);
+  const extensions = [...caExtensions(pathLength), subjectKeyIdentifierExtension(keyIdentifier(spki))];
   const { encoded: algorithm } = signingAlgorithm(signer.keyAlgorithm);
-  const extensions = [...rootExtensions, subjectKeyIdentifierExtension(keyIdentifier(spki))];
-  const validity = encodeValidity(notBefore, notAfter);
-  return await sign(signer, algorithm, [version3, encodeSerial(serial), algorithm, name, validity, name, spki, wrap(extensions)]);
+  return await signCertificate({ signer, algorithm }, { serial, issuer: name, subject: name, spki, notBefore, notAfter, extensions });
 }
 
 /**
@@ -101,12 +99,7 @@ export function prepareIssuer(caDer: Buffer, signer: CertificateSigner): Prepare
  */
 export async function issueLeaf(issuer: PreparedIssuer, request: LeafRequest): Promise<Buffer> {
   const { spki, keyAlgorithm, profile, serial, notBefore, notAfter } = request;
-  if (notAfter.getTime() > issuer.notAfter.getTime()) {
-    throw new EvercertError(
-      'InvalidArgument',
-      `a leaf may not outlive its issuer: it would end ${text(notAfter)}, the CA ends ${text(issuer.notAfter)}`,
-    );
-  }
+  checkEnd('a leaf', notAfter, issuer);
   // The last gate: whatever went wrong before, no certificate is made for a key that is not listed.
   if (spkiAlgorithm(spki) !== keyAlgorithm)
     throw new EvercertError('InvalidArgument', `the public key is not an accepted one of ${keyAlgorithm}`);
@@ -123,34 +116,6 @@ export async function issueLeaf(issuer: PreparedIssuer, request: LeafRequest): P
     ...accessExtensions(profile),
   ];
   if (generalNames !== undefined) extensions.push(subjectAltNameExtension(generalNames, subjectIsEmpty));
-  return await sign(issuer.signer, issuer.algorithm, [
-    version3,
-    encodeSerial(serial),
-    issuer.algorithm,
-    issuer.name,
-    encodeValidity(notBefore, notAfter),
-    encodeName({ commonName: profile.commonName, organizations: profile.organizations }),
-    spki,
-    wrap(extensions),
-  ]);
-}
-
-async function sign(signer: CertificateSigner, algorithm: Buffer, fields: Buffer[]): Promise<Buffer> {
-  const tbs = sequence(...fields);
-  return sequence(tbs, algorithm, bitString(await signer.sign(tbs)));
-}
-
-const wrap = (extensions: Buffer[]): Buffer => contextConstructed(3, sequence(...extensions));
-
-function encodeValidity(notBefore: Date, notAfter: Date): Buffer {
-  const start = notBefore.getTime();
-  const end = notAfter.getTime();
-  const inRange = [notBefore, notAfter].every((date) => date.getUTCFullYear() >= 1970 && date.getUTCFullYear() <= 9999);
-  if (!inRange || start >= end)
-    throw new EvercertError('InvalidArgument', 'a certificate must begin before it ends, in the years 1970 to 9999');
-  return sequence(time(notBefore), time(notAfter));
-}
-
-function text(date: Date): string {
-  return Number.isNaN(date.getTime()) ? 'never' : date.toISOString();
+  const subject = encodeName({ commonName: profile.commonName, organizations: profile.organizations });
+  return await signCertificate(issuer, { serial, issuer: issuer.name, subject, spki, notBefore, notAfter, extensions });
 }
