@@ -4,6 +4,7 @@ import type {
   Operation,
   RangeOptions,
   RangeResult,
+  SnapshotPage,
   Store,
   TransactionResult,
   WatchEvent,
@@ -12,6 +13,7 @@ import { EvercertError } from '@evercert/shared/errors';
 
 /** A store in memory, for what the real code keeps there; it takes no writes while `works` is false. What the simulation does not need, it refuses. */
 export class MemoryStore implements Store {
+  readonly shared = false;
   works = true;
   readonly #touched: () => void;
   readonly #entries = new Map<string, KeyValue>();
@@ -57,6 +59,10 @@ export class MemoryStore implements Store {
 
   watch(): AsyncIterable<WatchEvent[]> {
     throw refused('watch');
+  }
+
+  snapshot(): AsyncIterable<SnapshotPage> {
+    throw refused('snapshot');
   }
 
   async grantLease(): Promise<string> {

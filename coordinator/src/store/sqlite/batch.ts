@@ -1,5 +1,6 @@
 import type { Compare, Operation, TransactionResult, WatchEvent } from '../types.ts';
 import type { Leases } from './leases.ts';
+import type { Snapshots } from './snapshots.ts';
 import type { CurrentRow, Tables } from './tables.ts';
 import type { Window } from './window.ts';
 
@@ -16,6 +17,7 @@ export class Batch {
   readonly #tables: Tables;
   readonly #window: Window;
   readonly #leases: Leases;
+  readonly #snapshots: Snapshots;
   readonly #forgotten: ReturnType<Window['due']>;
   readonly #windowStart: number;
   readonly #indexedRow: number;
@@ -35,6 +37,7 @@ export class Batch {
     tables: Tables;
     window: Window;
     leases: Leases;
+    snapshots: Snapshots;
     nextRow: number;
     indexedRow: number;
     nowMs: number;
@@ -43,6 +46,7 @@ export class Batch {
     this.#tables = parts.tables;
     this.#window = parts.window;
     this.#leases = parts.leases;
+    this.#snapshots = parts.snapshots;
     this.#nowMs = parts.nowMs;
     this.#revision = parts.window.revision;
     this.#nextRow = parts.nextRow;
@@ -146,6 +150,7 @@ export class Batch {
   }
 
   #put(key: string, value: Uint8Array, lease: string | undefined): void {
+    this.#snapshots.beforeChange(key);
     const old = this.#row(key);
     const row: CurrentRow = {
       seq: this.#nextRow++,
@@ -166,6 +171,7 @@ export class Batch {
   #delete(key: string): void {
     const old = this.#row(key);
     if (!old) return;
+    this.#snapshots.beforeChange(key);
     const row = this.#nextRow++;
     const tombstone = { key, createRevision: old.createRevision, modRevision: this.#revision, version: 0 };
     this.#tables.insertHistory(row, tombstone, undefined);

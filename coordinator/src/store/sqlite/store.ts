@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { DatabaseSync } from 'node:sqlite';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { faultPoint } from '@evercert/shared/fault-points';
@@ -11,6 +12,7 @@ import type {
   Operation,
   RangeOptions,
   RangeResult,
+  SnapshotPage,
   Store,
   TransactionResult,
   WatchEvent,
@@ -22,6 +24,7 @@ import { readWindow, SqliteChangeLog } from './change-log.ts';
 import { type OpenDatabase, openDatabase } from './database.ts';
 import { isSyncFailure, toStoreError } from './errors.ts';
 import { Leases } from './leases.ts';
+import { Snapshots } from './snapshots.ts';
 import { Tables } from './tables.ts';
 import type { Window } from './window.ts';
 
@@ -38,6 +41,8 @@ export interface SqliteStoreOptions {
   watchQueueEvents?: number;
   /** Transactions that wait for a commit, beyond which they are refused as Overloaded (default 10,000). */
   maxPending?: number;
+  /** Bytes of replaced values that are kept in memory for one snapshot while it is read (default 64 MiB). */
+  snapshotBytes?: number;
   /** For lease ids. */
   randomBytes?: (size: number) => Buffer;
   /** Opens the database; for tests of failures. */
@@ -92,6 +97,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Sqli
  * turn, so reads, which run in between, only ever see committed state.
  */
 class GroupCommitStore implements SqliteStore {
+  readonly shared = false;
   readonly #db: DatabaseSync;
   readonly #file: string;
   readonly #clock: Clock;
@@ -100,6 +106,7 @@ class GroupCommitStore implements SqliteStore {
   readonly #window: Window;
   readonly #leases: Leases;
   readonly #hub: WatchHub;
+  readonly #snapshots: Snapshots;
   readonly #maxPending: number;
   readonly #randomBytes: (size: number) => Buffer;
   readonly #stats = { commits: 0, transactions: 0, rollbacks: 0 };
@@ -131,6 +138,7 @@ class GroupCommitStore implements SqliteStore {
     this.#indexedRow = nextRow;
     const log = new SqliteChangeLog(this.#tables, window, (read) => this.#read(read));
     this.#hub = new WatchHub(log, { queueEvents: options.watchQueueEvents ?? 4096 });
+    this.#snapshots = new Snapshots(this.#tables, { maxBytes: options.snapshotBytes ?? 64 * 1024 * 1024 });
     this.#leases = new Leases(options.clock, this.#tables.leases(), () => this.#expireLeases());
     this.#leases.schedule();
   }
@@ -163,6 +171,23 @@ class GroupCommitStore implements SqliteStore {
     this.#assertUsable();
     checkPrefix(options.prefix);
     return this.#hub.watch(options);
+  }
+
+  async *snapshot({ prefix, signal }: { prefix: string; signal: AbortSignal }): AsyncGenerator<SnapshotPage, void, void> {
+    this.#assertUsable();
+    checkPrefix(prefix);
+    const snapshot = this.#snapshots.open(prefix, this.#window.revision);
+    try {
+      while (!signal.aborted) {
+        const page = this.#read(() => snapshot.next());
+        if (page === undefined) return;
+        yield page;
+        // Others get their turn between two pages, also when the reader is a fast one.
+        await nextTurn();
+      }
+    } finally {
+      snapshot.close();
+    }
   }
 
   async grantLease(ttlSeconds: number): Promise<string> {
@@ -245,6 +270,7 @@ class GroupCommitStore implements SqliteStore {
       tables: this.#tables,
       window: this.#window,
       leases: this.#leases,
+      snapshots: this.#snapshots,
       nextRow: this.#nextRow,
       indexedRow: this.#indexedRow,
       nowMs: this.#clock.monotonicMs(),

@@ -191,6 +191,7 @@ describe('the CRLs of the CAs', () => {
 
 function bound(store: Store): Store {
   return {
+    shared: store.shared,
     get: (key) => store.get(key),
     range: (options) => store.range(options),
     transact: (compares, operations) => store.transact(compares, operations),
@@ -198,6 +199,7 @@ function bound(store: Store): Store {
     grantLease: (seconds) => store.grantLease(seconds),
     keepLeaseAlive: (lease) => store.keepLeaseAlive(lease),
     revokeLease: (lease) => store.revokeLease(lease),
+    snapshot: (options) => store.snapshot(options),
     close: () => store.close(),
   };
 }
