@@ -22,6 +22,7 @@ const options = [
   'outputJsonMethods=false',
   'outputPartialMethods=true',
   'useExactTypes=false',
+  'useJsTypeOverride=true',
 ];
 
 function run(command: string, args: string[], cwd = protoDir): void {

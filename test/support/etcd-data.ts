@@ -1,7 +1,7 @@
 /** Reads and writes single keys of a local cluster's etcd, with the certificates that lie on the node. */
 import { readFile } from 'node:fs/promises';
 import type { WriterMember } from '@evercert/local';
-import { KVClient } from '@evercert/proto/etcd';
+import { KVClient, RangeRequest } from '@evercert/proto/etcd';
 import { createClientCredentials, unary } from '@evercert/shared/grpc';
 import { certificatesFromPem, privateKeyFromPem } from '@evercert/shared/x509';
 import { deadline } from './coordinator.ts';
@@ -22,13 +22,13 @@ async function withClient<T>({ target, files }: WriterMember, use: (client: KVCl
 }
 
 export async function putKey(member: WriterMember, key: string, value: string): Promise<void> {
-  const request = { key: Buffer.from(key), value: Buffer.from(value), lease: 0 };
+  const request = { key: Buffer.from(key), value: Buffer.from(value), lease: '0' };
   await withClient(member, (client) => unary(client.put.bind(client), request, deadline));
 }
 
 /** A linearizable read: it needs the quorum. */
 export async function getKey(member: WriterMember, key: string): Promise<string | undefined> {
-  const request = { key: Buffer.from(key), rangeEnd: Buffer.alloc(0), limit: 1, revision: 0, serializable: false };
+  const request = RangeRequest.create({ key: Buffer.from(key), limit: 1 });
   const { kvs } = await withClient(member, (client) => unary(client.range.bind(client), request, deadline));
   return kvs[0]?.value.toString();
 }

@@ -1,3 +1,4 @@
+import { RangeRequest } from '@evercert/proto/etcd';
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError, toEvercertError } from '@evercert/shared/errors';
 import { unary } from '@evercert/shared/grpc';
@@ -115,7 +116,7 @@ export class EtcdWriter {
     const value = Buffer.from(String(sequence));
     const begun = clock.monotonicMs();
     try {
-      await this.#channel(sequence).use((kv) => unary(kv.put.bind(kv), { key, value, lease: 0 }, { deadlineMs }));
+      await this.#channel(sequence).use((kv) => unary(kv.put.bind(kv), { key, value, lease: '0' }, { deadlineMs }));
     } catch (error) {
       this.#counts.writesFailed += 1;
       this.#problem(`write ${sequence} through ${this.#channel(sequence).target} failed`, error);
@@ -129,7 +130,7 @@ export class EtcdWriter {
 
   async #readBack(sequence: number, key: Buffer, expected: Buffer): Promise<void> {
     const { deadlineMs } = this.#options;
-    const request = { key, rangeEnd: Buffer.alloc(0), limit: 1, revision: 0, serializable: false };
+    const request = RangeRequest.create({ key, limit: 1 });
     this.#counts.reads += 1;
     try {
       const { kvs } = await this.#channel(sequence + 1).use((kv) => unary(kv.range.bind(kv), request, { deadlineMs }));
