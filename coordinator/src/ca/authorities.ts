@@ -3,17 +3,23 @@ import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import type { IssuerName } from '@evercert/shared/manifest';
 import {
+  createCaCsr,
   createRootCertificate,
+  issueCa,
   type KeyAlgorithm,
   newSerial,
   type PreparedIssuer,
   parseCertificate,
   prepareIssuer,
+  spkiDer,
+  toPem,
 } from '@evercert/shared/x509';
 import type { KeyProvider } from '../keys/index.ts';
 import { layout } from '../state/layout.ts';
-import { type AuthorityRecord, decodeRecord, encodeRecord } from '../state/records.ts';
+import { type AuthorityGeneration, type AuthorityRecord, type AuthorityRequest, decodeRecord, encodeRecord } from '../state/records.ts';
 import type { Store } from '../store/index.ts';
+import { acceptedGeneration } from './accept.ts';
+import { isRoot, pathAbove } from './path.ts';
 
 /** Roots live ten years. */
 const rootLifetimeMs = 10 * 365.25 * 86_400_000;
@@ -25,6 +31,9 @@ const commonNames: Record<IssuerName | 'control-ca', string> = {
   'front-proxy-ca': 'kubernetes-front-proxy-ca',
   'control-ca': 'evercert-control-ca',
 };
+
+/** What a CA signs with; cluster and name are for messages. */
+export type SigningGeneration = Pick<AuthorityGeneration, 'keyId' | 'serial' | 'certificate'> & Pick<AuthorityRecord, 'cluster' | 'name'>;
 
 /** Makes CAs and opens them for signing. */
 export class Authorities {
@@ -46,32 +55,57 @@ export class Authorities {
    * record is in no use: each attempt has an id of its own.
    */
   async create(cluster: string, name: IssuerName | 'control-ca', keyAlgorithm: KeyAlgorithm): Promise<AuthorityRecord> {
-    const generation = randomBytes(4).toString('hex');
-    const keyId = `${cluster.replace('_', '')}/${name}/${generation}`;
+    const root = await this.#createRoot(cluster, name, keyAlgorithm);
+    return { cluster, name, ...root, bundle: [root.certificate], bundleVersion: 1 };
+  }
+
+  /**
+   * Makes key and root certificate of a CA's next generation, as `create` does. That of the control CA comes with a cross certificate by the present generation: who trusts only that
+   * one follows it to the next.
+   */
+  async createNext(authority: AuthorityRecord, keyAlgorithm: KeyAlgorithm): Promise<AuthorityGeneration> {
+    const { cluster, name } = authority;
+    const next = await this.#createRoot(cluster, name, keyAlgorithm);
+    if (name !== 'control-ca') return next;
+    return { ...next, cross: await this.#crossSign(authority, next) };
+  }
+
+  /** Makes key and request of a next generation that another CA is to sign. The key is durable; what is returned is the caller's to write. */
+  async createRequest({ cluster, name }: AuthorityRecord, keyAlgorithm: KeyAlgorithm): Promise<AuthorityRequest> {
+    const { keyId, attribute } = newKeyId(cluster, name);
+    const signer = await this.#keys.generate(keyId, keyAlgorithm);
+    return { keyId, keyAlgorithm, pem: toPem('CERTIFICATE REQUEST', await createCaCsr(signer, commonNameOf(name), attribute)) };
+  }
+
+  /** The next generation that a request and the certificate for it make. InvalidCertificate as of `acceptedGeneration`; NotFound: the request's key is gone. */
+  async acceptCertificate(authority: AuthorityRecord, request: AuthorityRequest, chainPem: string): Promise<AuthorityGeneration> {
+    const { publicKey } = await this.#keys.signer(request.keyId);
+    return acceptedGeneration({ authority, request, spki: spkiDer(publicKey), chainPem, nowMs: this.#clock.nowMs() });
+  }
+
+  async #createRoot(cluster: string, name: string, keyAlgorithm: KeyAlgorithm): Promise<AuthorityGeneration> {
+    const { keyId, attribute } = newKeyId(cluster, name);
     const signer = await this.#keys.generate(keyId, keyAlgorithm);
     const nowMs = this.#clock.nowMs();
     const certificate = await createRootCertificate({
-      commonName: commonNames[name],
-      uniqueAttribute: generation,
+      commonName: commonNameOf(name),
+      uniqueAttribute: attribute,
       signer,
       serial: newSerial(),
       notBefore: new Date(nowMs - this.#backdateMs),
       notAfter: new Date(nowMs + rootLifetimeMs),
     });
     const { serial, notBefore, notAfter } = parseCertificate(certificate);
-    const encoded = certificate.toString('base64');
-    return {
-      cluster,
-      name,
-      keyId,
-      keyAlgorithm,
-      serial,
-      certificate: encoded,
-      notBeforeMs: notBefore.getTime(),
-      notAfterMs: notAfter.getTime(),
-      bundle: [encoded],
-      bundleVersion: 1,
-    };
+    const times = { notBeforeMs: notBefore.getTime(), notAfterMs: notAfter.getTime() };
+    return { keyId, keyAlgorithm, serial, certificate: certificate.toString('base64'), ...times };
+  }
+
+  async #crossSign(authority: AuthorityRecord, next: AuthorityGeneration): Promise<string> {
+    const { subjectDer, spki, notBefore } = parseCertificate(Buffer.from(next.certificate, 'base64'));
+    const issuer = await this.issuer(authority);
+    const notAfter = new Date(Math.min(next.notAfterMs, authority.notAfterMs));
+    const cross = await issueCa(issuer, { subject: subjectDer, spki, serial: newSerial(), notBefore, notAfter });
+    return cross.toString('base64');
   }
 
   /** Takes a CA over that was made elsewhere; what `create` says of key and record holds here too. Certificates: DER, the CA's own first. Without a key, what it issued is only watched. */
@@ -95,27 +129,30 @@ export class Authorities {
       certificate: certificate.toString('base64'),
       notBeforeMs: notBefore.getTime(),
       notAfterMs: notAfter.getTime(),
+      ...aboveOf(certificates),
       bundle: certificates.map((der) => der.toString('base64')),
       bundleVersion: 1,
     };
   }
 
-  /** Opens a CA for signing, once. FailedPrecondition: its key is not here. */
-  async issuer(authority: AuthorityRecord): Promise<PreparedIssuer> {
-    if (authority.keyId === '') throw watchedOnly(authority);
-    const known = this.#prepared.get(authority.keyId);
+  /** Opens a generation of a CA for signing, once; a record stands for its current one. FailedPrecondition: its key is not here. */
+  async issuer(generation: SigningGeneration): Promise<PreparedIssuer> {
+    const { keyId, serial, certificate } = generation;
+    if (keyId === '') throw watchedOnly(generation);
+    const key = `${keyId}:${serial}`;
+    const known = this.#prepared.get(key);
     if (known !== undefined) return known;
-    const opened = this.#keys.signer(authority.keyId).then((signer) => prepareIssuer(Buffer.from(authority.certificate, 'base64'), signer));
-    this.#prepared.set(authority.keyId, opened);
+    const opened = this.#keys.signer(keyId).then((signer) => prepareIssuer(Buffer.from(certificate, 'base64'), signer));
+    this.#prepared.set(key, opened);
     // A failure is not kept: the key may be readable again at the next call.
-    opened.catch(() => this.#prepared.delete(authority.keyId));
+    opened.catch(() => this.#prepared.delete(key));
     return opened;
   }
 
   /** Destroys keys whose records are gone. */
   async destroyKeys(keyIds: string[]): Promise<void> {
     for (const keyId of keyIds.filter((id) => id !== '')) {
-      this.#prepared.delete(keyId);
+      for (const key of this.#prepared.keys()) if (key.startsWith(`${keyId}:`)) this.#prepared.delete(key);
       await this.#keys.delete(keyId);
     }
   }
@@ -134,8 +171,28 @@ export class Authorities {
   }
 }
 
+/** An id of its own for each key; the attribute in the subject is the same, so that a certificate tells which key it is of. */
+function newKeyId(cluster: string, name: string): { keyId: string; attribute: string } {
+  const attribute = randomBytes(4).toString('hex');
+  return { keyId: `${cluster.replace('_', '')}/${name}/${attribute}`, attribute };
+}
+
+/** What stands above an intermediate that came with its root. */
+function aboveOf(certificates: readonly Buffer[]): Pick<AuthorityRecord, 'chain' | 'root'> {
+  const [own, ...others] = certificates.map(parseCertificate);
+  const path = own ? pathAbove(own, others) : [];
+  const root = path.at(-1);
+  if (path.length < 2 || !root || !isRoot(root)) return {};
+  const chain = path.slice(1, -1).map(({ der }) => der.toString('base64'));
+  return { ...(chain.length > 0 && { chain }), root: root.der.toString('base64') };
+}
+
+function commonNameOf(name: string): string {
+  return (commonNames as Record<string, string>)[name] ?? name;
+}
+
 /** Whoever holds its key issues by it. */
-export function watchedOnly({ cluster, name }: AuthorityRecord): EvercertError {
+export function watchedOnly({ cluster, name }: Pick<AuthorityRecord, 'cluster' | 'name'>): EvercertError {
   return new EvercertError(
     'FailedPrecondition',
     `the key of ${name} of cluster ${cluster} is not at this coordinator: its certificates are only watched, and none is issued; import the cluster with its keys to change that`,

@@ -16,6 +16,8 @@ export interface CertificateInfo {
   serial: string;
   /** RFC 4514 text, as `CN=kubernetes-admin,O=kubeadm:cluster-admins`. */
   subject: string;
+  /** DER Name. */
+  subjectDer: Buffer;
   issuer: string;
   /** The last common name of the subject; empty if there is none. */
   commonName: string;
@@ -67,6 +69,7 @@ export function parseCertificate(der: Buffer): CertificateInfo {
       der,
       serial: serialText(parts.serial.content),
       subject: formatName(subject),
+      subjectDer: parts.subject.bytes,
       issuer: formatName(readName(decode(parts.issuer.bytes), 'the issuer')),
       commonName: attributeValues(subject, oids.commonName).at(-1) ?? '',
       organizations: attributeValues(subject, oids.organization),
