@@ -3,7 +3,7 @@
  * a transition rests on is checked here once more; FailedPrecondition says what is missing.
  */
 import { EvercertError } from '@evercert/shared/errors';
-import type { AuthorityGeneration, AuthorityRecord, EarlierGeneration } from '../state/records.ts';
+import type { AuthorityGeneration, AuthorityRecord, CertificateRecord, EarlierGeneration } from '../state/records.ts';
 
 /** `trusted`: signs no leaves any more, but nodes trust it. */
 export type GenerationState = 'next' | 'current' | 'trusted' | 'retired';
@@ -53,7 +53,10 @@ export function firstGeneration(record: AuthorityRecord): AuthorityGeneration {
 }
 
 /** The generation whose key signed a certificate. Undefined: it is not known any more, or never was. */
-export function issuingGeneration(record: AuthorityRecord, { issuerSerial }: { issuerSerial?: string }): AuthorityGeneration | undefined {
+export function issuingGeneration(
+  record: AuthorityRecord,
+  { issuerSerial }: Pick<CertificateRecord, 'issuerSerial'>,
+): AuthorityGeneration | undefined {
   if (issuerSerial === undefined) return firstGeneration(record);
   return generationsOf(record).find(({ generation }) => generation.serial === issuerSerial)?.generation;
 }
@@ -74,6 +77,12 @@ function answersStill({ keyId, keyDestroyedAtMs, lastLeafNotAfterMs, notAfterMs 
 /** What is delivered behind every leaf of a generation, DER: its own certificate and those above, without the root. Empty: it is a root itself. */
 export function intermediatesOf({ certificate, chain = [], root }: Pick<AuthorityGeneration, 'certificate' | 'chain' | 'root'>): Buffer[] {
   return root === undefined ? [] : [certificate, ...chain].map(fromBase64);
+}
+
+/** What is delivered for a certificate, DER: itself, then the intermediates of the generation that issued it. */
+export function chainOf(authority: AuthorityRecord | undefined, record: Pick<CertificateRecord, 'certificate' | 'issuerSerial'>): Buffer[] {
+  const generation = authority && issuingGeneration(authority, record);
+  return [fromBase64(record.certificate), ...(generation ? intermediatesOf(generation) : [])];
 }
 
 /** Certificates above a generation's own, DER, nearest first, the root last. Empty: it is a root itself. */

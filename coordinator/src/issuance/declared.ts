@@ -1,6 +1,7 @@
 import { EvercertError } from '@evercert/shared/errors';
 import type { ResolvedCertificate } from '@evercert/shared/manifest';
 import { type Authorities, watchedOnly } from '../ca/authorities.ts';
+import { chainOf } from '../ca/generations.ts';
 import type { DesiredStates } from '../desired/desired-states.ts';
 import { notAccepted } from '../nodes/not-accepted.ts';
 import type { Revocations } from '../revocation/revocations.ts';
@@ -76,6 +77,11 @@ export class DeclaredCertificates {
     }
   }
 
+  /** What is delivered for a certificate, DER: itself, then the intermediates up to what nodes trust. */
+  chainOf(record: CertificateRecord): Buffer[] {
+    return chainOf(this.#model.authority(record.cluster, record.issuer), record);
+  }
+
   async #issueOnce(request: DeclaredRequest): Promise<CertificateRecord> {
     const { cluster, node, name } = request;
     const nodeKey = layout.node(cluster, node);
@@ -96,7 +102,8 @@ export class DeclaredCertificates {
     const unchanged = this.#revocations.unchanged(cluster);
     const repaired = this.#repairing(cluster, node);
     await this.#refuseRevoked(request, declared, repaired);
-    const authority = this.#model.authority(cluster, declared.issuer);
+    const authorityKey = layout.authority(cluster, declared.issuer);
+    const { record: authority, modRevision = 0 } = this.#model.authorities.get(authorityKey) ?? {};
     if (!authority) throw new EvercertError('FailedPrecondition', `cluster ${cluster} has no ${declared.issuer}`);
     if (authority.keyId === '') throw watchedOnly(authority);
     const { record } = await this.#issuer.issue(
@@ -124,10 +131,11 @@ export class DeclaredCertificates {
         actor: `node/${cluster}/${node}`,
       },
       request.csr,
-      // The node and the revocations as they were when this was decided: a node that is deleted meanwhile gets nothing.
+      // All as it was when this was decided: a node that is deleted meanwhile gets nothing, and a key of the CA that was replaced meanwhile signs nothing more.
       () => {
         this.#refuseOutdated(request, repaired);
-        return { compares: [{ key: nodeKey, modRevision: registered.modRevision }, unchanged], operations: [] };
+        const compares = [{ key: nodeKey, modRevision: registered.modRevision }, { key: authorityKey, modRevision }, unchanged];
+        return { compares, operations: [] };
       },
     );
     return record;

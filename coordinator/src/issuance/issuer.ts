@@ -139,6 +139,7 @@ export class CertificateIssuer {
       node: order.node,
       name: order.name,
       issuer: order.issuerName,
+      issuerSerial: order.issuer.serial,
       serial,
       ...named(order.profile),
       usages: effectiveUsages(order.profile.usages, csr.keyAlgorithm.startsWith('rsa')),

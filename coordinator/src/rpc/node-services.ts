@@ -101,8 +101,7 @@ export function nodeService({
     const { cluster, name: node, role, serial } = nodeOf(context);
     try {
       const record = await declared.issue({ cluster, node, identitySerial: serial, ...request });
-      const chain = [Buffer.from(record.certificate, 'base64')];
-      return { chain, issuedAt: new Date(record.issuedAtMs), notAfter: new Date(record.notAfterMs) };
+      return { chain: declared.chainOf(record), issuedAt: new Date(record.issuedAtMs), notAfter: new Date(record.notAfterMs) };
     } catch (error) {
       if (error instanceof EvercertError && !error.retryable) {
         const certificate = request.name.slice(0, 63);

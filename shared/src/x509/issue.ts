@@ -21,6 +21,8 @@ import type { KeyAlgorithm, LeafProfile } from './types.ts';
 /** A CA made ready to issue: what is the same in all its leaves is encoded once. */
 export interface PreparedIssuer {
   readonly der: Buffer;
+  /** Of its certificate, lower-case hex. */
+  readonly serial: string;
   readonly notAfter: Date;
   readonly signer: CertificateSigner;
   /** Encoded issuer name. */
@@ -81,6 +83,7 @@ export function prepareIssuer(caDer: Buffer, signer: CertificateSigner): Prepare
   }
   return {
     der: caDer,
+    serial: info.serial,
     notAfter: info.notAfter,
     signer,
     name: readingCertificate(() => certificateParts(caDer).subject.bytes),

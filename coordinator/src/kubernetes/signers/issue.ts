@@ -1,6 +1,7 @@
 import { EvercertError } from '@evercert/shared/errors';
 import { effectiveUsages, usages as knownUsages, type LeafProfile, type Usage } from '@evercert/shared/x509';
 import type { Authorities } from '../../ca/authorities.ts';
+import { chainOf } from '../../ca/generations.ts';
 import { matched } from '../../desired/desired-states.ts';
 import type { CertificateIssuer, IssueOrder } from '../../issuance/issuer.ts';
 import { describeMatch, type Revocations } from '../../revocation/index.ts';
@@ -41,6 +42,13 @@ export interface CertificateOrder {
   backdateMs: number;
 }
 
+export interface IssuedCertificate {
+  record: CertificateRecord;
+  /** DER: itself, then the intermediates up to what nodes trust. */
+  chain: Buffer[];
+  fresh: boolean;
+}
+
 const maxAttempts = 3;
 
 /** Issues what CertificateSigningRequests ask for, through the same gate as everything else: durable before it is told, once for each key, refused where it is revoked. */
@@ -64,10 +72,11 @@ export class RequestCertificates {
    * The certificate; the one that was issued before where the key has one already. Errors: those of `refuse`; InvalidCsr, WeakKey, KeyInUse, InvalidArgument (it can never be issued);
    * FailedPrecondition (the coordinator has no such cluster, no such CA, or it has expired); Overloaded, Conflict, StoreFailure.
    */
-  async issue(order: CertificateOrder): Promise<{ record: CertificateRecord; fresh: boolean }> {
+  async issue(order: CertificateOrder): Promise<IssuedCertificate> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#issueOnce(order);
+        const issued = await this.#issueOnce(order);
+        return { ...issued, chain: chainOf(this.#options.model.authority(order.cluster, order.signer.ca), issued.record) };
       } catch (error) {
         // The node's record or the revocations changed between decision and commit: decide again.
         if (!(error instanceof EvercertError && error.code === 'Conflict') || attempt === maxAttempts) throw error;
@@ -82,10 +91,11 @@ export class RequestCertificates {
     const node = nodeOf(order.asked);
     const nodeUnchanged: Compare[] = node === undefined ? [] : [this.#unchanged(layout.node(cluster, node), model.nodes)];
     const clusterUnchanged = this.#unchanged(layout.cluster(cluster), model.clusters);
+    const authorityUnchanged = this.#unchanged(layout.authority(cluster, order.signer.ca), model.authorities);
     this.refuse(order);
     const issueOrder = await this.#orderOf(order, node);
     const { record, fresh } = await issuer.issue(issueOrder, order.csr, () => ({
-      compares: [unchanged, clusterUnchanged, ...nodeUnchanged],
+      compares: [unchanged, clusterUnchanged, authorityUnchanged, ...nodeUnchanged],
       operations: [],
     }));
     if (!fresh) this.#checkEarlier(record, issueOrder);

@@ -118,9 +118,9 @@ export class Signers {
       csr,
       backdateMs: context.config.backdate,
     };
-    const { record } = await certificates.issue(order);
+    const { chain } = await certificates.issue(order);
     faultPoint('coordinator.kubernetes.csr-issued');
-    await writer.answer(object, certificatesToPem([Buffer.from(record.certificate, 'base64')]));
+    await writer.answer(object, certificatesToPem(chain));
     faultPoint('coordinator.kubernetes.csr-answered');
     context.status.count('signed');
     return undefined;
