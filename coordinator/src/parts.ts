@@ -4,6 +4,7 @@ import { faultPoint } from '@evercert/shared/fault-points';
 import type { Logger } from '@evercert/shared/logging';
 import { publicKeyPin } from '@evercert/shared/x509';
 import { kubernetesSource, RevocationChanges } from './apply/revocations.ts';
+import { AuditReader } from './audit/index.ts';
 import { Authorities, trustAnchors } from './ca/authorities.ts';
 import { KeyPairs } from './clusters/key-pairs.ts';
 import type { CoordinatorConfig } from './config.ts';
@@ -72,6 +73,7 @@ export async function startParts(options: PartsOptions) {
     ...health,
     ...replacing,
     queries,
+    audit: new AuditReader(store),
     revocationChanges,
     bridges,
     clusterTokens,
@@ -171,7 +173,19 @@ function issuingParts({ config, store, keys, clock, logger }: PartsOptions, stat
   const wasRemoved = (cluster: string, node: string): boolean => removed.knows(cluster, node);
   const identities = new NodeIdentities({ store, model, registry, issuer, authorities, controlCa, revocations, wasRemoved, nowMs });
   const heartbeatIntervalSeconds = config.heartbeatInterval;
-  const hub = new NodeHub({ model, desired, statuses, registry, events, clock, logger, random: Math.random, heartbeatIntervalSeconds });
+  const endpoints = { all: () => [], others: () => [] };
+  const hub = new NodeHub({
+    model,
+    desired,
+    statuses,
+    registry,
+    events,
+    clock,
+    logger,
+    random: Math.random,
+    heartbeatIntervalSeconds,
+    endpoints,
+  });
   const refusals = new Refusals({ clock, logger, events });
   const recovery = new Recovery({
     nonces: new Nonces({ clock, randomBytes }),

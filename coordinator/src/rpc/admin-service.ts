@@ -5,6 +5,7 @@ import { oneOf, roleFromProto } from '@evercert/shared/wire';
 import { publicKeyPin } from '@evercert/shared/x509';
 import type { Applier } from '../apply/apply.ts';
 import { type RevocationChanges, revocationNotFound } from '../apply/revocations.ts';
+import type { AuditReader } from '../audit/index.ts';
 import { type Clusters, clusterNotFound } from '../clusters/clusters.ts';
 import type { ClusterImports } from '../clusters/import.ts';
 import type { DesiredStates } from '../desired/desired-states.ts';
@@ -26,6 +27,7 @@ import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import type { AuthorityRecord } from '../state/records.ts';
 import type { Store } from '../store/index.ts';
+import { auditMethods } from './audit.ts';
 import { actorOf } from './callers.ts';
 import {
   authorityToProto,
@@ -48,6 +50,7 @@ import { watch } from './watch.ts';
 export interface AdminServiceOptions {
   guard: Guard;
   store: Store;
+  audit: AuditReader;
   model: Model;
   queries: Queries;
   clusters: Clusters;
@@ -178,6 +181,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
       return { events: items.map(eventToProto), nextPageToken: next };
     }),
     ...replacementMethods(options),
+    ...auditMethods(options),
     ...rotationMethods(options),
     repair: guard.stream((call: Parameters<typeof repair>[0], context) => repair(call, context, options.repairs)),
     watch: guard.endless((call: Parameters<typeof watch>[0], context) => watch(call, context, options)),
@@ -186,6 +190,9 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
       identity: actorOf(context.caller),
       caPin: pinOf(options.controlCa),
       address: options.address(),
+      caPins: [pinOf(options.controlCa)],
+      coordinatorId: '',
+      leaderAddress: '',
     })),
   };
 }

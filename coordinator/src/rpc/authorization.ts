@@ -52,6 +52,8 @@ export const authorization: Readonly<Record<string, readonly Who[]>> = {
   '/evercert.v1.AdminService/ListCertificateAuthorityRotations': ['admin'],
   '/evercert.v1.AdminService/SetCertificateAuthorityRotation': ['admin'],
   '/evercert.v1.AdminService/InstallCertificateAuthorityCertificate': ['admin'],
+  '/evercert.v1.AdminService/ListAuditEntries': ['admin'],
+  '/evercert.v1.AdminService/ExportAudit': ['admin'],
   '/evercert.v1.AdminService/GetServerInfo': ['admin'],
 
   '/grpc.health.v1.Health/Check': ['anyone'],

@@ -83,10 +83,22 @@ export const layout = {
   sealedKey: (id: string) => `${root}/keys/${id}`,
   /** The hash-chained audit log. */
   audit: `${root}/audit/`,
+  auditHead: `${root}/audit/head`,
+  /** By the sequence number of the first entry, then by the number of the block; in their order. */
+  auditBlocks: `${root}/audit/blocks/`,
+  auditBlock: (first: number, block: number) => `${root}/audit/blocks/${digits(first)}-${digits(block)}`,
+  auditSigner: `${root}/audit/signer`,
+  auditStore: `${root}/audit/store`,
+  auditRelink: `${root}/audit/relink`,
   events: `${root}/events/`,
   eventsOf: (cluster: string) => `${root}/events/${cluster}/`,
   event: (cluster: string, id: string) => `${root}/events/${cluster}/${id}`,
 } as const;
+
+/** Sorts as a number. */
+function digits(number: number): string {
+  return String(number).padStart(16, '0');
+}
 
 /** The last parts of a key, after a prefix: `['demo', 'cp-1']` of `…/nodes/demo/cp-1`. */
 export function partsAfter(prefix: string, key: string): string[] {

@@ -330,6 +330,10 @@ export interface EventRecord {
   errorCode: string;
   /** Of what belongs to a node's renewal log. */
   source?: RenewalSource;
+  /** Of the call that it tells of: `/evercert.v1.AdminService/Apply`. */
+  method?: string;
+  /** Facts of the kind of event, for the audit log; never a secret. */
+  details?: Record<string, string>;
 }
 
 /** The latest wall-clock time that the coordinator has seen. */

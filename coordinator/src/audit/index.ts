@@ -1,0 +1,2 @@
+export type { AuditFilter } from './filter.ts';
+export { AuditReader } from './reader.ts';

@@ -1,0 +1,59 @@
+import type { AdminServiceServer, AuditEntry, ExportAuditRequest, ExportAuditResponse } from '@evercert/proto';
+import type { AuditEntryLine } from '@evercert/shared/audit';
+import type { ServerWritableStream } from '@grpc/grpc-js';
+import type { AuditReader } from '../audit/index.ts';
+import type { CallContext, Guard } from './guard.ts';
+
+export interface AuditServiceOptions {
+  guard: Guard;
+  audit: AuditReader;
+}
+
+type AuditMethods = 'listAuditEntries' | 'exportAudit';
+
+/** The part of the admin API that is about the audit log. */
+export function auditMethods({ guard, audit }: AuditServiceOptions): Pick<AdminServiceServer, AuditMethods> {
+  return {
+    listAuditEntries: guard.unary(async ({ pageSize, pageToken, since, until, ...filter }) => {
+      const times = { sinceMs: since?.getTime(), untilMs: until?.getTime() };
+      const { items, next } = await audit.list({ ...filter, ...times }, { size: pageSize, token: pageToken });
+      return { entries: items.map(entryToProto), nextPageToken: next };
+    }),
+    exportAudit: guard.endless((call: ServerWritableStream<ExportAuditRequest, ExportAuditResponse>, context) =>
+      exportAudit(call, context, audit),
+    ),
+  };
+}
+
+async function exportAudit(
+  call: ServerWritableStream<ExportAuditRequest, ExportAuditResponse>,
+  { signal }: CallContext,
+  audit: AuditReader,
+): Promise<void> {
+  const { fromSequence: from, follow } = call.request;
+  for await (const lines of audit.export({ from, follow, signal })) {
+    if (signal.aborted) return;
+    if (!call.write({ lines: Buffer.from(lines) })) await drained(call, signal);
+  }
+}
+
+/** A reader that is slow, or has stopped, keeps one piece waiting and no more. */
+function drained(call: ServerWritableStream<ExportAuditRequest, ExportAuditResponse>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      call.off('drain', done);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    call.on('drain', done);
+    signal.addEventListener('abort', done);
+    if (signal.aborted) done();
+  });
+}
+
+function entryToProto({ sequence, event, hash }: AuditEntryLine): AuditEntry {
+  const { cluster = '', node = '', certificate = '', serial = '', message = '', errorCode = '', source = '' } = event;
+  const { id, actor, reason, type, method = '', details = {} } = event;
+  const told = { id, time: new Date(event.time), cluster, node, actor, reason, type, certificate, serial, message, errorCode, source };
+  return { sequence, event: told, hash, method, details };
+}

@@ -1,0 +1,5 @@
+export { canonicalJson } from './canonical.ts';
+export { afterCheckpoint, entryHash, entryLine, genesis, link } from './chain.ts';
+export { formatLine, parseLine } from './lines.ts';
+export { checkpointBytes, encodeSignature, signatureFault } from './signature.ts';
+export * from './types.ts';
