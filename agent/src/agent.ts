@@ -6,6 +6,7 @@ import type { Clock } from '@evercert/shared/clock';
 import { toEvercertError } from '@evercert/shared/errors';
 import { type LogFields, type Logger, withFields } from '@evercert/shared/logging';
 import { version } from '@evercert/shared/version';
+import { publicKeyPin } from '@evercert/shared/x509';
 import { Activator } from './activation/activator.ts';
 import { createVerifier } from './activation/verify.ts';
 import { answers, watchComponent } from './activation/watch.ts';
@@ -296,6 +297,7 @@ export class Agent {
       });
     }
     await this.#applier.apply(desiredStateFromProto(state));
+    this.#supervisor.renewalRequested(state.renewIdentitySerial);
     await this.#watcher?.update();
     this.#scanner.request();
   }
@@ -354,6 +356,8 @@ export class Agent {
       ...this.#plain.snapshots(),
       components: this.#health.snapshots(),
       appliedRevision: this.#applier.appliedRevision,
+      identitySerial: this.#store.identity?.serial ?? '',
+      controlCaPins: this.#store.trustAnchors.map((anchor) => publicKeyPin(anchor)),
     };
   }
 

@@ -139,6 +139,7 @@ async function prepareNode(coordinator: LocalCoordinator, keyAlgorithm: KeyAlgor
     workerRecovery: '',
     replacement: undefined,
     adopt: false,
+    rotation: undefined,
   });
   await admin.call(admin.client.apply, { cluster, documents: [{ source: 'bench.yaml', yaml: manifest }], dryRun: false });
   const { chain, privateKey, trustAnchors } = await enroll(coordinator, admin);

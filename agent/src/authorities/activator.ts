@@ -82,11 +82,11 @@ export class BundleActivator {
     );
   }
 
-  /** "", "Served", "NotServed" or "Unreachable", and what was seen instead. */
-  served(name: string, version: number): { served: string; servedMessage: string } {
-    const { bundle, look } = this.#watched.get(name) ?? {};
-    const known = bundle?.version === version ? look : undefined;
-    return { served: known?.result ?? '', servedMessage: known?.message ?? '' };
+  /** "", "Served", "NotServed" or "Unreachable", and what was seen instead; and whether the component is still to be told. */
+  served(name: string, version: number): { served: string; servedMessage: string; reloadOwed: boolean } {
+    const watched = this.#watched.get(name);
+    const known = watched?.bundle.version === version ? watched : undefined;
+    return { served: known?.look?.result ?? '', servedMessage: known?.look?.message ?? '', reloadOwed: known?.owed ?? true };
   }
 
   async stop(): Promise<void> {
@@ -122,6 +122,7 @@ export class BundleActivator {
         await this.#options.reload(reload, { signal: watched.abort.signal, ...(verify !== undefined && { verify }) });
         watched.owed = false;
         await this.#options.folder.remove(owedFile(name));
+        this.#options.onChange();
       }
       if (verify === undefined) return;
       const look = await this.#lookForAWhile(watched, verify);

@@ -39,6 +39,7 @@ export function desiredStateFromProto(state: proto.DesiredState): DesiredState {
     controlTrustAnchors: state.controlTrustAnchors.map((der) => Buffer.from(der)),
     healthChecks: state.healthChecks.map((check) => ({ ...check, trustAnchors: anchorsOf(state, check.issuer) })),
     notUnderstood,
+    renewIdentitySerial: state.renewIdentitySerial,
   };
 }
 
@@ -71,21 +72,18 @@ export interface Report {
   revocationLists: RevocationListSnapshot[];
   components: ComponentSnapshot[];
   appliedRevision: string;
+  /** Of the identity in use; empty: there is none. */
+  identitySerial: string;
+  /** Of the control CAs that are trusted. */
+  controlCaPins: string[];
 }
 
 /** Texts in a report are bounded: it goes out often. */
 const maxText = 1000;
 
-export function reportToProto({
-  certificates,
-  bundles,
-  keyPairs,
-  revocationLists,
-  components,
-  appliedRevision,
-}: Report): proto.StatusReport {
+export function reportToProto({ certificates, bundles, keyPairs, revocationLists, components, ...same }: Report): proto.StatusReport {
   return {
-    appliedRevision,
+    ...same,
     certificates: certificates.map(certificateStatus),
     bundles: bundles.map(({ lastError, servedMessage, ...rest }) => ({
       ...rest,

@@ -34,4 +34,6 @@ export interface DesiredState {
   healthChecks: DesiredHealthCheck[];
   /** Declared, but in a way that this agent does not understand: what is there stays as it is. */
   notUnderstood: { name: string; message: string }[];
+  /** Serial number of an identity that is to be renewed now; empty: none is. */
+  renewIdentitySerial: string;
 }

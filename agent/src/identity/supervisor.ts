@@ -56,6 +56,7 @@ export class IdentitySupervisor {
   #failures = 0;
   #timeLeftMs = 0;
   #expiredSerial = '';
+  #renewSerial = '';
   #revoked: { serial: string; error: EvercertError } | undefined;
   /** What the last refused recovery said, and what can be done. */
   #advice = '';
@@ -108,6 +109,13 @@ export class IdentitySupervisor {
     this.#waker.wake();
   }
 
+  /** The coordinator asks for another identity in place of the one of this serial; empty: it asks for none. */
+  renewalRequested(serial: string): void {
+    const news = this.#renewSerial !== serial;
+    this.#renewSerial = serial;
+    if (news) this.#waker.wake();
+  }
+
   /** The coordinator refuses the identity of this serial by a revocation. */
   revokedByCoordinator(serial: string, error: EvercertError): void {
     const known = this.#revoked?.serial === serial && this.#revoked.error.message === error.message;
@@ -158,7 +166,7 @@ export class IdentitySupervisor {
   /** Waits until renewal is due, then tries once. */
   async #keep(identity: Identity, signal: AbortSignal): Promise<void> {
     const { clock, random } = this.#options;
-    const due = dueMs(identity);
+    const due = identity.serial === this.#renewSerial ? 0 : dueMs(identity);
     if (clock.nowMs() < due) {
       this.#failures = 0;
       this.#condition.set('Ready');

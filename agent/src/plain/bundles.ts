@@ -10,6 +10,8 @@ export interface BundleSnapshot extends FileSnapshot {
   /** "", "Served", "NotServed", "Unreachable": what its component was seen to do with it. */
   served: string;
   servedMessage: string;
+  /** Its component is still to be told to read it. */
+  reloadOwed: boolean;
 }
 
 export interface BundleKeeperOptions extends FileKeeperOptions {

@@ -16,6 +16,7 @@ import {
   desiredRevocationListToProto,
 } from '@evercert/shared/wire';
 import { trustAnchors } from '../ca/authorities.ts';
+import { identityName } from '../enrollment/identities.ts';
 import { referenceOf } from '../revocation/reference.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import type { MatchedCertificate } from '../revocation/types.ts';
@@ -137,9 +138,18 @@ export class DesiredStates {
         desiredRevocationListToProto(list, this.#lists.get(node.cluster, list.issuer) ?? noList, anchors(list.issuer)),
       ),
       healthChecks: healthChecksOf(resolved),
+      renewIdentitySerial: this.#identityToRenew(node),
     };
     desired.revision = createHash('sha256').update(DesiredState.encode(desired).finish()).digest('hex').slice(0, 32);
     return desired;
+  }
+
+  /** A mark on the identity is by the time of its issue; agents, whose clocks may be wrong, are told its serial number. */
+  #identityToRenew({ cluster, name, identitySerials, renewIfIssuedBeforeMs }: NodeRecord): string {
+    const [serial = ''] = identitySerials;
+    const current = this.#model.currents.get(layout.current(cluster, name, identityName))?.record;
+    const marked = current?.serial === serial && current.issuedAtMs < (renewIfIssuedBeforeMs[identityName] ?? 0);
+    return marked ? serial : '';
   }
 
   /** Why the next renewal or issue would be refused, so that the agent knows without asking. */

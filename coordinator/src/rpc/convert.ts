@@ -18,10 +18,18 @@ import {
   layouts,
   recoveryPolicies,
   replacementPolicyOf,
+  rotationPolicyOf,
   selects,
   toYaml,
 } from '@evercert/shared/manifest';
-import { oneOf, replacementPolicyFromProto, replacementPolicyToProto, roleToProto } from '@evercert/shared/wire';
+import {
+  oneOf,
+  replacementPolicyFromProto,
+  replacementPolicyToProto,
+  roleToProto,
+  rotationPolicyFromProto,
+  rotationPolicyToProto,
+} from '@evercert/shared/wire';
 import { certificatesToPem, keyAlgorithms, publicKeyPin } from '@evercert/shared/x509';
 import { certificatesAbove, generationsOf } from '../ca/generations.ts';
 import type { BridgeView } from '../kubernetes/index.ts';
@@ -48,7 +56,12 @@ export function clusterToProto({ name, uid, createdAtMs, policy }: ClusterRecord
     name,
     uid,
     createdAt: new Date(createdAtMs),
-    spec: { ...policy, replacement: replacementPolicyToProto(replacementPolicyOf(policy)), adopt: policy.adopt ?? false },
+    spec: {
+      ...policy,
+      replacement: replacementPolicyToProto(replacementPolicyOf(policy)),
+      rotation: rotationPolicyToProto(rotationPolicyOf(policy)),
+      adopt: policy.adopt ?? false,
+    },
     kubernetes: bridge && bridgeToProto(bridge),
   };
 }
@@ -61,6 +74,7 @@ function bridgeToProto({ lastContactAtMs, ...rest }: BridgeView): KubernetesBrid
 export function policyFromProto(spec: ClusterSpec | undefined): ClusterPolicy {
   const d = defaultClusterPolicy;
   if (!spec) return d;
+  const rotation = rotationPolicyFromProto(spec.rotation);
   const lists = (given: string[], fallback: string[]): string[] => (given.length > 0 ? given : fallback);
   const seconds = (field: string, given: number, fallback: number): number => {
     if (given < 0 || given > 10 * 365 * 86_400) throw new EvercertError('InvalidArgument', `${field}: expected 1 second to 10 years`);
@@ -80,6 +94,7 @@ export function policyFromProto(spec: ClusterSpec | undefined): ClusterPolicy {
     controlPlaneRecovery: oneOf(recoveryPolicies, 'control_plane_recovery', spec.controlPlaneRecovery, d.controlPlaneRecovery),
     workerRecovery: oneOf(recoveryPolicies, 'worker_recovery', spec.workerRecovery, d.workerRecovery),
     replacement: replacementPolicyFromProto(spec.replacement),
+    ...(rotation && { rotation }),
     ...(spec.adopt && { adopt: true }),
   };
 }
@@ -122,6 +137,7 @@ export function authorityToProto(
       keyDestroyed,
     })),
     rotation,
+    ending: '',
   };
 }
 

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { KeyAlgorithm } from '../x509/types.ts';
 import type { RawReplacementSpec, RawWindow } from './replacement-schema.ts';
+import type { RawRotationSpec } from './rotation-schema.ts';
 import type { documentSchemas, RawCertificateSpec, RawClusterSpec, RawFile, RawOutput, RawPrivateKey, RawReload } from './schema.ts';
 import type {
   AnyDocument,
@@ -14,6 +15,7 @@ import type {
   ReloadSpec,
   ReplacementPolicy,
   RevocationApiVersion,
+  RotationPolicy,
   Selector,
 } from './types.ts';
 
@@ -164,12 +166,13 @@ function reloadKind({ systemd, signal, command, staticPod }: RawReload): ReloadK
 }
 
 function policyOf(raw: RawClusterSpec): ClusterManifest['spec'] {
-  const { leafLifetime, identityLifetime, replacement, ...same } = raw;
+  const { leafLifetime, identityLifetime, replacement, rotation, ...same } = raw;
   return defined({
     ...same,
     leafLifetimeSeconds: leafLifetime,
     identityLifetimeSeconds: identityLifetime,
     replacement: replacement === undefined ? undefined : replacementOf(replacement),
+    rotation: rotation === undefined ? undefined : rotationOf(rotation),
   });
 }
 
@@ -184,6 +187,10 @@ function replacementOf(raw: RawReplacementSpec): Partial<ReplacementPolicy> {
     maxBackoffSeconds: maxBackoff,
     maintenanceWindows: maintenanceWindows?.map(windowOf),
   });
+}
+
+function rotationOf({ before, settle, ...same }: RawRotationSpec): Partial<RotationPolicy> {
+  return defined({ ...same, beforeSeconds: before, settleSeconds: settle });
 }
 
 function windowOf({ name, from, until, days, start, duration, nodes, labels }: RawWindow): MaintenanceWindow {

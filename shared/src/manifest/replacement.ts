@@ -1,6 +1,6 @@
 /** What a replacement policy may say, wherever it is written: in a Cluster document or in a request. */
 import { formatDuration } from '../config/index.ts';
-import { type ClusterManifest, type ClusterPolicy, defaultReplacementPolicy, type ReplacementPolicy } from './types.ts';
+import { type ClusterManifest, type ClusterPolicy, defaultReplacementPolicy, type ReplacementPolicy, rotationPolicyOf } from './types.ts';
 
 /** Every time can be set down to a second, so that the life of a cluster can be watched in a minute. */
 export const replacementLimits = {
@@ -22,7 +22,13 @@ export function replacementPolicyOf(policy: Pick<ClusterPolicy, 'replacement'> |
 
 /** The policy after a Cluster document has been applied to it. */
 export function mergePolicy(before: ClusterPolicy, spec: ClusterManifest['spec']): ClusterPolicy {
-  return { ...before, ...spec, replacement: { ...replacementPolicyOf(before), ...spec.replacement } };
+  const { rotation, ...rest } = spec;
+  return {
+    ...before,
+    ...rest,
+    replacement: { ...replacementPolicyOf(before), ...spec.replacement },
+    ...(rotation && { rotation: { ...rotationPolicyOf(before), ...rotation } }),
+  };
 }
 
 /** What is wrong with a policy whose parts are fine each on its own, with the field first; undefined: nothing. */

@@ -4,6 +4,7 @@ import { canonicalAddress, describeValue, dnsNameFault, durationSeconds, fileMod
 import { keyAlgorithms, usages } from '../x509/types.ts';
 import { replacementSpec } from './replacement-schema.ts';
 import { renewRevocationSpec } from './revocation-schema.ts';
+import { rotationSpec } from './rotation-schema.ts';
 import { documentLimits, isUnique, labels, list, nodeName, objectName, subdomain, text, textOrNumber, unique } from './schema-fields.ts';
 import { crlFormats, issuers, layouts, recoveryPolicies, reloadSignals, roles, staticPodMethods } from './types.ts';
 
@@ -210,6 +211,7 @@ const clusterSpec = z.strictObject({
   controlPlaneRecovery: z.enum(recoveryPolicies).optional(),
   workerRecovery: z.enum(recoveryPolicies).optional(),
   replacement: replacementSpec.optional(),
+  rotation: rotationSpec.optional(),
   adopt: z.boolean().optional(),
 });
 export type RawClusterSpec = z.output<typeof clusterSpec>;

@@ -6,6 +6,7 @@ import { formatTimeOfDay } from './replacement.ts';
 import type { RawReplacementSpec, RawWindow } from './replacement-schema.ts';
 import { revocationSpec } from './revocation.ts';
 import { formatRfc3339 } from './rfc3339.ts';
+import type { RawRotationSpec } from './rotation-schema.ts';
 import type { RawClusterSpec } from './schema.ts';
 import {
   type AnyDocument,
@@ -18,6 +19,7 @@ import {
   type ReloadKind,
   type ReloadSpec,
   type ReplacementPolicy,
+  type RotationPolicy,
   type Selector,
 } from './types.ts';
 
@@ -181,6 +183,7 @@ function policyOf(policy: ClusterManifest['spec']): unknown {
     controlPlaneRecovery: policy.controlPlaneRecovery,
     workerRecovery: policy.workerRecovery,
     replacement: policy.replacement && replacementOf(policy.replacement),
+    rotation: policy.rotation && rotationOf(policy.rotation),
     adopt: policy.adopt,
   } satisfies Record<keyof RawClusterSpec, unknown>;
 }
@@ -199,6 +202,15 @@ function replacementOf(policy: Partial<ReplacementPolicy>): unknown {
     maxBackoff: durationOf(policy.maxBackoffSeconds),
     maintenanceWindows: policy.maintenanceWindows?.map(windowOf),
   } satisfies Record<keyof RawReplacementSpec, unknown>;
+}
+
+function rotationOf({ automatic, beforeSeconds, maxConcurrent, settleSeconds }: Partial<RotationPolicy>): unknown {
+  return {
+    automatic,
+    before: durationOf(beforeSeconds),
+    maxConcurrent,
+    settle: durationOf(settleSeconds),
+  } satisfies Record<keyof RawRotationSpec, unknown>;
 }
 
 /** A bare number where it is a count, as one writes it. */

@@ -5,8 +5,10 @@
 import type { RevocationReason } from '../revocation/index.ts';
 import type { KeyAlgorithm, Usage } from '../x509/types.ts';
 import { defaultReplacementPolicy, type ReplacementPolicy } from './replacement-policy.ts';
+import type { RotationPolicy } from './rotation-policy.ts';
 
 export * from './replacement-policy.ts';
+export * from './rotation-policy.ts';
 
 export const apiVersion = 'evercert.io/v1';
 
@@ -163,8 +165,11 @@ export interface NodeManifest {
 export interface ClusterManifest {
   kind: 'Cluster';
   metadata: ManifestMetadata;
-  /** What is left out stays as it is, in `replacement` too. */
-  spec: Partial<Omit<ClusterPolicy, 'replacement'>> & { replacement?: Partial<ReplacementPolicy> };
+  /** What is left out stays as it is, in `replacement` and `rotation` too. */
+  spec: Partial<Omit<ClusterPolicy, 'replacement' | 'rotation'>> & {
+    replacement?: Partial<ReplacementPolicy>;
+    rotation?: Partial<RotationPolicy>;
+  };
 }
 
 export interface ClusterPolicy {
@@ -183,6 +188,8 @@ export interface ClusterPolicy {
   workerRecovery: RecoveryPolicy;
   /** Absent in records of earlier releases: the default. */
   replacement?: ReplacementPolicy;
+  /** Absent: the default. */
+  rotation?: RotationPolicy;
   /** Certificates of the cluster's CAs that are in place on a joining node are taken over instead of being replaced at once. Absent: they are not. */
   adopt?: boolean;
 }

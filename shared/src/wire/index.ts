@@ -12,3 +12,4 @@ export {
 export { type RecoveryStatement, signRecovery, verifyRecovery } from './recovery-proof.ts';
 export { oneOf, replacementPolicyFromProto, replacementPolicyToProto } from './replacement.ts';
 export { roleFromProto, roleToProto } from './role.ts';
+export { rotationPolicyFromProto, rotationPolicyToProto } from './rotation.ts';

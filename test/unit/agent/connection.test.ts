@@ -116,7 +116,16 @@ describe('the connection', () => {
       revoked: [] as string[],
     };
     const events = new EventQueue({ clock: systemClock, logger: silentLogger, newId: () => 'id' });
-    const report = { certificates: [], bundles: [], keyPairs: [], revocationLists: [], components: [], appliedRevision: '7' };
+    const report = {
+      certificates: [],
+      bundles: [],
+      keyPairs: [],
+      revocationLists: [],
+      components: [],
+      appliedRevision: '7',
+      identitySerial: '',
+      controlCaPins: [],
+    };
     const reporter = new Reporter({ clock: systemClock, random: () => 0.5, events, report: () => report });
     const store = {
       get trustAnchors() {

@@ -40,7 +40,7 @@ describe('bundles and shared keys that are there before the agent', () => {
     writing: async (): Promise<void> => {},
     written: ({ name }: { name: string }): void => void reloads.push(name),
     declared: async (): Promise<void> => {},
-    served: () => ({ served: '', servedMessage: '' }),
+    served: () => ({ served: '', servedMessage: '', reloadOwed: false }),
     scan: async (): Promise<void> => {},
   };
   const bundles = () => new BundleKeeper({ ...common(), ledger: ledger('bundles.json'), activator });

@@ -23,7 +23,7 @@ function common() {
     writing: async () => {},
     written: ({ name }: { name: string }) => reload(name),
     declared: async () => {},
-    served: () => ({ served: 'Served', servedMessage: '' }),
+    served: () => ({ served: 'Served', servedMessage: '', reloadOwed: false }),
     scan: async () => {},
   };
   const changes = { count: 0 };
@@ -69,7 +69,16 @@ describe('the keeper of trust bundles', () => {
       2,
     );
     assert.deepEqual(keeper.snapshots(), [
-      { name: 'cluster-ca', issuer: 'cluster-ca', version: 2, state: 'Ready', lastError: '', served: 'Served', servedMessage: '' },
+      {
+        name: 'cluster-ca',
+        issuer: 'cluster-ca',
+        version: 2,
+        state: 'Ready',
+        lastError: '',
+        served: 'Served',
+        servedMessage: '',
+        reloadOwed: false,
+      },
     ]);
   });
 

@@ -28,7 +28,16 @@ function setUp() {
       return `id-${ids}`;
     },
   });
-  const report: Report = { certificates: [], bundles: [], keyPairs: [], revocationLists: [], components: [], appliedRevision: '7' };
+  const report: Report = {
+    certificates: [],
+    bundles: [],
+    keyPairs: [],
+    revocationLists: [],
+    components: [],
+    appliedRevision: '7',
+    identitySerial: '',
+    controlCaPins: [],
+  };
   const reporter = new Reporter({ clock, random: () => 0.5, events, report: () => report });
   events.onEvent(() => reporter.flush());
   const happen = (message: string): void => events.record({ reason: 'FileRestored', type: 'Warning', message });

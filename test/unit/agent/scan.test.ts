@@ -120,6 +120,7 @@ describe('the applier of desired states', () => {
     controlTrustAnchors: [],
     healthChecks: [],
     notUnderstood: [],
+    renewIdentitySerial: '',
   });
   function setUp() {
     const log: string[] = [];

@@ -25,6 +25,8 @@ export interface DesiredState {
   revocationLists: DesiredRevocationList[];
   /** Health endpoints that the agent asks, for its report. */
   healthChecks: HealthCheck[];
+  /** Serial number of an identity that is to be renewed now; empty: none is. Agents of earlier releases renew theirs in its own time. */
+  renewIdentitySerial: string;
 }
 
 export interface DesiredCertificate {
@@ -227,6 +229,7 @@ function createBaseDesiredState(): DesiredState {
     controlTrustAnchors: [],
     revocationLists: [],
     healthChecks: [],
+    renewIdentitySerial: "",
   };
 }
 
@@ -252,6 +255,9 @@ export const DesiredState: MessageFns<DesiredState> = {
     }
     for (const v of message.healthChecks) {
       HealthCheck.encode(v!, writer.uint32(58).fork()).join();
+    }
+    if (message.renewIdentitySerial !== "") {
+      writer.uint32(66).string(message.renewIdentitySerial);
     }
     return writer;
   },
@@ -325,6 +331,14 @@ export const DesiredState: MessageFns<DesiredState> = {
             message.healthChecks.push(HealthCheck.decode(reader, reader.uint32()));
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.renewIdentitySerial = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -349,6 +363,7 @@ export const DesiredState: MessageFns<DesiredState> = {
     message.controlTrustAnchors = object.controlTrustAnchors?.map((e) => e) || [];
     message.revocationLists = object.revocationLists?.map((e) => DesiredRevocationList.fromPartial(e)) || [];
     message.healthChecks = object.healthChecks?.map((e) => HealthCheck.fromPartial(e)) || [];
+    message.renewIdentitySerial = object.renewIdentitySerial ?? "";
     return message;
   },
 };

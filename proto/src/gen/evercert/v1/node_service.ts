@@ -65,6 +65,9 @@ export interface StatusReport {
   appliedRevision: string;
   components: ComponentStatus[];
   revocationLists: RevocationListStatus[];
+  /** Of the identity in use, and "sha256:" pins of the control CAs that the agent trusts; agents of earlier releases tell neither. */
+  identitySerial: string;
+  controlCaPins: string[];
 }
 
 /** Something that happened on the node: a file put right, a reload that failed. */
@@ -439,7 +442,16 @@ export const Heartbeat: MessageFns<Heartbeat> = {
 };
 
 function createBaseStatusReport(): StatusReport {
-  return { certificates: [], bundles: [], keyPairs: [], appliedRevision: "", components: [], revocationLists: [] };
+  return {
+    certificates: [],
+    bundles: [],
+    keyPairs: [],
+    appliedRevision: "",
+    components: [],
+    revocationLists: [],
+    identitySerial: "",
+    controlCaPins: [],
+  };
 }
 
 export const StatusReport: MessageFns<StatusReport> = {
@@ -461,6 +473,12 @@ export const StatusReport: MessageFns<StatusReport> = {
     }
     for (const v of message.revocationLists) {
       RevocationListStatus.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.identitySerial !== "") {
+      writer.uint32(58).string(message.identitySerial);
+    }
+    for (const v of message.controlCaPins) {
+      writer.uint32(66).string(v!);
     }
     return writer;
   },
@@ -526,6 +544,22 @@ export const StatusReport: MessageFns<StatusReport> = {
             message.revocationLists.push(RevocationListStatus.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.identitySerial = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.controlCaPins.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -549,6 +583,8 @@ export const StatusReport: MessageFns<StatusReport> = {
     message.appliedRevision = object.appliedRevision ?? "";
     message.components = object.components?.map((e) => ComponentStatus.fromPartial(e)) || [];
     message.revocationLists = object.revocationLists?.map((e) => RevocationListStatus.fromPartial(e)) || [];
+    message.identitySerial = object.identitySerial ?? "";
+    message.controlCaPins = object.controlCaPins?.map((e) => e) || [];
     return message;
   },
 };

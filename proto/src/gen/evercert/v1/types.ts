@@ -81,6 +81,20 @@ export interface ClusterSpec {
     | undefined;
   /** Certificates of the cluster's CAs that are in place on a joining node are taken over instead of being replaced at once; set by an import. */
   adopt: boolean;
+  /** When its CAs are rotated by themselves, and how. Zero values stand for the defaults. */
+  rotation: RotationPolicy | undefined;
+}
+
+/** How the CAs of a cluster are rotated. */
+export interface RotationPolicy {
+  /** A rotation begins by itself when a CA's end is near. */
+  automatic: boolean;
+  /** How near. Default 31536000 (365 days). */
+  beforeSeconds: number;
+  /** Workers whose certificates are renewed at once. Default 50. Control-plane nodes take turns, whatever it says. */
+  maxConcurrent: number;
+  /** How long components that read a trust bundle again by themselves are given for it. Default 90. */
+  settleSeconds: number;
 }
 
 /** Workers whose renewals failed until their certificates expired are replaced by this policy. Zero values stand for the defaults. */
@@ -156,6 +170,8 @@ export interface CertificateAuthority {
   generations: CertificateAuthorityGeneration[];
   /** Of the rotation that is under way; empty: none is. */
   rotation: string;
+  /** "WithinYear", "WithinHalfYear" or "Ended": its end is near, and it is to be rotated. Empty: its end is far. */
+  ending: string;
 }
 
 export interface CertificateAuthorityGeneration {
@@ -206,6 +222,10 @@ export interface CertificateAuthorityRotation {
   /** Nodes that are through with the present stage, and all that it counts. */
   nodesDone: number;
   nodesTotal: number;
+  /** PKCS#10 in PEM, while the rotation awaits the certificate of an intermediate. */
+  requestPem: string;
+  /** CAs whose rotations are to begin when this one has completed, of the same request. */
+  following: string[];
 }
 
 /** How far one node has come in a rotation's present stage. */
@@ -431,6 +451,8 @@ export interface BundleStatus {
   served: string;
   /** For a person: what it names instead. */
   servedMessage: string;
+  /** The component is still to be told to read it (a reload or restart that is owed); agents of earlier releases do not say. */
+  reloadOwed?: boolean | undefined;
 }
 
 export interface KeyPairStatus {
@@ -847,6 +869,7 @@ function createBaseClusterSpec(): ClusterSpec {
     workerRecovery: "",
     replacement: undefined,
     adopt: false,
+    rotation: undefined,
   };
 }
 
@@ -893,6 +916,9 @@ export const ClusterSpec: MessageFns<ClusterSpec> = {
     }
     if (message.adopt !== false) {
       writer.uint32(112).bool(message.adopt);
+    }
+    if (message.rotation !== undefined) {
+      RotationPolicy.encode(message.rotation, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -1022,6 +1048,14 @@ export const ClusterSpec: MessageFns<ClusterSpec> = {
             message.adopt = reader.bool();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.rotation = RotationPolicy.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1055,6 +1089,100 @@ export const ClusterSpec: MessageFns<ClusterSpec> = {
       ? ReplacementPolicy.fromPartial(object.replacement)
       : undefined;
     message.adopt = object.adopt ?? false;
+    message.rotation = (object.rotation !== undefined && object.rotation !== null)
+      ? RotationPolicy.fromPartial(object.rotation)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseRotationPolicy(): RotationPolicy {
+  return { automatic: false, beforeSeconds: 0, maxConcurrent: 0, settleSeconds: 0 };
+}
+
+export const RotationPolicy: MessageFns<RotationPolicy> = {
+  encode(message: RotationPolicy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.automatic !== false) {
+      writer.uint32(8).bool(message.automatic);
+    }
+    if (message.beforeSeconds !== 0) {
+      writer.uint32(16).int64(message.beforeSeconds);
+    }
+    if (message.maxConcurrent !== 0) {
+      writer.uint32(24).int32(message.maxConcurrent);
+    }
+    if (message.settleSeconds !== 0) {
+      writer.uint32(32).int64(message.settleSeconds);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RotationPolicy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRotationPolicy();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.automatic = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.beforeSeconds = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.maxConcurrent = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.settleSeconds = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RotationPolicy>): RotationPolicy {
+    return RotationPolicy.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RotationPolicy>): RotationPolicy {
+    const message = createBaseRotationPolicy();
+    message.automatic = object.automatic ?? false;
+    message.beforeSeconds = object.beforeSeconds ?? 0;
+    message.maxConcurrent = object.maxConcurrent ?? 0;
+    message.settleSeconds = object.settleSeconds ?? 0;
     return message;
   },
 };
@@ -1488,6 +1616,7 @@ function createBaseCertificateAuthority(): CertificateAuthority {
     keyProvider: "",
     generations: [],
     rotation: "",
+    ending: "",
   };
 }
 
@@ -1534,6 +1663,9 @@ export const CertificateAuthority: MessageFns<CertificateAuthority> = {
     }
     if (message.rotation !== "") {
       writer.uint32(114).string(message.rotation);
+    }
+    if (message.ending !== "") {
+      writer.uint32(122).string(message.ending);
     }
     return writer;
   },
@@ -1663,6 +1795,14 @@ export const CertificateAuthority: MessageFns<CertificateAuthority> = {
             message.rotation = reader.string();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.ending = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1694,6 +1834,7 @@ export const CertificateAuthority: MessageFns<CertificateAuthority> = {
     message.keyProvider = object.keyProvider ?? "";
     message.generations = object.generations?.map((e) => CertificateAuthorityGeneration.fromPartial(e)) || [];
     message.rotation = object.rotation ?? "";
+    message.ending = object.ending ?? "";
     return message;
   },
 };
@@ -1896,6 +2037,8 @@ function createBaseCertificateAuthorityRotation(): CertificateAuthorityRotation 
     lastError: "",
     nodesDone: 0,
     nodesTotal: 0,
+    requestPem: "",
+    following: [],
   };
 }
 
@@ -1966,6 +2109,12 @@ export const CertificateAuthorityRotation: MessageFns<CertificateAuthorityRotati
     }
     if (message.nodesTotal !== 0) {
       writer.uint32(176).int32(message.nodesTotal);
+    }
+    if (message.requestPem !== "") {
+      writer.uint32(186).string(message.requestPem);
+    }
+    for (const v of message.following) {
+      writer.uint32(194).string(v!);
     }
     return writer;
   },
@@ -2159,6 +2308,22 @@ export const CertificateAuthorityRotation: MessageFns<CertificateAuthorityRotati
             message.nodesTotal = reader.int32();
             continue;
           }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.requestPem = reader.string();
+            continue;
+          }
+          case 24: {
+            if (tag !== 194) {
+              break;
+            }
+
+            message.following.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2198,6 +2363,8 @@ export const CertificateAuthorityRotation: MessageFns<CertificateAuthorityRotati
     message.lastError = object.lastError ?? "";
     message.nodesDone = object.nodesDone ?? 0;
     message.nodesTotal = object.nodesTotal ?? 0;
+    message.requestPem = object.requestPem ?? "";
+    message.following = object.following?.map((e) => e) || [];
     return message;
   },
 };
@@ -4098,7 +4265,16 @@ export const CertificateStatus: MessageFns<CertificateStatus> = {
 };
 
 function createBaseBundleStatus(): BundleStatus {
-  return { name: "", issuer: "", version: 0, state: "", lastError: "", served: "", servedMessage: "" };
+  return {
+    name: "",
+    issuer: "",
+    version: 0,
+    state: "",
+    lastError: "",
+    served: "",
+    servedMessage: "",
+    reloadOwed: undefined,
+  };
 }
 
 export const BundleStatus: MessageFns<BundleStatus> = {
@@ -4123,6 +4299,9 @@ export const BundleStatus: MessageFns<BundleStatus> = {
     }
     if (message.servedMessage !== "") {
       writer.uint32(58).string(message.servedMessage);
+    }
+    if (message.reloadOwed !== undefined) {
+      writer.uint32(64).bool(message.reloadOwed);
     }
     return writer;
   },
@@ -4196,6 +4375,14 @@ export const BundleStatus: MessageFns<BundleStatus> = {
             message.servedMessage = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.reloadOwed = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4220,6 +4407,7 @@ export const BundleStatus: MessageFns<BundleStatus> = {
     message.lastError = object.lastError ?? "";
     message.served = object.served ?? "";
     message.servedMessage = object.servedMessage ?? "";
+    message.reloadOwed = object.reloadOwed ?? undefined;
     return message;
   },
 };
