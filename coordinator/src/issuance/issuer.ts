@@ -192,9 +192,11 @@ export class CertificateIssuer {
 /** What is kept in memory of the newest certificate of each name. */
 export function currentOf({ serial, specHash, issuedAtMs, notAfterMs, adoptedAtMs, ...rest }: CertificateRecord): CurrentRecord {
   const fingerprint = fingerprintOf(rest);
-  const { commonName, organizations, dnsNames, ipAddresses, uris } = rest;
+  const { issuer, issuerSerial, commonName, organizations, dnsNames, ipAddresses, uris } = rest;
+  const issued = { issuer, ...(issuerSerial !== undefined && { issuerSerial }) };
   const adopted = adoptedAtMs === undefined ? {} : { adoptedAtMs };
-  return { serial, fingerprint, specHash, issuedAtMs, notAfterMs, ...adopted, commonName, organizations, dnsNames, ipAddresses, uris };
+  const names = { commonName, organizations, dnsNames, ipAddresses, uris };
+  return { serial, ...issued, fingerprint, specHash, issuedAtMs, notAfterMs, ...adopted, ...names };
 }
 
 /** What a record keeps of a profile: what revocations and people look for. */

@@ -78,6 +78,13 @@ export const layout = {
   rotations: `${root}/ca-rotations/`,
   rotationsOf: (cluster: string) => `${root}/ca-rotations/${cluster}/`,
   rotation: (cluster: string, id: string) => `${root}/ca-rotations/${cluster}/${id}`,
+  /** Which rotation of a CA is under way; there is none while the key is not there. */
+  rotating: `${root}/ca-rotating/`,
+  rotatingOf: (cluster: string) => `${root}/ca-rotating/${cluster}/`,
+  rotatingNow: (cluster: string, authority: string) => `${root}/ca-rotating/${cluster}/${authority}`,
+  /** What was told of the end of a CA's certificate that draws near. */
+  authorityEndings: (cluster: string) => `${root}/ca-endings/${cluster}/`,
+  authorityEnding: (cluster: string, authority: string, serial: string) => `${root}/ca-endings/${cluster}/${authority}/${serial}`,
   /** Private keys, encrypted (key provider `store`). */
   sealedKeys: `${root}/keys/`,
   sealedKey: (id: string) => `${root}/keys/${id}`,

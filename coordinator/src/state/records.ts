@@ -110,10 +110,26 @@ export interface RotationRecord {
   pausedBy?: string;
   /** Nodes that are not through are left behind then; absent: waited for, for as long as they are alive. */
   deadlineMs?: number;
-  /** The rotation to begin when this one has ended, of the same request. */
+  /** CAs whose rotations are to begin when this one has completed, of the same request: `CLUSTER/NAME`. */
   following?: string[];
+  /** Its new CA has signed leaves: from its activation on. */
+  activatedAtMs?: number;
   lastError?: string;
 }
+
+/** Keeps two rotations of one CA from running at a time. */
+export interface RotatingRecord {
+  /** Of the rotation. */
+  id: string;
+}
+
+/** A warning of a CA's end is told once. */
+export interface AuthorityEndingRecord {
+  told: AuthorityEnding;
+}
+
+/** How near a CA's end is. */
+export type AuthorityEnding = 'WithinYear' | 'WithinHalfYear' | 'Ended';
 
 /** A coordinator that serves. */
 export interface CoordinatorRecord {
@@ -263,6 +279,9 @@ export interface PublicKeyRecord {
 
 export interface CurrentRecord {
   serial: string;
+  /** The CA, and the serial of its certificate by whose key it is signed; records of earlier releases lack both: the CA that the manifest names, its first generation. */
+  issuer?: string;
+  issuerSerial?: string;
   /** SHA-256 of the DER, hexadecimal; records of earlier releases lack it. */
   fingerprint?: string;
   specHash: string;
