@@ -66,13 +66,14 @@ export function namedBits(bits: readonly number[]): Buffer {
 
 /** OBJECT IDENTIFIER from its dotted text. */
 export function objectIdentifier(text: string): Buffer {
-  const [first = 0, second = 0, ...rest] = text.split('.').map(Number);
-  return element(0x06, Buffer.from([first * 40 + second, ...rest].flatMap(base128)));
+  const [first = 0n, second = 0n, ...rest] = text.split('.').map(BigInt);
+  return element(0x06, Buffer.from([first * 40n + second, ...rest].flatMap(base128)));
 }
 
-function base128(value: number): number[] {
-  const out = [value & 0x7f];
-  for (let left = Math.floor(value / 128); left > 0; left = Math.floor(left / 128)) out.unshift((left & 0x7f) | 0x80);
+/** Arcs that are made of UUIDs have 128 bits. */
+function base128(value: bigint): number[] {
+  const out = [Number(value & 0x7fn)];
+  for (let left = value >> 7n; left > 0n; left >>= 7n) out.unshift(Number(left & 0x7fn) | 0x80);
   return out;
 }
 

@@ -69,6 +69,13 @@ export const ocspSignerExtensions: readonly Buffer[] = [
   extension(objectIdentifier(oids.ocspNocheck), false, nullValue),
 ];
 
+/** Of a key that signs the audit log and does nothing else: no TLS peer takes it for a server or client. */
+export const auditSignerExtensions: readonly Buffer[] = [
+  leafBasicConstraints,
+  leafKeyUsage.sign,
+  extendedKeyUsageExtension(oids.auditSigning),
+];
+
 export function subjectKeyIdentifierExtension(identifier: Buffer): Buffer {
   return extension(types.subjectKeyIdentifier, false, octetString(identifier));
 }

@@ -31,6 +31,7 @@ export {
   type OcspStatus,
   ocspErrors,
 } from './ocsp-response.ts';
+export { auditSigningPurpose } from './oids.ts';
 export { type CrlInfo, parseCrl, verifyCrl } from './parse-crl.ts';
 export { certificatesFromPem, certificatesToPem, type PemBlock, pemBlocks, toPem } from './pem.ts';
 export { createPkcs12 } from './pkcs12.ts';

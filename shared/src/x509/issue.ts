@@ -4,6 +4,7 @@ import { signingAlgorithm } from './algorithms.ts';
 import { parseCertificate } from './certificate.ts';
 import { certificateParts, readingCertificate } from './certificate-parts.ts';
 import {
+  auditSignerExtensions,
   authorityKeyIdentifierExtension,
   caExtensions,
   ocspSignerExtensions,
@@ -113,7 +114,7 @@ export async function issueLeaf(issuer: PreparedIssuer, request: LeafRequest): P
     throw new EvercertError('InvalidArgument', 'a certificate needs a subject or an alternative name');
   }
   const extensions = [
-    ...(profile.ocspSigning ? ocspSignerExtensions : usageExtensions(profile.usages, keyAlgorithm.startsWith('rsa'))),
+    ...purposeExtensions(profile, keyAlgorithm),
     subjectKeyIdentifierExtension(keyIdentifier(spki)),
     issuer.authorityKeyIdentifier,
     ...accessExtensions(profile),
@@ -121,4 +122,9 @@ export async function issueLeaf(issuer: PreparedIssuer, request: LeafRequest): P
   if (generalNames !== undefined) extensions.push(subjectAltNameExtension(generalNames, subjectIsEmpty));
   const subject = encodeName({ commonName: profile.commonName, organizations: profile.organizations });
   return await signCertificate(issuer, { serial, issuer: issuer.name, subject, spki, notBefore, notAfter, extensions });
+}
+
+function purposeExtensions({ ocspSigning, auditSigning, usages }: LeafProfile, keyAlgorithm: KeyAlgorithm): readonly Buffer[] {
+  if (ocspSigning) return ocspSignerExtensions;
+  return auditSigning ? auditSignerExtensions : usageExtensions(usages, keyAlgorithm.startsWith('rsa'));
 }

@@ -15,6 +15,8 @@ export const oids = {
   serverAuth: '1.3.6.1.5.5.7.3.1',
   clientAuth: '1.3.6.1.5.5.7.3.2',
   ocspSigning: '1.3.6.1.5.5.7.3.9',
+  /** Evercert's own: signing an audit log. */
+  auditSigning: '2.25.279528015917721442410758202307177176533',
   anyExtendedKeyUsage: '2.5.29.37.0',
   authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
   ocsp: '1.3.6.1.5.5.7.48.1',
@@ -24,6 +26,9 @@ export const oids = {
   caIssuers: '1.3.6.1.5.5.7.48.2',
   extensionRequest: '1.2.840.113549.1.9.14',
 } as const;
+
+/** Extended key usage of a key that signs an audit log. */
+export const auditSigningPurpose: string = oids.auditSigning;
 
 /** Names of subject attributes in RFC 4514's text form; all others are written as dotted numbers. */
 export const attributeNames: Readonly<Record<string, string>> = {

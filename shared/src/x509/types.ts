@@ -29,6 +29,8 @@ export interface LeafProfile {
   caIssuerUrls?: string[];
   /** A delegated OCSP signer (RFC 6960 section 4.2.2.2): only for the CA's own responder, no manifest can ask for it. */
   ocspSigning?: boolean;
+  /** The key of the audit log's checkpoints: only for the coordinator's own, no manifest can ask for it. */
+  auditSigning?: boolean;
 }
 
 /** What goes into a PKCS#12 file. */
