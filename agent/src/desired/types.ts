@@ -15,6 +15,8 @@ export type DesiredRevocationList = ResolvedRevocationList & {
   number: number;
   /** DER. */
   crl: Buffer;
+  /** DER, of earlier keys of the CA; for PEM files. */
+  earlierCrls: Buffer[];
   /** DER of the CA. */
   trustAnchors: Buffer[];
 };

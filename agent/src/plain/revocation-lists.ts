@@ -26,7 +26,7 @@ export class RevocationListKeeper extends FileKeeper<DesiredRevocationList> {
 }
 
 /** Components refuse everybody when their list is damaged, foreign or gone: only a list that one of the trusted CAs signed replaces what is there. */
-async function plainFile({ name, number, crl, format, file, trustAnchors }: DesiredRevocationList): Promise<PlainFileSpec> {
+async function plainFile({ name, number, crl, earlierCrls, format, file, trustAnchors }: DesiredRevocationList): Promise<PlainFileSpec> {
   if (crl.length === 0) {
     throw new EvercertError('FailedPrecondition', `the coordinator has no CRL for ${name} now; what is in the file stays`);
   }
@@ -37,8 +37,10 @@ async function plainFile({ name, number, crl, format, file, trustAnchors }: Desi
       `the CRL that was sent for ${name} has number ${stated}, not ${number}; the present file is kept`,
     );
   }
-  await verifyByAny(crl, trustAnchors, name);
-  return { ...file, content: format === 'der' ? crl : Buffer.from(toPem('X509 CRL', crl)) };
+  // The first is what programs read that read one alone; behind it those of the CA's earlier keys.
+  const lists = format === 'der' ? [crl] : [crl, ...earlierCrls];
+  for (const list of lists) await verifyByAny(list, trustAnchors, name);
+  return { ...file, content: format === 'der' ? crl : Buffer.from(lists.map((list) => toPem('X509 CRL', list)).join('')) };
 }
 
 /** During a rotation a CA has two certificates. */

@@ -16,13 +16,14 @@ import {
   desiredRevocationListToProto,
 } from '@evercert/shared/wire';
 import { trustAnchors } from '../ca/authorities.ts';
+import { generationsOf } from '../ca/generations.ts';
 import { identityName } from '../enrollment/identities.ts';
 import { referenceOf } from '../revocation/reference.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import type { MatchedCertificate } from '../revocation/types.ts';
 import { layout, partsAfter } from '../state/layout.ts';
 import { type Model, nodeFacts } from '../state/model.ts';
-import type { CurrentRecord, NodeRecord } from '../state/records.ts';
+import type { AuthorityRecord, CurrentRecord, NodeRecord } from '../state/records.ts';
 import type { RevocationLists } from '../status-service/index.ts';
 
 export interface NodePlan {
@@ -41,7 +42,7 @@ export interface DesiredStatesOptions {
   /** A repair of this node is under way: the certificate in use does not count against a new one. */
   repairing?: (cluster: string, node: string) => boolean;
   nowMs: () => number;
-  lists: Pick<RevocationLists, 'get' | 'subscribe'>;
+  lists: Pick<RevocationLists, 'forFiles' | 'subscribe'>;
   /** Base of the URLs in certificates; undefined: none are served. */
   webUrl: string | undefined;
 }
@@ -87,9 +88,10 @@ export class DesiredStates {
     this.#forget(cluster, node);
   }
 
-  /** Calls back when a node's plan may have changed. */
-  subscribe(listener: (cluster: string, node: string) => void): void {
+  /** Calls back when a node's plan may have changed. Returns a function that ends it. */
+  subscribe(listener: (cluster: string, node: string) => void): () => void {
     this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** Undefined: there is no such node. */
@@ -135,7 +137,7 @@ export class DesiredStates {
       controlTrustAnchors: this.#controlAnchors(),
       revocationLists: resolved.revocationLists.map((list) =>
         // Number 0 stands for a list that cannot be made for now: what the node has stays.
-        desiredRevocationListToProto(list, this.#lists.get(node.cluster, list.issuer) ?? noList, anchors(list.issuer)),
+        desiredRevocationListToProto(list, this.#lists.forFiles(node.cluster, list.issuer) ?? noList, listSigners(authority(list.issuer))),
       ),
       healthChecks: healthChecksOf(resolved),
       renewIdentitySerial: this.#identityToRenew(node),
@@ -182,6 +184,13 @@ export class DesiredStates {
     this.#plans.delete(layout.node(cluster, node));
     for (const listener of this.#listeners) listener(cluster, node);
   }
+}
+
+/** DER of the CAs that may have signed a list, each generation's own: a CRL of an intermediate is not signed by its root. */
+function listSigners(authority: AuthorityRecord | undefined): Buffer[] {
+  if (!authority) return [];
+  const generations = generationsOf(authority).filter(({ state, keyDestroyed }) => state !== 'next' && !keyDestroyed);
+  return generations.map(({ generation }) => Buffer.from(generation.certificate, 'base64'));
 }
 
 /** A record of an earlier release tells no names: until the next renewal, only its serial number is matched here. */

@@ -16,6 +16,8 @@ const pageSize = 500;
 
 export interface RevokedCertificate {
   serial: string;
+  /** Of the CA's certificate, by whose key it is signed; undefined: of the CA's first generation. */
+  issuerSerial: string | undefined;
   revokedAtMs: number;
   reason: RevocationReason;
   notAfterMs: number;
@@ -134,7 +136,7 @@ export class Revocations {
     for await (const record of this.live(cluster)) {
       if (record.issuer !== issuerName) continue;
       const revoked = revocationOf(record, this.matchIssued(record));
-      if (revoked) found.push({ serial: record.serial, notAfterMs: record.notAfterMs, ...revoked });
+      if (revoked) found.push({ serial: record.serial, issuerSerial: record.issuerSerial, notAfterMs: record.notAfterMs, ...revoked });
     }
     return found;
   }

@@ -1,5 +1,7 @@
 import type { Clock } from '@evercert/shared/clock';
+import { currentGeneration, firstGeneration, issuingGeneration, liveGenerations } from '../ca/generations.ts';
 import { layout } from '../state/layout.ts';
+import type { AuthorityGeneration, AuthorityRecord } from '../state/records.ts';
 import type { HttpHandler, HttpReply, HttpRequest } from './http-server.ts';
 import type { OcspReply, OcspResponder } from './ocsp-responder.ts';
 import type { RevocationLists } from './revocation-lists.ts';
@@ -29,22 +31,42 @@ export function statusHandler(options: StatusHandlerOptions): HttpHandler {
   };
 }
 
-function crlReply({ model, lists, clock }: StatusHandlerOptions, { cluster, issuer }: StatusResource, request: HttpRequest): HttpReply {
-  const crl = lists.get(cluster, issuer);
+function crlReply(
+  { model, lists, clock }: StatusHandlerOptions,
+  { cluster, issuer, generation }: StatusResource,
+  request: HttpRequest,
+): HttpReply {
+  const crl = lists.get(cluster, issuer, generation);
   if (!crl) {
-    if (!model.authorities.get(layout.authority(cluster, issuer))) return notFound;
+    const authority = model.authorities.get(layout.authority(cluster, issuer))?.record;
+    const awaited =
+      authority && liveGenerations(authority, clock.nowMs()).some(({ serial }) => generation === undefined || serial === generation);
+    if (!awaited) return notFound;
     return { status: 503, body: `the CRL of ${issuer} is not made yet; try again`, headers: { 'retry-after': '5' } };
   }
   const headers = { ...caching(clock, crl.renewAtMs), 'last-modified': new Date(crl.issuedAtMs).toUTCString() };
   return tagged(request, { status: 200, type: 'application/pkix-crl', body: crl.der, headers }, crl.sha256);
 }
 
-function certificateReply({ model, clock }: StatusHandlerOptions, { cluster, issuer }: StatusResource, request: HttpRequest): HttpReply {
+function certificateReply(
+  { model, clock }: StatusHandlerOptions,
+  { cluster, issuer, generation }: StatusResource,
+  request: HttpRequest,
+): HttpReply {
   const authority = model.authorities.get(layout.authority(cluster, issuer))?.record;
-  if (!authority) return notFound;
-  const headers = caching(clock, authority.notAfterMs);
-  const body = Buffer.from(authority.certificate, 'base64');
-  return tagged(request, { status: 200, type: 'application/pkix-cert', body, headers }, authority.serial);
+  const found =
+    authority &&
+    (generation === undefined ? servedWithoutName(authority, clock.nowMs()) : issuingGeneration(authority, { issuerSerial: generation }));
+  if (!found) return notFound;
+  const headers = caching(clock, found.notAfterMs);
+  const body = Buffer.from(found.certificate, 'base64');
+  return tagged(request, { status: 200, type: 'application/pkix-cert', body, headers }, found.serial);
+}
+
+/** Certificates that name no generation are of the first one; where none of those can be in use any more, the current one is meant. */
+function servedWithoutName(authority: AuthorityRecord, nowMs: number): AuthorityGeneration {
+  const first = firstGeneration(authority);
+  return liveGenerations(authority, nowMs).find(({ serial }) => serial === first.serial) ?? currentGeneration(authority);
 }
 
 /** RFC 6960 appendix A.1: the request as base64 in the path, or as the body of a POST. */

@@ -13,7 +13,7 @@ import { OcspSigners } from './ocsp-signers.ts';
 import { RevocationLists } from './revocation-lists.ts';
 import type { AuthoritySource, RevocationSource } from './source.ts';
 
-export type { CurrentCrl, RevocationLists } from './revocation-lists.ts';
+export type { CurrentCrl, FileCrls, RevocationLists } from './revocation-lists.ts';
 export type { AuthoritySource, RevocationSource } from './source.ts';
 
 export interface StatusServiceParts {

@@ -12,9 +12,10 @@ import {
   type ocspErrors,
   parseOcspRequest,
 } from '@evercert/shared/x509';
+import { issuingGeneration, liveGenerations } from '../ca/generations.ts';
 import type { Admission } from '../issuance/admission.ts';
 import { layout } from '../state/layout.ts';
-import { type AuthorityRecord, type CertificateRecord, decodeRecord } from '../state/records.ts';
+import { type AuthorityGeneration, type AuthorityRecord, type CertificateRecord, decodeRecord } from '../state/records.ts';
 import type { Store } from '../store/index.ts';
 import type { OcspSigner, OcspSigners } from './ocsp-signers.ts';
 import type { AuthoritySource, RevocationSource } from './source.ts';
@@ -54,7 +55,9 @@ export class OcspResponder {
     options.revocations.subscribe((cluster) => this.#forget(cluster));
     options.model.authorities.subscribe(({ key }) => {
       const [cluster = '', issuer = ''] = key.slice(layout.authorities.length).split('/');
-      options.signers.forget(cluster, issuer);
+      const authority = options.model.authorities.get(key)?.record;
+      const serials = authority ? liveGenerations(authority, options.clock.nowMs()).map(({ serial }) => serial) : [];
+      options.signers.keepOnly(cluster, issuer, new Set(serials));
       this.#forget(cluster);
     });
   }
@@ -76,19 +79,20 @@ export class OcspResponder {
   async #answer(authority: AuthorityRecord, request: OcspRequest): Promise<OcspReply> {
     const { signers, clock, admission } = this.#options;
     const { cluster, name: issuer } = authority;
-    const caDer = Buffer.from(authority.certificate, 'base64');
+    const generation = this.#asked(authority, request);
+    if (!generation) return { der: createOcspError('unauthorized') };
+    const caDer = Buffer.from(generation.certificate, 'base64');
     const ours = request.certificates.map((certificate) => isIssuerOf(caDer, certificate));
-    if (!ours.includes(true)) return { der: createOcspError('unauthorized') };
     const [first] = request.certificates as [OcspCertId];
     const key = request.certificates.length === 1 && request.nonce === undefined ? cacheKey(cluster, issuer, first) : undefined;
     const cached = key && this.#cache.get(key);
     if (cached && clock.nowMs() < cached.freshUntilMs) return cached;
     return await admission.run(async () => {
       const change = this.#changes.get(cluster);
-      const signer = await signers.of(authority);
+      const signer = await signers.of({ cluster, name: issuer, ...generation });
       const answers = await Promise.all(
         request.certificates.map(async (certificate, index): Promise<OcspAnswer> => {
-          return { certificate, status: ours[index] ? await this.#statusOf(cluster, issuer, certificate.serial) : 'unknown' };
+          return { certificate, status: ours[index] ? await this.#statusOf(authority, generation, certificate.serial) : 'unknown' };
         }),
       );
       const made = await this.#sign(signer, answers, request.nonce);
@@ -100,28 +104,38 @@ export class OcspResponder {
     });
   }
 
-  /** A serial of another CA of the cluster is none of this one. */
-  async #statusOf(cluster: string, issuer: string, serial: string): Promise<OcspStatus> {
+  /** By whose key the questioner says that the certificates are signed; one answer has one signer, so that the first question decides. */
+  #asked(authority: AuthorityRecord, { certificates }: OcspRequest): AuthorityGeneration | undefined {
+    const live = liveGenerations(authority, this.#options.clock.nowMs()).map((generation) => {
+      return { generation, der: Buffer.from(generation.certificate, 'base64') };
+    });
+    for (const certificate of certificates) {
+      const found = live.find(({ der }) => isIssuerOf(der, certificate));
+      if (found) return found.generation;
+    }
+    return undefined;
+  }
+
+  /** A serial of another CA of the cluster, or of another key of this one, is none of this key's. */
+  async #statusOf(authority: AuthorityRecord, generation: AuthorityGeneration, serial: string): Promise<OcspStatus> {
     const { store, revocations } = this.#options;
+    const { cluster, name: issuer } = authority;
     const key = layout.certificate(cluster, serial);
     const found = await store.get(key);
-    if (!found || decodeRecord<CertificateRecord>(key, found.value).issuer !== issuer) return 'unknown';
+    const record = found && decodeRecord<CertificateRecord>(key, found.value);
+    if (record?.issuer !== issuer || issuingGeneration(authority, record)?.serial !== generation.serial) return 'unknown';
     const status = await revocations.statusOf(cluster, serial);
     if (typeof status === 'string') return status;
     return { revokedAt: new Date(status.revokedAtMs), reason: status.reason };
   }
 
-  async #sign(
-    { signer, certificate, notAfterMs }: OcspSigner,
-    answers: OcspAnswer[],
-    nonce: Buffer | undefined,
-  ): Promise<Required<OcspReply>> {
+  async #sign({ signer, chain, notAfterMs }: OcspSigner, answers: OcspAnswer[], nonce: Buffer | undefined): Promise<Required<OcspReply>> {
     const { clock, backdateMs, lifetimeMs } = this.#options;
     const nowMs = clock.nowMs();
     const nextUpdateMs = Math.min(nowMs + lifetimeMs, notAfterMs);
     const der = await createOcspResponse({
       signer,
-      signerCertificate: certificate,
+      signerChain: chain,
       answers,
       producedAt: new Date(nowMs),
       thisUpdate: new Date(nowMs - backdateMs),

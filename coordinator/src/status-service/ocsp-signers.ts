@@ -3,14 +3,15 @@ import { describeError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import { type CertificateSigner, type LeafProfile, signerFor } from '@evercert/shared/x509';
 import type { Authorities } from '../ca/authorities.ts';
+import { intermediatesOf } from '../ca/generations.ts';
 import { issueOwn } from '../server/own-identity.ts';
 import { layout } from '../state/layout.ts';
-import type { AuthorityRecord } from '../state/records.ts';
+import type { AuthorityGeneration, AuthorityRecord } from '../state/records.ts';
 
 export interface OcspSigner {
   signer: CertificateSigner;
-  /** DER, issued by the CA itself. */
-  certificate: Buffer;
+  /** DER: its certificate, issued by the CA itself, then the intermediates up to what clients trust. */
+  chain: Buffer[];
   /** The CA that it answers for. */
   caDer: Buffer;
   notAfterMs: number;
@@ -25,7 +26,6 @@ export interface OcspSignersOptions {
 }
 
 interface Slot {
-  authoritySerial: string;
   current: OcspSigner | undefined;
   renewAtMs: number;
   making: Promise<OcspSigner> | undefined;
@@ -44,8 +44,11 @@ const profile: LeafProfile = {
 /** After a failure, the signer that still works is used on for so long before the next try. */
 const retryMs = 5000;
 
+/** One key of a CA. */
+export type AnsweringGeneration = AuthorityGeneration & Pick<AuthorityRecord, 'cluster' | 'name'>;
+
 /**
- * A delegated signer per CA (RFC 6960 section 4.2.2.2), with a P-256 key that lives in memory alone: the CA's own key signs no answers. It is made when the first question comes,
+ * A delegated signer per key of a CA (RFC 6960 section 4.2.2.2), with a P-256 key that lives in memory alone: the CA's own key signs no answers. It is made when the first question comes,
  * and another takes its place at two thirds of its life, while the old one answers on.
  */
 export class OcspSigners {
@@ -57,7 +60,7 @@ export class OcspSigners {
   }
 
   /** Errors: whatever keeps the CA from signing. */
-  async of(authority: AuthorityRecord): Promise<OcspSigner> {
+  async of(authority: AnsweringGeneration): Promise<OcspSigner> {
     const { clock, logger } = this.#options;
     const slot = this.#slot(authority);
     const nowMs = clock.nowMs();
@@ -75,26 +78,30 @@ export class OcspSigners {
     return slot.current;
   }
 
-  forget(cluster: string, issuer: string): void {
-    this.#slots.delete(layout.authority(cluster, issuer));
+  /** Drops the signers of a CA's keys, but for those of these serials. */
+  keepOnly(cluster: string, issuer: string, serials: ReadonlySet<string>): void {
+    const prefix = `${layout.authority(cluster, issuer)}@`;
+    for (const key of this.#slots.keys()) if (key.startsWith(prefix) && !serials.has(key.slice(prefix.length))) this.#slots.delete(key);
   }
 
-  #slot({ cluster, name, serial }: AuthorityRecord): Slot {
-    const key = layout.authority(cluster, name);
-    const known = this.#slots.get(key);
-    if (known?.authoritySerial === serial) return known;
-    const slot: Slot = { authoritySerial: serial, current: undefined, renewAtMs: 0, making: undefined };
+  #slot({ cluster, name, serial }: AnsweringGeneration): Slot {
+    const key = `${layout.authority(cluster, name)}@${serial}`;
+    const slot = this.#slots.get(key) ?? { current: undefined, renewAtMs: 0, making: undefined };
     this.#slots.set(key, slot);
     return slot;
   }
 
-  async #make(authority: AuthorityRecord, slot: Slot): Promise<OcspSigner> {
+  async #make(authority: AnsweringGeneration, slot: Slot): Promise<OcspSigner> {
     const { authorities, clock, backdateMs, lifetimeMs } = this.#options;
-    const controlCa = Buffer.from(authority.certificate, 'base64');
     const issuer = await authorities.issuer(authority);
-    const made = await issueOwn({ issuer, controlCa, controlCaNotAfterMs: authority.notAfterMs, clock, backdateMs }, profile, lifetimeMs);
+    const made = await issueOwn({ issuer, clock, backdateMs }, profile, lifetimeMs);
     const { certificate, issuedAtMs, notAfterMs } = made;
-    slot.current = { signer: signerFor(made.privateKey), certificate, caDer: controlCa, notAfterMs };
+    slot.current = {
+      signer: signerFor(made.privateKey),
+      chain: [certificate, ...intermediatesOf(authority)],
+      caDer: issuer.der,
+      notAfterMs,
+    };
     slot.renewAtMs = issuedAtMs + ((notAfterMs - issuedAtMs) * 2) / 3;
     return slot.current;
   }

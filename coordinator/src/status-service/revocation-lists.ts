@@ -3,12 +3,14 @@ import { describeError, EvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import { type CrlEntry, createCrl, parseCrl } from '@evercert/shared/x509';
 import type { Authorities } from '../ca/authorities.ts';
+import { firstGeneration } from '../ca/generations.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { layout } from '../state/layout.ts';
 import { type AuthorityRecord, type CertificateRecord, decodeRecord } from '../state/records.ts';
-import type { Store } from '../store/index.ts';
+import type { Compare, Store } from '../store/index.ts';
 import { crlEntry, goneEntries, sameEntries } from './crl-contents.ts';
 import { CrlStore, type StoredCrl } from './crl-store.ts';
+import { fileListName, type ListSlot, listName, listSlots, nextEndMs } from './list-slots.ts';
 import type { AuthoritySource, RevocationSource } from './source.ts';
 
 export interface RevocationListsOptions {
@@ -36,27 +38,40 @@ export interface CurrentCrl {
   renewAtMs: number;
 }
 
+/** What goes into a file on a node: the list, and behind it those of earlier generations. */
+export interface FileCrls extends CurrentCrl {
+  earlier: Buffer[];
+}
+
 interface Held {
   stored: StoredCrl;
   entries: CrlEntry[];
   renewAtMs: number;
 }
 
+/** A CA, as it was when a list of it was decided on. */
+interface Decided {
+  authority: AuthorityRecord;
+  modRevision: number;
+}
+
 const retryMs = 5000;
 const maxAttempts = 3;
 
 /**
- * Keeps one complete CRL per CA of every cluster: made anew at once when what is revoked changes, and at half of its life. A list is seen by nobody before it is durable with its
- * number; numbers grow with the wall clock, so that a store restored from a backup does not use them again.
+ * Keeps the complete CRLs of every cluster's CAs, one of each generation that has certificates in use: made anew at once when what is revoked changes, and at half of their lives. A
+ * list is seen by nobody before it is durable with its number; numbers grow with the wall clock, so that a store restored from a backup does not use them again, and a CA's next
+ * generation goes on from where the one before was.
  */
 export class RevocationLists {
   readonly #options: RevocationListsOptions;
   readonly #crls: CrlStore;
-  readonly #held = new Map<string, Held>();
+  /** By the CA's key, then by the list's name. */
+  readonly #held = new Map<string, Map<string, Held>>();
   readonly #pending = new Set<string>();
   /** Tried without success; a timer of their own brings them back. */
   readonly #failed = new Set<string>();
-  /** The store has a newer list than is held here. */
+  /** The store has newer lists than are held here. */
   readonly #unread = new Set<string>();
   readonly #listeners = new Set<(cluster: string, issuer: string) => void>();
   #running: Promise<void> | undefined;
@@ -73,7 +88,7 @@ export class RevocationLists {
     });
   }
 
-  /** Resolves when every CA has its list in memory, or it was tried. Lists that are still good are taken from the store. */
+  /** Resolves when every CA has its lists in memory, or it was tried. Lists that are still good are taken from the store. */
   async start(): Promise<void> {
     this.#ask(this.#options.model.authorities.list());
     await this.#running;
@@ -85,18 +100,46 @@ export class RevocationLists {
     await this.#running;
   }
 
-  /** Undefined: there is no such CA, or its first list could not be made yet. */
-  get(cluster: string, issuer: string): CurrentCrl | undefined {
-    const held = this.#held.get(layout.authority(cluster, issuer));
-    if (!held) return undefined;
-    const { stored, renewAtMs } = held;
-    const { number, sha256, issuedAtMs, nextUpdateMs } = stored.record;
-    return { number, der: stored.der, sha256, issuedAtMs, nextUpdateMs, renewAtMs };
+  /**
+   * The list of one generation. Undefined: there is no such CA or generation, its last certificate has ended, or its first list could not be made yet.
+   *
+   * @param serial of the generation; absent: the CA's first one, which certificates that name no generation are of, and the current one when that is over.
+   */
+  get(cluster: string, issuer: string, serial?: string): CurrentCrl | undefined {
+    const authority = this.#authority(cluster, issuer);
+    if (!authority) return undefined;
+    if (serial !== undefined) return this.#current(authority, listName(authority, serial));
+    return this.#current(authority, issuer) ?? this.#current(authority, listName(authority, authority.serial));
+  }
+
+  /** What nodes hold in files. Undefined: as of `get`. */
+  forFiles(cluster: string, issuer: string): FileCrls | undefined {
+    const authority = this.#authority(cluster, issuer);
+    if (!authority) return undefined;
+    const nowMs = this.#options.clock.nowMs();
+    const own = listName(authority, authority.serial);
+    // The one that is for files may not be made yet.
+    const first = this.#current(authority, fileListName(authority, nowMs)) ?? this.#current(authority, own);
+    if (!first) return undefined;
+    const earlier = listSlots(authority, nowMs).filter(({ generation }) => generation.serial !== authority.serial);
+    return { ...first, earlier: earlier.flatMap(({ name }) => this.#current(authority, name)?.der ?? []) };
   }
 
   /** Calls back after a CA has got another list. */
   subscribe(listener: (cluster: string, issuer: string) => void): void {
     this.#listeners.add(listener);
+  }
+
+  #authority(cluster: string, issuer: string): AuthorityRecord | undefined {
+    return this.#options.model.authorities.get(layout.authority(cluster, issuer))?.record;
+  }
+
+  #current({ cluster, name: issuer }: AuthorityRecord, name: string): CurrentCrl | undefined {
+    const held = this.#held.get(layout.authority(cluster, issuer))?.get(name);
+    if (!held) return undefined;
+    const { stored, renewAtMs } = held;
+    const { number, sha256, issuedAtMs, nextUpdateMs } = stored.record;
+    return { number, der: stored.der, sha256, issuedAtMs, nextUpdateMs, renewAtMs };
   }
 
   #ask(authorities: readonly Pick<AuthorityRecord, 'cluster' | 'name'>[]): void {
@@ -122,17 +165,17 @@ export class RevocationLists {
       this.#pending.delete(key);
       this.#failed.delete(key);
       const authority = this.#options.model.authorities.get(key);
-      if (authority) await this.#attempt(key, authority.record, authority.modRevision);
+      if (authority) await this.#attempt(key, { authority: authority.record, modRevision: authority.modRevision });
     }
     this.#arm();
   }
 
-  async #attempt(key: string, authority: AuthorityRecord, modRevision: number): Promise<void> {
+  async #attempt(key: string, decided: Decided): Promise<void> {
     const { clock, logger } = this.#options;
-    const { cluster, name: issuer } = authority;
+    const { cluster, name: issuer } = decided.authority;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#refresh(key, authority, modRevision);
+        return await this.#refresh(key, decided);
       } catch (error) {
         if (error instanceof EvercertError && error.code === 'Conflict' && attempt < maxAttempts) {
           // Another coordinator made a list in between: go on from that one.
@@ -141,62 +184,83 @@ export class RevocationLists {
         }
         logger.error('cannot make a CRL; trying again', { cluster, issuer, error: describeError(error) });
         this.#failed.add(key);
-        clock.after(retryMs, () => this.#ask([authority]));
+        clock.after(retryMs, () => this.#ask([decided.authority]));
         return;
       }
     }
   }
 
-  async #refresh(key: string, authority: AuthorityRecord, modRevision: number): Promise<void> {
-    const { clock, revocations, events, logger } = this.#options;
-    const { cluster, name: issuer } = authority;
-    const known = this.#unread.has(key) ? undefined : this.#held.get(key);
-    const held = known ?? (await this.#load(key, authority));
+  /** All lists of one CA. */
+  async #refresh(key: string, decided: Decided): Promise<void> {
+    const { authority } = decided;
+    const { clock, revocations } = this.#options;
     const nowMs = Math.floor(clock.nowMs());
+    const slots = listSlots(authority, nowMs);
+    const known = this.#unread.has(key) ? undefined : this.#held.get(key);
+    const lists = new Map<string, Held | undefined>();
+    for (const slot of slots) lists.set(slot.name, known?.get(slot.name) ?? (await this.#load(key, slot)));
+    this.#unread.delete(key);
     // Without its key nothing can be signed: whoever holds it makes the list.
     if (authority.keyId === '') return;
-    if (authority.notAfterMs <= nowMs) {
+    const first = firstGeneration(authority).serial;
+    const revoked = await revocations.revokedOf(authority.cluster, authority.name);
+    for (const slot of slots) {
+      const listed = revoked.filter(({ issuerSerial = first }) => slot.covers.has(issuerSerial));
+      await this.#refreshOne(key, decided, slot, lists.get(slot.name), listed.map(crlEntry));
+    }
+    await this.#drop(key, decided, slots);
+  }
+
+  async #refreshOne(key: string, decided: Decided, slot: ListSlot, held: Held | undefined, matched: readonly CrlEntry[]): Promise<void> {
+    const { clock, events, logger } = this.#options;
+    const { cluster, issuer, generation, name } = slot;
+    const nowMs = Math.floor(clock.nowMs());
+    if (generation.notAfterMs <= nowMs) {
       if (held) held.renewAtMs = Number.POSITIVE_INFINITY;
       return;
     }
-    const matched = (await revocations.revokedOf(cluster, issuer)).map(crlEntry);
     const entries = [...matched, ...(held ? await this.#justExpired(cluster, held, matched) : [])];
-    const { record } = held?.stored ?? {};
-    const same = held !== undefined && record?.authoritySerial === authority.serial && sameEntries(held.entries, entries);
-    if (same && nowMs < held.renewAtMs) return;
-    const stored = await this.#make(authority, modRevision, entries, held?.stored, nowMs);
-    this.#hold(key, { stored, entries, renewAtMs: this.#renewAtMs(stored) });
-    logger.info('made a CRL', { cluster, issuer, number: stored.record.number, entries: entries.length });
-    if (sameEntries(held?.entries ?? [], entries)) return;
+    const same = held?.stored.record.authoritySerial === generation.serial && sameEntries(held.entries, entries);
+    if (same && held && nowMs < held.renewAtMs) return;
+    const stored = await this.#make(decided, slot, entries, held?.stored, nowMs);
+    this.#hold(key, slot, { stored, entries, renewAtMs: this.#renewAtMs(stored) });
+    logger.info('made a CRL', { cluster, issuer, list: name, number: stored.record.number, entries: entries.length });
+    // The one for files tells nothing new.
+    if (slot.covers.size > 1 || sameEntries(held?.entries ?? [], entries)) return;
+    const whose = name === issuer ? issuer : `${issuer} (generation ${generation.serial})`;
     events.record({
       cluster,
       actor: 'coordinator',
       reason: 'RevocationListChanged',
-      message: `CRL ${stored.record.number} of ${issuer} lists ${entries.length} certificates (before: ${held?.entries.length ?? 0})`,
+      message: `CRL ${stored.record.number} of ${whose} lists ${entries.length} certificates (before: ${held?.entries.length ?? 0})`,
     });
   }
 
-  async #make(
-    authority: AuthorityRecord,
-    modRevision: number,
-    entries: CrlEntry[],
-    before: StoredCrl | undefined,
-    nowMs: number,
-  ): Promise<StoredCrl> {
+  async #make(decided: Decided, slot: ListSlot, entries: CrlEntry[], before: StoredCrl | undefined, nowMs: number): Promise<StoredCrl> {
     const { authorities, backdateMs, lifetimeMs } = this.#options;
-    const { cluster, name: issuer } = authority;
+    const { cluster, issuer, generation, name } = slot;
     const number = Math.max((before?.record.number ?? 0) + 1, nowMs);
     const nextUpdateMs = nowMs + lifetimeMs;
     const der = await createCrl({
-      issuer: await authorities.issuer(authority),
+      issuer: await authorities.issuer({ cluster, name: issuer, ...generation }),
       number,
       thisUpdate: new Date(nowMs - backdateMs),
       nextUpdate: new Date(nextUpdateMs),
       revoked: entries,
     });
-    const record = { cluster, issuer, number, authoritySerial: authority.serial, issuedAtMs: nowMs, nextUpdateMs };
-    // The CA as it was when this was decided: a cluster that is deleted meanwhile leaves nothing behind.
-    return await this.#crls.save(record, der, before, [{ key: layout.authority(cluster, issuer), modRevision }]);
+    const record = { cluster, issuer, number, authoritySerial: generation.serial, issuedAtMs: nowMs, nextUpdateMs };
+    return await this.#crls.save(name, record, der, before, [unchanged(decided)]);
+  }
+
+  /** Lists of generations whose last certificates have ended. */
+  async #drop(key: string, decided: Decided, slots: readonly ListSlot[]): Promise<void> {
+    const { authority } = decided;
+    const names = new Set(slots.map(({ name }) => name));
+    const gone = [...(this.#held.get(key)?.keys() ?? [])].filter((name) => !names.has(name));
+    for (const name of gone) this.#held.get(key)?.delete(name);
+    if (authority.earlier === undefined) return;
+    await this.#crls.keepOnly(authority.cluster, authority.name, names, [unchanged(decided)]);
+    if (gone.length > 0) this.#tell(authority.cluster, authority.name);
   }
 
   /** A certificate that has expired stays for one list more (RFC 5280 section 3.3): whoever reads every list learns of it. */
@@ -213,22 +277,26 @@ export class RevocationLists {
     return kept;
   }
 
-  async #load(key: string, { cluster, name }: AuthorityRecord): Promise<Held | undefined> {
+  async #load(key: string, slot: ListSlot): Promise<Held | undefined> {
+    const { cluster, issuer, name } = slot;
     const stored = await this.#crls.load(cluster, name);
-    this.#unread.delete(key);
     if (!stored) return undefined;
     if (stored.der.length === 0) {
-      this.#options.logger.warn('a CRL in the store is damaged; making a new one', { cluster, issuer: name });
+      this.#options.logger.warn('a CRL in the store is damaged; making a new one', { cluster, issuer, list: name });
       return { stored, entries: [], renewAtMs: 0 };
     }
     const held = { stored, entries: parseCrl(stored.der).revoked, renewAtMs: this.#renewAtMs(stored) };
-    this.#hold(key, held);
+    this.#hold(key, slot, held);
     return held;
   }
 
-  #hold(key: string, held: Held): void {
-    this.#held.set(key, held);
-    const { cluster, issuer } = held.stored.record;
+  #hold(key: string, { cluster, issuer, name }: ListSlot, held: Held): void {
+    const lists = this.#held.get(key) ?? new Map<string, Held>();
+    this.#held.set(key, lists.set(name, held));
+    this.#tell(cluster, issuer);
+  }
+
+  #tell(cluster: string, issuer: string): void {
     for (const listener of this.#listeners) listener(cluster, issuer);
   }
 
@@ -238,15 +306,27 @@ export class RevocationLists {
     return record.issuedAtMs + lifetimeMs / 2;
   }
 
+  /** When a CA is to be looked at again: one of its lists is to be renewed, or the last certificate of a generation has ended. */
+  #dueMs(key: string): number {
+    const authority = this.#options.model.authorities.get(key)?.record;
+    const renewals = [...(this.#held.get(key)?.values() ?? [])].map(({ renewAtMs }) => renewAtMs);
+    return Math.min(...renewals, authority ? nextEndMs(authority, this.#options.clock.nowMs()) : Number.POSITIVE_INFINITY);
+  }
+
   #arm(): void {
     this.#timer?.cancel();
-    const waiting = [...this.#held].filter(([key]) => !this.#failed.has(key)).map(([, held]) => held);
-    const atMs = waiting.reduce((earliest, { renewAtMs }) => Math.min(earliest, renewAtMs), Number.POSITIVE_INFINITY);
+    const waiting = [...this.#held.keys()].filter((key) => !this.#failed.has(key)).map((key) => ({ key, atMs: this.#dueMs(key) }));
+    const atMs = waiting.reduce((earliest, due) => Math.min(earliest, due.atMs), Number.POSITIVE_INFINITY);
     if (this.#stopped || atMs === Number.POSITIVE_INFINITY) return;
-    const { clock } = this.#options;
+    const { clock, model } = this.#options;
     this.#timer = clock.at(atMs, () => {
-      const due = waiting.filter(({ renewAtMs }) => renewAtMs <= clock.nowMs());
-      this.#ask(due.map(({ stored: { record } }) => ({ cluster: record.cluster, name: record.issuer })));
+      const due = waiting.filter((each) => each.atMs <= clock.nowMs());
+      this.#ask(due.flatMap(({ key }) => model.authorities.get(key)?.record ?? []));
     });
   }
+}
+
+/** The CA as it was when this was decided: a cluster that is deleted meanwhile leaves nothing behind. */
+function unchanged({ authority, modRevision }: Decided): Compare {
+  return { key: layout.authority(authority.cluster, authority.name), modRevision };
 }

@@ -29,8 +29,8 @@ export interface OcspAnswer {
 export interface OcspResponseContents {
   /** Holds the key of the delegated signer's certificate. */
   signer: CertificateSigner;
-  /** DER of that certificate, which the CA itself issued; it goes along. */
-  signerCertificate: Buffer;
+  /** DER of that certificate, which the CA itself issued, and of those above it up to what clients trust; they go along. */
+  signerChain: readonly Buffer[];
   answers: readonly OcspAnswer[];
   producedAt: Date;
   thisUpdate: Date;
@@ -51,7 +51,7 @@ const nonceType = objectIdentifier(oids.ocspNonce);
 
 /** Signs a basic response in DER. Times are cut to whole seconds. InvalidArgument: no answer, or times in the wrong order. */
 export async function createOcspResponse(contents: OcspResponseContents): Promise<Buffer> {
-  const { signer, signerCertificate, answers, producedAt, thisUpdate, nextUpdate, nonce } = contents;
+  const { signer, signerChain, answers, producedAt, thisUpdate, nextUpdate, nonce } = contents;
   if (answers.length === 0 || !(thisUpdate.getTime() < nextUpdate.getTime())) {
     throw new EvercertError('InvalidArgument', 'an OCSP response has at least one answer, and ends after it begins');
   }
@@ -66,7 +66,7 @@ export async function createOcspResponse(contents: OcspResponseContents): Promis
     data,
     signingAlgorithm(signer.keyAlgorithm).encoded,
     bitString(await signer.sign(data)),
-    contextConstructed(0, sequence(signerCertificate)),
+    contextConstructed(0, sequence(...signerChain)),
   );
   return sequence(enumerated(0), contextConstructed(0, sequence(basicType, octetString(basic))));
 }

@@ -289,6 +289,7 @@ describe('the keeper of revocation lists', () => {
     issuer: 'etcd-ca',
     number,
     crl,
+    earlierCrls: [],
     format: 'pem',
     file: { path: '/pki/etcd/ca.crl', mode: 0o644 },
     reload: reloadSpec,
@@ -316,6 +317,28 @@ describe('the keeper of revocation lists', () => {
     const { keeper } = setUp();
     await keeper.apply([list(7, await crlOf(other, 7), { trustAnchors: [ca.der, other.der] })]);
     assert.equal(keeper.snapshots()[0]?.state, 'Ready');
+  });
+
+  it('writes the lists of earlier keys of the CA behind the first, and checks each; a DER file has the first alone', async () => {
+    const { keeper, file } = setUp();
+    const [current, earlier] = [await crlOf(ca, 7), await crlOf(other, 5)];
+    const both = { earlierCrls: [earlier], trustAnchors: [ca.der, other.der] };
+    await keeper.apply([list(7, current, both)]);
+    assert.equal(file()?.toString(), toPem('X509 CRL', current) + toPem('X509 CRL', earlier));
+    await keeper.apply([list(7, current, { ...both, format: 'der' })]);
+    assert.deepEqual(file(), current);
+    await keeper.apply([list(7, current, { ...both, trustAnchors: [ca.der] })]);
+    assert.equal(keeper.snapshots()[0]?.state, 'Failed');
+    assert.deepEqual(file(), current);
+  });
+
+  it('writes anew when only the list of an earlier key has changed', async () => {
+    const { keeper, file, reloaded } = setUp();
+    const [current, earlier, later] = [await crlOf(ca, 7), await crlOf(other, 5), await crlOf(other, 6)];
+    for (const second of [earlier, later])
+      await keeper.apply([list(7, current, { earlierCrls: [second], trustAnchors: [ca.der, other.der] })]);
+    assert.equal(file()?.toString(), toPem('X509 CRL', current) + toPem('X509 CRL', later));
+    assert.deepEqual(reloaded, ['etcd-crl', 'etcd-crl']);
   });
 
   for (const [what, sent] of [

@@ -17,7 +17,7 @@ import { at, type Ca, makeCa, makeLeaf, refusesOnlyWith, withCode } from './fixt
 describe('OCSP', () => {
   let ca: Ca;
   let other: Ca;
-  let delegate: { signer: ReturnType<typeof signerFor>; signerCertificate: Buffer };
+  let delegate: { signer: ReturnType<typeof signerFor>; signerChain: Buffer[] };
   before(async () => {
     [ca, other] = [await makeCa('etcd-ca'), await makeCa('other-ca')];
     const pair = await generateKeyPair('ecdsa-p256');
@@ -28,7 +28,7 @@ describe('OCSP', () => {
       usages: ['digital signature' as const],
       ocspSigning: true,
     };
-    delegate = { signer: signerFor(pair.privateKey), signerCertificate: await makeLeaf(ca, pair, { profile }) };
+    delegate = { signer: signerFor(pair.privateKey), signerChain: [await makeLeaf(ca, pair, { profile })] };
   });
 
   const answer = async (status: OcspStatus, nonce?: Buffer): Promise<Buffer> => {
@@ -83,11 +83,11 @@ describe('OCSP', () => {
   });
 
   it('is signed by a certificate for that and nothing else', () => {
-    const info = parseCertificate(delegate.signerCertificate);
+    const info = parseCertificate(delegate.signerChain[0]!);
     assert.deepEqual([info.usages, info.isCa, info.anyPurpose], [['digital signature'], false, false]);
     // OCSPSigning, and id-pkix-ocsp-nocheck with its NULL.
-    assert.ok(delegate.signerCertificate.includes(Buffer.from('06082b06010505070309', 'hex')));
-    assert.ok(delegate.signerCertificate.includes(Buffer.from('06092b060105050730010504020500', 'hex')));
+    assert.ok(delegate.signerChain[0]!.includes(Buffer.from('06082b06010505070309', 'hex')));
+    assert.ok(delegate.signerChain[0]!.includes(Buffer.from('06092b060105050730010504020500', 'hex')));
   });
 
   it('refuses damaged requests as InvalidArgument, and nothing else', async () => {
