@@ -3,6 +3,7 @@
  * a transition rests on is checked here once more; FailedPrecondition says what is missing.
  */
 import { EvercertError } from '@evercert/shared/errors';
+import { generationUrl, type RevocationUrls } from '@evercert/shared/manifest';
 import type { AuthorityGeneration, AuthorityRecord, CertificateRecord, EarlierGeneration } from '../state/records.ts';
 
 /** `trusted`: signs no leaves any more, but nodes trust it. */
@@ -83,6 +84,18 @@ export function intermediatesOf({ certificate, chain = [], root }: Pick<Authorit
 export function chainOf(authority: AuthorityRecord | undefined, record: Pick<CertificateRecord, 'certificate' | 'issuerSerial'>): Buffer[] {
   const generation = authority && issuingGeneration(authority, record);
   return [fromBase64(record.certificate), ...(generation ? intermediatesOf(generation) : [])];
+}
+
+/** What a leaf of the current generation says of where its CRL, its OCSP responder and its CA's certificate are. The responder is one for all keys: a question names the key. */
+export function urlsOf(authority: AuthorityRecord, { crlUrls, ocspUrls, caIssuerUrls }: RevocationUrls): RevocationUrls {
+  const { serial } = authority;
+  const own = (urls: string[]): string[] =>
+    serial === firstGeneration(authority).serial ? urls : urls.map((url) => generationUrl(url, serial));
+  return {
+    ...(crlUrls && { crlUrls: own(crlUrls) }),
+    ...(ocspUrls && { ocspUrls }),
+    ...(caIssuerUrls && { caIssuerUrls: own(caIssuerUrls) }),
+  };
 }
 
 /** Certificates above a generation's own, DER, nearest first, the root last. Empty: it is a root itself. */

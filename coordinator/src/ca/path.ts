@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import type { CertificateInfo } from '@evercert/shared/x509';
+import { type CertificateInfo, parseCertificate } from '@evercert/shared/x509';
 
 /** From a certificate upwards, itself first, as far as the candidates lead; it ends with a root, or where the next one is missing. */
 export function pathAbove(own: CertificateInfo, candidates: readonly CertificateInfo[]): CertificateInfo[] {
@@ -11,6 +11,11 @@ export function pathAbove(own: CertificateInfo, candidates: readonly Certificate
     last = above;
   }
   return path;
+}
+
+/** Serial of the CA certificate that a leaf names as its issuer and is signed by; undefined: none of these. */
+export function issuerSerialOf(leaf: CertificateInfo, candidates: readonly Buffer[]): string | undefined {
+  return candidates.map(parseCertificate).find((each) => issued(each, leaf))?.serial;
 }
 
 /** Signed by its own key. */

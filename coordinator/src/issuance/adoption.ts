@@ -6,6 +6,8 @@ import { drawFor, renewalDueMs } from '@evercert/shared/schedule';
 import { verifyAdoption } from '@evercert/shared/wire';
 import { type CertificateInfo, parseCertificate, verifyChain } from '@evercert/shared/x509';
 import { trustAnchors } from '../ca/authorities.ts';
+import { generationsOf } from '../ca/generations.ts';
+import { issuerSerialOf } from '../ca/path.ts';
 import type { DesiredStates } from '../desired/desired-states.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { renewalSource } from '../events/renewal-log.ts';
@@ -14,6 +16,7 @@ import { type Revocations, refusalError } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import {
+  type AuthorityRecord,
   type CertificateRecord,
   type CurrentRecord,
   decodeRecord,
@@ -93,7 +96,8 @@ export class Adoptions {
     const info = this.#checked(request, declared, nowMs);
     await checkProof(request, info);
     const known = await this.#known(request, info);
-    const record = known ?? newRecord(request, declared, info, nowMs);
+    const authority = model.authority(cluster, declared.issuer);
+    const record = known ?? newRecord(request, declared, info, { authority, nowMs });
     const unchanged = revocations.unchanged(cluster);
     const [match] = revocations.matchIssued(record);
     if (match) throw refusalError(cluster, { match, future: false }, nowMs);
@@ -228,14 +232,17 @@ function newRecord(
   { cluster, node, name, specHash }: AdoptionRequest,
   { issuer }: ResolvedCertificate,
   info: CertificateInfo,
-  nowMs: number,
+  { authority, nowMs }: { authority: AuthorityRecord | undefined; nowMs: number },
 ): CertificateRecord {
   const { serial, commonName, organizations, dnsNames, ipAddresses, uris, usages, keyAlgorithm, spkiSha256, notBefore, notAfter } = info;
+  const generations = (authority ? generationsOf(authority) : []).map(({ generation }) => Buffer.from(generation.certificate, 'base64'));
+  const issuerSerial = issuerSerialOf(info, generations);
   return {
     cluster,
     node,
     name,
     issuer,
+    ...(issuerSerial !== undefined && { issuerSerial }),
     serial,
     commonName,
     organizations,

@@ -1,7 +1,7 @@
 import { EvercertError } from '@evercert/shared/errors';
 import type { ResolvedCertificate } from '@evercert/shared/manifest';
 import { type Authorities, watchedOnly } from '../ca/authorities.ts';
-import { chainOf } from '../ca/generations.ts';
+import { chainOf, urlsOf } from '../ca/generations.ts';
 import type { DesiredStates } from '../desired/desired-states.ts';
 import { notAccepted } from '../nodes/not-accepted.ts';
 import type { Revocations } from '../revocation/revocations.ts';
@@ -122,7 +122,7 @@ export class DeclaredCertificates {
           ipAddresses: declared.ipAddresses,
           uris: [],
           usages: declared.usages,
-          ...declared.revocationUrls,
+          ...(declared.revocationUrls && urlsOf(authority, declared.revocationUrls)),
         },
         keyAlgorithm: declared.keyAlgorithm,
         lifetimeMs: declared.lifetimeSeconds * 1000,

@@ -26,7 +26,7 @@ export { resolveNode } from './resolve.ts';
 export { revocationValue, valueFields } from './revocation.ts';
 export { formatRfc3339, parseRfc3339 } from './rfc3339.ts';
 export { selects } from './selector.ts';
-export { type StatusUrls, statusUrls } from './status-urls.ts';
+export { generationUrl, type StatusUrls, statusUrls } from './status-urls.ts';
 export { templateVariables } from './template.ts';
 export { toYaml } from './to-yaml.ts';
 export * from './types.ts';

@@ -14,3 +14,12 @@ export function statusUrls(base: string, cluster: string, issuer: string): Statu
     certificate: `${base}/ca/${cluster}/${issuer}.crt`,
   };
 }
+
+/**
+ * The same of one key of the CA, where it has had several: `…/CA/SERIAL.crl`. The URLs without a serial are those of its first key.
+ *
+ * @param serial of the CA's certificate, hexadecimal.
+ */
+export function generationUrl(url: string, serial: string): string {
+  return url.replace(/\.(crl|crt)$/, `/${serial}.$1`);
+}
