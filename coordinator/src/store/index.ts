@@ -1,3 +1,4 @@
+export { type EtcdStore, type EtcdStoreOptions, openEtcdStore } from './etcd/store.ts';
 export { storeLimits } from './limits.ts';
 export { openSqliteStore, type SqliteStore, type SqliteStoreOptions, type SqliteStoreStats } from './sqlite/store.ts';
 export * from './types.ts';

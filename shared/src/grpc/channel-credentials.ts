@@ -6,16 +6,25 @@ type Connector = ReturnType<ChannelCredentials['_createSecureConnector']>;
 type Target = Parameters<ChannelCredentials['_createSecureConnector']>[0];
 type Options = Parameters<ChannelCredentials['_createSecureConnector']>[1];
 
+/** A server that takes connections and says nothing is given up then, and tried again. */
+const handshakeTimeoutMs = 10_000;
+
 /**
  * TLS channel credentials over a secure context, for servers by host name and by IP address alike. grpc-js's own (1.14) send whatever the target says as the TLS server name;
  * RFC 6066 section 3 permits no address there, and Node 26 refuses it. The server's certificate is checked against the target in either case.
  */
 export class ContextChannelCredentials extends ChannelCredentials {
-  readonly #context: SecureContext;
+  readonly #context: () => SecureContext | Promise<SecureContext>;
+  readonly #onTlsError: (error: Error) => void;
 
-  constructor(context: SecureContext) {
+  /** A function is asked before each handshake. `onTlsError` hears what a connection failed of, also after the handshake, where TLS 1.3 servers refuse a client's certificate. */
+  constructor(
+    context: SecureContext | (() => SecureContext | Promise<SecureContext>),
+    onTlsError: (error: Error) => void = () => undefined,
+  ) {
     super();
-    this.#context = context;
+    this.#context = typeof context === 'function' ? context : () => context;
+    this.#onTlsError = onTlsError;
   }
 
   override _isSecure(): boolean {
@@ -29,9 +38,16 @@ export class ContextChannelCredentials extends ChannelCredentials {
   override _createSecureConnector(target: Target, options: Options, callCredentials?: CallCredentials): Connector {
     // Through an HTTP proxy the target is the proxy, and the option names the server behind it.
     const host = hostOf(options['grpc.http_connect_target'] ?? target.path);
-    const context = this.#context;
     return {
-      connect: (socket) => secure(socket, host, context),
+      connect: async (socket) => {
+        // Whatever happens to the socket before TLS takes it over must not be an unheard error.
+        const early = (): void => undefined;
+        socket.on('error', early);
+        const context = await this.#context();
+        socket.off('error', early);
+        if (socket.destroyed) throw new Error('the connection was closed before the TLS handshake');
+        return secure(socket, host, context, this.#onTlsError);
+      },
       waitForReady: () => Promise.resolve(),
       getCallCredentials: () => callCredentials ?? CallCredentials.createEmpty(),
       destroy: () => undefined,
@@ -39,14 +55,24 @@ export class ContextChannelCredentials extends ChannelCredentials {
   }
 }
 
-function secure(socket: Socket, host: string, secureContext: SecureContext): Promise<{ socket: Socket; secure: boolean }> {
+function secure(
+  socket: Socket,
+  host: string,
+  secureContext: SecureContext,
+  onTlsError: (error: Error) => void,
+): Promise<{ socket: Socket; secure: boolean }> {
   return new Promise((resolve, reject) => {
     const name = isIP(host) === 0 ? { servername: host } : {};
     // `host` is what the certificate is checked against where there is no server name. An invalid certificate is an `error` here: rejectUnauthorized is the default.
-    const tlsSocket = connect({ socket, secureContext, host, ALPNProtocols: ['h2'], ...name }, () =>
-      resolve({ socket: tlsSocket, secure: true }),
-    );
-    tlsSocket.on('error', reject);
+    const tlsSocket = connect({ socket, secureContext, host, ALPNProtocols: ['h2'], ...name }, () => {
+      tlsSocket.setTimeout(0);
+      resolve({ socket: tlsSocket, secure: true });
+    });
+    tlsSocket.setTimeout(handshakeTimeoutMs, () => tlsSocket.destroy(new Error(`no TLS handshake within ${handshakeTimeoutMs / 1000} s`)));
+    tlsSocket.on('error', (error) => {
+      onTlsError(error);
+      reject(error);
+    });
   });
 }
 
