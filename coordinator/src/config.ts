@@ -3,6 +3,7 @@ import { durationSeconds, hostPort } from '@evercert/shared/config';
 import { z } from 'zod';
 import { bridgesSchema } from './kubernetes/config.ts';
 import { provisionersSchema } from './provisioning/config.ts';
+import { storeSchema } from './store/config.ts';
 
 /** Base of URLs, without a slash at its end. */
 const webUrl = z
@@ -16,6 +17,8 @@ const webUrl = z
 export const configSchema = z.strictObject({
   /** Folder for the store, the CA keys and the admin credential; made at the first start, mode 0700. */
   dataDir: z.string().min(1).default('/var/lib/evercert'),
+  /** Where the state is: in a SQLite file in dataDir, or in an etcd cluster that several coordinators share. */
+  store: storeSchema,
   /** Address and port of the gRPC listener. */
   listen: hostPort({ defaultPort: 7443, anyPort: true }).default('0.0.0.0:7443'),
   /** Host names and addresses under which agents and admins reach the coordinator; they stand in its certificate. */

@@ -14,7 +14,7 @@ import { openFileKeyProvider } from './keys/index.ts';
 import { addMachineCommand } from './machine-command.ts';
 import { openProvisioners } from './provisioning/index.ts';
 import { resetClockMark } from './recovery/index.ts';
-import { openSqliteStore } from './store/index.ts';
+import { openStore } from './store/index.ts';
 
 const program = new Command('evercert-coordinator')
   .description("Holds the CAs of clusters and issues their nodes' certificates")
@@ -33,9 +33,9 @@ program
   .description('Forget the latest time that this coordinator has seen, after its clock was wrong; to be run while it is stopped')
   .action(async (_options: object, command: Command) => {
     const { config: file } = command.optsWithGlobals<{ config: string }>();
-    const { dataDir, log } = readConfigFile(configSchema, file);
-    const logger = createLogger({ ...log, component: 'coordinator' });
-    const store = await openSqliteStore({ file: join(dataDir, 'store.db'), clock: systemClock, logger });
+    const config = readConfigFile(configSchema, file);
+    const logger = createLogger({ ...config.log, component: 'coordinator' });
+    const store = await openStore(config, { clock: systemClock, logger });
     try {
       const before = await resetClockMark(store, systemClock);
       const was = before === undefined ? 'nothing' : new Date(before).toISOString();
@@ -55,7 +55,7 @@ async function run(config: CoordinatorConfig): Promise<void> {
   const keys = await openFileKeyProvider({ directory: join(config.dataDir, 'keys'), ...passphrase(config), logger });
   const stateDir = join(config.dataDir, 'provisioning');
   const provisioners = await openProvisioners(config.provisioners, { clock: systemClock, logger, stateDir });
-  const store = await openSqliteStore({ file: join(config.dataDir, 'store.db'), clock: systemClock, logger });
+  const store = await openStore(config, { clock: systemClock, logger });
   const coordinator = await startCoordinator({ config, store, keys, provisioners, clock: systemClock, logger });
   const stopWatchdog = systemd.startWatchdog(() => true);
 

@@ -53,10 +53,12 @@ export interface EtcdStoreOptions {
 export interface EtcdStore extends Store {
   /** What only etcd has: members, alarms, sizes. */
   readonly endpoints: Endpoints;
-  /** The last revision of any answer. */
-  readonly revision: number;
+  /** etcd's revision of now. */
+  latestRevision(): Promise<number>;
   /** Forgets all that was overwritten before a revision; watches and snapshots that need it fail. What was forgotten already stays so. */
   compact(revision: number): Promise<void>;
+  /** Called when the store closes. */
+  onClose(callback: () => void): void;
 }
 
 const overloadRetryMs = 500;
@@ -105,6 +107,7 @@ class RealEtcdStore implements EtcdStore {
   readonly #watches: WatchStream;
   readonly #maxPending: number;
   readonly #randomBytes: (size: number) => Buffer;
+  readonly #onClose: (() => void)[] = [];
   readonly #underWay = new Set<Promise<unknown>>();
   #revision = 0;
   #closing: Promise<void> | undefined;
@@ -126,8 +129,12 @@ class RealEtcdStore implements EtcdStore {
     this.#randomBytes = options.randomBytes ?? randomBytes;
   }
 
-  get revision(): number {
-    return this.#revision;
+  async latestRevision(): Promise<number> {
+    return (await this.range({ prefix: '/', limit: 1 })).revision;
+  }
+
+  onClose(callback: () => void): void {
+    this.#onClose.push(callback);
   }
 
   async get(key: string): Promise<KeyValue | undefined> {
@@ -239,6 +246,7 @@ class RealEtcdStore implements EtcdStore {
   }
 
   async #close(): Promise<void> {
+    for (const callback of this.#onClose) callback();
     this.#watches.close(closed());
     await Promise.allSettled(this.#underWay);
     this.endpoints.close();
