@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { type Store, storeLimits, type WatchEvent } from '@evercert/coordinator/store';
+import { type KeyValue, type Store, storeLimits, type WatchEvent } from '@evercert/coordinator/store';
 import fc from 'fast-check';
 import { compareBytes, plain, plainEvents, runStep, StoreModel, steps } from './store-model.ts';
 
 export interface StoreFixture {
   store: Store;
+  /** What the driver says of itself. */
+  shared: boolean;
   /** Lets time pass for leases. Milliseconds. */
   advance(durationMs: number): Promise<void>;
   /** Closes the store and opens it again over the same data; absent: the driver cannot. */
@@ -386,6 +388,93 @@ export function describeStoreContract(name: string, open: () => Promise<StoreFix
         await fixture.advance(4500);
         assert.equal(await store.get('l'), undefined);
       });
+    });
+
+    describe('snapshots', () => {
+      const fill = async (count: number): Promise<void> => {
+        for (let from = 0; from < count; from += storeLimits.operations) {
+          const size = Math.min(storeLimits.operations, count - from);
+          await store.transact(
+            [],
+            Array.from({ length: size }, (_, i) => put(`s/${String(from + i).padStart(5, '0')}`)),
+          );
+        }
+      };
+      const read = async (prefix: string, betweenPages: () => Promise<void> = async () => undefined): Promise<KeyValue[]> => {
+        const entries: KeyValue[] = [];
+        const revisions = new Set<number>();
+        for await (const page of store.snapshot({ prefix, signal: watching.signal })) {
+          revisions.add(page.revision);
+          entries.push(...page.entries);
+          await betweenPages();
+        }
+        assert.ok(revisions.size <= 1, 'the pages show several revisions');
+        return entries;
+      };
+
+      it('show everything under a prefix in byte order, with leases, and nothing else', async () => {
+        const lease = await store.grantLease(60);
+        await store.transact([], [put('s/b'), put('s/\u{10348}'), put('s/\u{ff5e}'), put('s/a', 'on a lease', lease), put('t')]);
+        const entries = await read('s/');
+        assert.deepEqual(
+          entries.map(({ key, lease: on }) => [key, on]),
+          [
+            ['s/a', lease],
+            ['s/b', undefined],
+            ['s/\u{ff5e}', undefined],
+            ['s/\u{10348}', undefined],
+          ],
+        );
+        assert.deepEqual(await read('none/'), []);
+        assert.equal((await read('')).length, 5);
+      });
+
+      it('show one revision however much is written, overwritten and deleted while they are read', async () => {
+        await fill(700);
+        const before = (await store.range({ prefix: 's/' })).entries;
+        let turn = 0;
+        const entries = await read('s/', async () => {
+          turn += 1;
+          const at = (index: number): string => `s/${String(index).padStart(5, '0')}`;
+          const changes = [0, 300, 699 - turn, 400 + turn].map((index) => put(at(index), `changed ${turn}`));
+          await store.transact([], [...changes, { type: 'delete', key: at(500 + turn) }, put(`${at(350)}/${turn}`)]);
+          await store.transact([], [put(at(500 + turn), 'born again'), { type: 'deletePrefix', prefix: at(60).slice(0, -1) }]);
+        });
+        assert.ok(turn > 1, 'the snapshot came in one page');
+        assert.deepEqual(entries.map(plain), before.map(plain));
+      });
+
+      it('are told apart from each other', async () => {
+        await fill(400);
+        const first = store.snapshot({ prefix: 's/', signal: watching.signal })[Symbol.asyncIterator]();
+        const { value: page } = await first.next();
+        await store.transact([], [put('s/00399', 'second'), put('s/00001', 'second')]);
+        const second = await read('s/');
+        const rest: KeyValue[] = [...page!.entries];
+        for (let next = await first.next(); !next.done; next = await first.next()) rest.push(...next.value.entries);
+        assert.deepEqual(rest.map(({ value }) => Buffer.from(value).toString()).filter((text) => text === 'second').length, 0);
+        assert.deepEqual(second.map(({ value }) => Buffer.from(value).toString()).filter((text) => text === 'second').length, 2);
+      });
+
+      it('end quietly when the signal aborts', async () => {
+        await fill(600);
+        const stop = new AbortController();
+        let pages = 0;
+        for await (const _ of store.snapshot({ prefix: 's/', signal: stop.signal })) {
+          pages += 1;
+          stop.abort();
+        }
+        assert.equal(pages, 1);
+      });
+
+      it('are refused once the store is closed', async () => {
+        await store.close();
+        await assert.rejects(read('s/'), { code: 'Unavailable' });
+      });
+    });
+
+    it('says whether others may have it open', () => {
+      assert.equal(store.shared, fixture.shared);
     });
 
     it('behaves as the model does, whatever happens in whatever order', async () => {

@@ -19,6 +19,7 @@ describe('one real etcd member', () => {
     let store = await etcd.openStore({ keyPrefix });
     return {
       store,
+      shared: true,
       advance: (ms) => systemClock.sleep(ms),
       reopen: async () => {
         await store.close();

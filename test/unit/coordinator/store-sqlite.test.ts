@@ -73,6 +73,49 @@ describe('the SQLite store', () => {
     return { store: await open({ open: () => database }), database };
   };
 
+  describe('snapshots', () => {
+    const keys = Array.from({ length: 300 }, (_, i) => `k${String(i).padStart(3, '0')}`);
+    const filled = async (options: Partial<SqliteStoreOptions> = {}): Promise<SqliteStore> => {
+      const store = await open(options);
+      for (let i = 0; i < keys.length; i += 100)
+        await store.transact(
+          [],
+          keys.slice(i, i + 100).map((key) => put(key)),
+        );
+      return store;
+    };
+    const signal = new AbortController().signal;
+
+    it('fail when more is replaced while they are read than memory is given for it, and can be begun again', async () => {
+      const store = await filled({ snapshotBytes: 100 });
+      const pages = store.snapshot({ prefix: '', signal })[Symbol.asyncIterator]();
+      await pages.next();
+      await store.transact(
+        [],
+        keys.slice(-50).map((key) => put(key, 'new')),
+      );
+      await assert.rejects(pages.next(), { code: 'FailedPrecondition', message: /start the snapshot again/ });
+      let entries = 0;
+      for await (const page of store.snapshot({ prefix: '', signal })) entries += page.entries.length;
+      assert.equal(entries, keys.length);
+    });
+
+    it('are not hurt by a commit that is rolled back', async () => {
+      const database = new FailingDatabase(file);
+      const store = await filled({ open: () => database });
+      const pages = store.snapshot({ prefix: '', signal })[Symbol.asyncIterator]();
+      const values = (await pages.next()).value.entries;
+      database.failNextCommit = ioErrorWrite;
+      await assert.rejects(store.transact([], [put('k299', 'rolled back'), put('k200/new')]));
+      await store.transact([], [put('k298', 'new')]);
+      for (let next = await pages.next(); !next.done; next = await pages.next()) values.push(...next.value.entries);
+      assert.deepEqual(
+        values.map((entry: { value: Uint8Array }) => Buffer.from(entry.value).toString()),
+        keys,
+      );
+    });
+  });
+
   describe('committing in groups', () => {
     it('needs one commit for all transactions of a turn', async () => {
       const store = await open();

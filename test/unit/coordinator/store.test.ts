@@ -9,7 +9,7 @@ import { describeStoreContract } from '../../contract/store.ts';
 const inMemory = async () => {
   const clock = new FakeClock();
   const store = await openSqliteStore({ file: ':memory:', clock, logger: silentLogger });
-  return { store, advance: (ms: number) => clock.advance(ms), cleanup: () => store.close() };
+  return { store, shared: false, advance: (ms: number) => clock.advance(ms), cleanup: () => store.close() };
 };
 
 describeStoreContract('SQLite in memory', inMemory, 100);
@@ -20,6 +20,7 @@ describeStoreContract('SQLite in a file', async () => {
   let store = await openSqliteStore(options);
   return {
     store,
+    shared: false,
     advance: (ms) => options.clock.advance(ms),
     reopen: async () => {
       await store.close();

@@ -5,6 +5,8 @@ import { CallFailure, messageTooLarge } from './errors.ts';
 
 /** Entries that are asked for at once; less where they turn out to be too large for one answer. */
 const pageEntries = 1000;
+/** Of a snapshot, whose pages are handed out. */
+const snapshotEntries = 256;
 /** Of a read that takes longer than what etcd remembers, before it is given up. */
 const tries = 3;
 
@@ -38,10 +40,10 @@ export class Ranges {
   }
 
   /** At least one page, which may be empty; `more` of the last one tells whether the limit cut it. CallFailure with FailedPrecondition: the revision was compacted. */
-  async *pages(options: RangeOptions): AsyncGenerator<RangeResult, void, void> {
+  async *pages(options: RangeOptions, pageSize = snapshotEntries): AsyncGenerator<RangeResult, void, void> {
     let after = options.after;
     let left = options.limit || Number.POSITIVE_INFINITY;
-    let size = pageEntries;
+    let size = pageSize;
     for (let revision = 0; ; ) {
       let answer: RangeResponse;
       try {
@@ -63,7 +65,7 @@ export class Ranges {
   async #collect(options: RangeOptions): Promise<RangeResult> {
     const entries: KeyValue[] = [];
     let last: RangeResult | undefined;
-    for await (last of this.pages(options)) for (const entry of last.entries) entries.push(entry);
+    for await (last of this.pages(options, pageEntries)) for (const entry of last.entries) entries.push(entry);
     return { entries, more: last!.more, revision: last!.revision };
   }
 
