@@ -78,7 +78,9 @@ export class Snapshot {
       const current = upToBytes(read);
       const last = current.length < read.length || read.length === pageEntries ? current.at(-1)?.key : undefined;
       const kept = [...this.#kept.values()].filter(({ key }) => last === undefined || compareKeys(key, last) <= 0);
-      const entries = [...current.filter((entry) => entry.modRevision <= revision), ...kept].sort((a, b) => compareKeys(a.key, b.key));
+      // After a rollback a key may be both: kept, and as it was.
+      const unchanged = current.filter((entry) => entry.modRevision <= revision && !this.#kept.has(entry.key));
+      const entries = [...unchanged, ...kept].sort((a, b) => compareKeys(a.key, b.key));
       for (const { key } of kept) this.#kept.delete(key);
       this.#after = last ?? entries.at(-1)?.key ?? after;
       if (last === undefined) this.close();
