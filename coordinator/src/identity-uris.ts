@@ -1,5 +1,8 @@
 /** The URI SANs by which certificates of the control CA tell who holds them: each form is written and read here. */
 
+/** The name under which a node's Evercert identity stands among its certificates. */
+export const identityName = 'identity';
+
 export interface NodeName {
   cluster: string;
   name: string;

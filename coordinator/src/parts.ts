@@ -2,13 +2,14 @@ import { randomBytes, randomInt } from 'node:crypto';
 import type { Clock } from '@evercert/shared/clock';
 import { faultPoint } from '@evercert/shared/fault-points';
 import type { Logger } from '@evercert/shared/logging';
-import { publicKeyPin } from '@evercert/shared/x509';
 import { kubernetesSource, RevocationChanges } from './apply/revocations.ts';
 import { AuditReader } from './audit/index.ts';
-import { Authorities, trustAnchors } from './ca/authorities.ts';
+import { Authorities } from './ca/authorities.ts';
+import { ControlCa } from './ca/control-ca.ts';
 import { KeyPairs } from './clusters/key-pairs.ts';
 import type { CoordinatorConfig } from './config.ts';
 import { DesiredStates } from './desired/desired-states.ts';
+import { AdminCertificates } from './enrollment/admin-certificates.ts';
 import { NodeIdentities } from './enrollment/identities.ts';
 import { TokenAdmin } from './enrollment/token-admin.ts';
 import { EventRecorder } from './events/recorder.ts';
@@ -103,9 +104,9 @@ async function startState({ config, store, keys, clock, logger }: PartsOptions) 
   const backdateMs = config.backdate * 1000;
   const nowMs = (): number => clock.nowMs();
   const events = new EventRecorder(store, clock, logger);
-  const authorities = new Authorities({ keys, store, clock, backdateMs });
-  const controlCa = await authorities.controlCa();
-  const controlAnchors = (): Buffer[] => trustAnchors(controlCa);
+  const authorities = new Authorities({ keys, clock, backdateMs });
+  const controlCa = new ControlCa({ store, authorities, clock, logger });
+  await controlCa.start();
   const model = new Model(store, logger);
   await model.start();
   const revocations = new Revocations({ store, logger, clock });
@@ -122,7 +123,7 @@ async function startState({ config, store, keys, clock, logger }: PartsOptions) 
   await pauses.start();
   const status = await startStatusService({ config, store, model, authorities, revocations, events, clock, logger });
   const repairing = (cluster: string, node: string): boolean => windows.isOpen(cluster, node);
-  const desired = new DesiredStates({ model, controlAnchors, revocations, repairing, nowMs, lists: status.lists, webUrl: status.url });
+  const desired = new DesiredStates({ model, controlCa, revocations, repairing, nowMs, lists: status.lists, webUrl: status.url });
   windows.subscribe((cluster, node) => desired.refresh(cluster, node));
   const statuses = new NodeStatuses({ store, clock, logger });
   await statuses.start();
@@ -134,7 +135,6 @@ async function startState({ config, store, keys, clock, logger }: PartsOptions) 
     events,
     authorities,
     controlCa,
-    controlAnchors,
     model,
     revocations,
     mark,
@@ -155,6 +155,7 @@ async function startState({ config, store, keys, clock, logger }: PartsOptions) 
       await mark.stop();
       await revocations.stop();
       await model.stop();
+      await controlCa.stop();
     },
   };
 }
@@ -163,7 +164,7 @@ type Issuing = ReturnType<typeof issuingParts>;
 
 /** What gives nodes their identities and certificates, and talks with them. */
 function issuingParts({ config, store, keys, clock, logger }: PartsOptions, state: State) {
-  const { model, events, desired, statuses, revocations, removed, authorities, controlCa, controlAnchors, windows, mark } = state;
+  const { model, events, desired, statuses, revocations, removed, authorities, controlCa, windows, mark } = state;
   const { backdateMs, repairing, nowMs } = state;
   const registry = new NodeRegistry({ store, model, events });
   const keyPairs = new KeyPairs({ keys, model, desired });
@@ -171,7 +172,7 @@ function issuingParts({ config, store, keys, clock, logger }: PartsOptions, stat
   const declared = new DeclaredCertificates({ model, desired, authorities, issuer, store, revocations, repairing, nowMs });
   const adoptions = new Adoptions({ model, desired, store, revocations, events, clock });
   const wasRemoved = (cluster: string, node: string): boolean => removed.knows(cluster, node);
-  const identities = new NodeIdentities({ store, model, registry, issuer, authorities, controlCa, revocations, wasRemoved, nowMs });
+  const identities = new NodeIdentities({ store, model, registry, issuer, controlCa, revocations, wasRemoved, nowMs });
   const heartbeatIntervalSeconds = config.heartbeatInterval;
   const endpoints = { all: () => [], others: () => [] };
   const hub = new NodeHub({
@@ -194,7 +195,8 @@ function issuingParts({ config, store, keys, clock, logger }: PartsOptions, stat
     refusals,
     identities,
     model,
-    controlAnchors,
+    controlCa,
+    nowMs,
     removed,
     revokedBy: (cluster, serial, issuedAtMs) => {
       const match = revocations.matchSerial(cluster, serial, issuedAtMs);
@@ -203,7 +205,8 @@ function issuingParts({ config, store, keys, clock, logger }: PartsOptions, stat
     backdateMs,
   });
   const tokens = new TokenAdmin({ store, model, events, clock });
-  return { registry, issuer, wasRemoved, keyPairs, declared, adoptions, identities, hub, refusals, recovery, tokens };
+  const adminCertificates = new AdminCertificates({ controlCa, events, nowMs, backdateMs });
+  return { registry, issuer, wasRemoved, keyPairs, declared, adoptions, identities, hub, refusals, recovery, tokens, adminCertificates };
 }
 
 /** What knows how nodes are, and brings them back. */
@@ -253,7 +256,7 @@ function replacingParts({ store, provisioners, clock, logger, address }: PartsOp
     logger,
     random: Math.random,
     newId: () => `rp-${newSuffix()}`,
-    join: () => ({ endpoints: [address()], caPins: parts.controlAnchors().map((anchor) => publicKeyPin(anchor)) }),
+    join: () => ({ endpoints: [address()], caPins: parts.controlCa.pins() }),
     fault: faultPoint,
   });
   return { provisioners, removal, newSuffix, availability, replacements };

@@ -39,8 +39,8 @@ export interface RunningServer {
 
 /** Puts the guard and the services in front of the parts, and listens. */
 export async function serve({ config, clock, logger, parts, credentials, address }: ServeOptions): Promise<RunningServer> {
-  const { model, revocations, removed, backdateMs } = parts;
-  const guard = new Guard(new Callers({ model, clock, revocations, removed, backdateMs }), logger, clock);
+  const { model, revocations, removed, backdateMs, controlCa } = parts;
+  const guard = new Guard(new Callers({ model, clock, revocations, removed, backdateMs, controlCa }), logger, clock);
   const server = new Server({
     interceptors: [guard.interceptor],
     'grpc.max_receive_message_length': 4 * 1024 * 1024,

@@ -226,6 +226,7 @@ export class Applier {
       dnsNames: spec.dnsNames,
       createdAtMs: earlier?.record.createdAtMs ?? clock.nowMs(),
       identitySerials: earlier?.record.identitySerials ?? [],
+      ...(earlier?.record.identityFingerprints && { identityFingerprints: earlier.record.identityFingerprints }),
       identityNotAfterMs: earlier?.record.identityNotAfterMs ?? 0,
       renewIfIssuedBeforeMs: earlier?.record.renewIfIssuedBeforeMs ?? {},
       ...(earlier?.record.cordon && { cordon: earlier.record.cordon }),

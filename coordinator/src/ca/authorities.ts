@@ -15,9 +15,7 @@ import {
   toPem,
 } from '@evercert/shared/x509';
 import type { KeyProvider } from '../keys/index.ts';
-import { layout } from '../state/layout.ts';
-import { type AuthorityGeneration, type AuthorityRecord, type AuthorityRequest, decodeRecord, encodeRecord } from '../state/records.ts';
-import type { Store } from '../store/index.ts';
+import type { AuthorityGeneration, AuthorityRecord, AuthorityRequest } from '../state/records.ts';
 import { acceptedGeneration } from './accept.ts';
 import { isRoot, pathAbove } from './path.ts';
 
@@ -38,14 +36,12 @@ export type SigningGeneration = Pick<AuthorityGeneration, 'keyId' | 'serial' | '
 /** Makes CAs and opens them for signing. */
 export class Authorities {
   readonly #keys: KeyProvider;
-  readonly #store: Store;
   readonly #clock: Clock;
   readonly #backdateMs: number;
   readonly #prepared = new Map<string, Promise<PreparedIssuer>>();
 
-  constructor(options: { keys: KeyProvider; store: Store; clock: Clock; backdateMs: number }) {
+  constructor(options: { keys: KeyProvider; clock: Clock; backdateMs: number }) {
     this.#keys = options.keys;
-    this.#store = options.store;
     this.#clock = options.clock;
     this.#backdateMs = options.backdateMs;
   }
@@ -77,10 +73,15 @@ export class Authorities {
     return { keyId, keyAlgorithm, pem: toPem('CERTIFICATE REQUEST', await createCaCsr(signer, commonNameOf(name), attribute)) };
   }
 
-  /** The next generation that a request and the certificate for it make. InvalidCertificate as of `acceptedGeneration`; NotFound: the request's key is gone. */
-  async acceptCertificate(authority: AuthorityRecord, request: AuthorityRequest, chainPem: string): Promise<AuthorityGeneration> {
+  /** The next generation that a request and the certificate for it make. InvalidCertificate as of `acceptedGeneration`; NotFound: the request's key is gone. `others`: all CAs that are trusted anywhere here; no two may share a root. */
+  async acceptCertificate(
+    authority: AuthorityRecord,
+    request: AuthorityRequest,
+    chainPem: string,
+    others: readonly AuthorityRecord[],
+  ): Promise<AuthorityGeneration> {
     const { publicKey } = await this.#keys.signer(request.keyId);
-    return acceptedGeneration({ authority, request, spki: spkiDer(publicKey), chainPem, nowMs: this.#clock.nowMs() });
+    return acceptedGeneration({ authority, request, spki: spkiDer(publicKey), chainPem, others, nowMs: this.#clock.nowMs() });
   }
 
   async #createRoot(cluster: string, name: string, keyAlgorithm: KeyAlgorithm): Promise<AuthorityGeneration> {
@@ -155,19 +156,6 @@ export class Authorities {
       for (const key of this.#prepared.keys()) if (key.startsWith(`${keyId}:`)) this.#prepared.delete(key);
       await this.#keys.delete(keyId);
     }
-  }
-
-  /** The CA of Evercert's own identities, made at the first start. P-256: its handshakes are what a herd of agents costs. */
-  async controlCa(): Promise<AuthorityRecord> {
-    const entry = await this.#store.get(layout.controlCa);
-    if (entry) return decodeRecord<AuthorityRecord>(entry.key, entry.value);
-    const record = await this.create(layout.controlScope, 'control-ca', 'ecdsa-p256');
-    const { succeeded } = await this.#store.transact(
-      [{ key: layout.controlCa, modRevision: 0 }],
-      [{ type: 'put', key: layout.controlCa, value: encodeRecord(record) }],
-    );
-    if (!succeeded) throw new EvercertError('Conflict', 'another coordinator made the control CA at the same time: start again');
-    return record;
   }
 }
 

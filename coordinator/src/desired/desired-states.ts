@@ -16,6 +16,7 @@ import {
   desiredRevocationListToProto,
 } from '@evercert/shared/wire';
 import { trustAnchors } from '../ca/authorities.ts';
+import type { ControlCa } from '../ca/control-ca.ts';
 import { generationsOf } from '../ca/generations.ts';
 import { identityName } from '../enrollment/identities.ts';
 import { referenceOf } from '../revocation/reference.ts';
@@ -37,7 +38,7 @@ const noList = { number: 0, der: Buffer.alloc(0) };
 
 export interface DesiredStatesOptions {
   model: Model;
-  controlAnchors: () => Buffer[];
+  controlCa: Pick<ControlCa, 'anchors' | 'subscribe'>;
   revocations: Revocations;
   /** A repair of this node is under way: the certificate in use does not count against a new one. */
   repairing?: (cluster: string, node: string) => boolean;
@@ -50,7 +51,7 @@ export interface DesiredStatesOptions {
 /** What each node is to hold, worked out from the model and kept until something that it rests on changes. */
 export class DesiredStates {
   readonly #model: Model;
-  readonly #controlAnchors: () => Buffer[];
+  readonly #controlCa: DesiredStatesOptions['controlCa'];
   readonly #revocations: Revocations;
   readonly #repairing: (cluster: string, node: string) => boolean;
   readonly #nowMs: () => number;
@@ -59,9 +60,9 @@ export class DesiredStates {
   readonly #plans = new Map<string, NodePlan>();
   readonly #listeners = new Set<(cluster: string, node: string) => void>();
 
-  constructor({ model, controlAnchors, revocations, repairing, nowMs, lists, webUrl }: DesiredStatesOptions) {
+  constructor({ model, controlCa, revocations, repairing, nowMs, lists, webUrl }: DesiredStatesOptions) {
     this.#model = model;
-    this.#controlAnchors = controlAnchors;
+    this.#controlCa = controlCa;
     this.#revocations = revocations;
     this.#repairing = repairing ?? (() => false);
     this.#nowMs = nowMs;
@@ -74,6 +75,9 @@ export class DesiredStates {
     for (const informer of [model.clusters, model.authorities, model.manifests, model.keyPairs]) {
       informer.subscribe(({ key }: { key: string }) => this.#forgetCluster(partsAfter(informer.prefix, key)[0] ?? ''));
     }
+    controlCa.subscribe(() => {
+      for (const { name } of model.clusters.list()) this.#forgetCluster(name);
+    });
     revocations.subscribe((cluster) => this.#forgetCluster(cluster));
     lists.subscribe((cluster, issuer) => this.#forgetHolders(cluster, issuer));
     model.currents.subscribe(({ key }) => {
@@ -134,7 +138,7 @@ export class DesiredStates {
         const record = this.#model.keyPairs.get(layout.keyPair(node.cluster, pair.name))?.record;
         return record ? [desiredKeyPairToProto(pair, record.version)] : [];
       }),
-      controlTrustAnchors: this.#controlAnchors(),
+      controlTrustAnchors: this.#controlCa.anchors(),
       revocationLists: resolved.revocationLists.map((list) =>
         // Number 0 stands for a list that cannot be made for now: what the node has stays.
         desiredRevocationListToProto(list, this.#lists.forFiles(node.cluster, list.issuer) ?? noList, listSigners(authority(list.issuer))),

@@ -1,18 +1,19 @@
 import { EvercertError } from '@evercert/shared/errors';
 import type { RoleName } from '@evercert/shared/manifest';
-import type { LeafProfile } from '@evercert/shared/x509';
-import type { Authorities } from '../ca/authorities.ts';
-import { type NodeName, nodeUriOf } from '../identity-uris.ts';
+import type { LeafProfile, PreparedIssuer } from '@evercert/shared/x509';
+import type { ControlCa } from '../ca/control-ca.ts';
+import { chainOf } from '../ca/generations.ts';
+import { identityName, type NodeName, nodeUriOf } from '../identity-uris.ts';
 import { currentCertificate } from '../issuance/current.ts';
 import type { Alongside, CertificateIssuer, Issued, IssueOrder } from '../issuance/issuer.ts';
 import { canonicalAddress, checkNodeName } from '../nodes/names.ts';
 import { notAccepted } from '../nodes/not-accepted.ts';
 import { type NodeRegistry, nodeNotFound } from '../nodes/registry.ts';
 import type { Revocations } from '../revocation/revocations.ts';
+import { fingerprintOf } from '../state/fingerprint.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import {
-  type AuthorityRecord,
   type CertificateRecord,
   decodeRecord,
   encodeRecord,
@@ -20,11 +21,10 @@ import {
   type PublicKeyRecord,
   type TokenRecord,
 } from '../state/records.ts';
-import type { Store } from '../store/index.ts';
+import type { Compare, Store } from '../store/index.ts';
 import { checkRedemption, checkSecret, parseToken } from './tokens.ts';
 
-/** The name under which a node's Evercert identity stands among its certificates. */
-export const identityName = 'identity';
+export { identityName };
 
 /** Renewals may overlap: so many serials of one node are accepted, the newest first. */
 const acceptedIdentities = 4;
@@ -47,8 +47,7 @@ export interface NodeIdentitiesOptions {
   model: Model;
   registry: NodeRegistry;
   issuer: CertificateIssuer;
-  authorities: Authorities;
-  controlCa: AuthorityRecord;
+  controlCa: ControlCa;
   revocations: Revocations;
   /** A node of this name was removed, and what it had may not have expired yet. */
   wasRemoved: (cluster: string, node: string) => boolean;
@@ -61,8 +60,7 @@ export class NodeIdentities {
   readonly #model: Model;
   readonly #registry: NodeRegistry;
   readonly #issuer: CertificateIssuer;
-  readonly #authorities: Authorities;
-  readonly #controlCa: AuthorityRecord;
+  readonly #controlCa: ControlCa;
   readonly #revocations: Revocations;
   readonly #wasRemoved: (cluster: string, node: string) => boolean;
   readonly #nowMs: () => number;
@@ -72,7 +70,6 @@ export class NodeIdentities {
     this.#model = options.model;
     this.#registry = options.registry;
     this.#issuer = options.issuer;
-    this.#authorities = options.authorities;
     this.#controlCa = options.controlCa;
     this.#revocations = options.revocations;
     this.#wasRemoved = options.wasRemoved;
@@ -97,16 +94,17 @@ export class NodeIdentities {
     const unchanged = this.#revocations.unchanged(cluster);
     await this.#refuseRevoked(cluster, order.nodeName, token.createdAtMs);
     let written = node;
-    const issueOrder = { ...(await this.#order(node)), reason: 'Enrolled', actor: `token/${token.id}`, tokenId: token.id };
+    const ca = await this.#signing();
+    const issueOrder = { ...this.#order(node, ca), reason: 'Enrolled', actor: `token/${token.id}`, tokenId: token.id };
     const issued = await this.#issuer.issue(issueOrder, order.csr, async (record) => {
       // Only a request with a new key comes here: a repeat has been answered before.
       checkRedemption(token, { nodeName: order.nodeName, role: order.role, nowMs: this.#nowMs() });
       this.#checkRejoin(token, earlier?.record);
-      written = { ...node, identitySerials: [record.serial], identityNotAfterMs: record.notAfterMs };
+      written = withIdentity(node, record, []);
       const { compares, operations } = await this.#registry.write(written, earlier);
       const key = layout.token(token.id);
       return {
-        compares: [...compares, { key, modRevision: entry?.modRevision ?? 0 }, unchanged],
+        compares: [...compares, { key, modRevision: entry?.modRevision ?? 0 }, unchanged, ca.unchanged],
         operations: [...operations, { type: 'put', key, value: encodeRecord<TokenRecord>({ ...token, uses: token.uses + 1 }) }],
       };
     });
@@ -124,15 +122,28 @@ export class NodeIdentities {
     const unchanged = this.#revocations.unchanged(cluster);
     await this.#refuseRevoked(cluster, name);
     let written = earlier.record;
-    const order = { ...(await this.#order(earlier.record)), reason: 'Scheduled', actor: `node/${cluster}/${name}` };
+    const ca = await this.#signing();
+    const order = { ...this.#order(earlier.record, ca), reason: 'Scheduled', actor: `node/${cluster}/${name}` };
     const issued = await this.#issuer.issue(order, csr, async (record) => {
-      const identitySerials = [record.serial, ...earlier.record.identitySerials].slice(0, acceptedIdentities);
-      written = { ...earlier.record, identitySerials, identityNotAfterMs: record.notAfterMs };
+      written = withIdentity(earlier.record, record, earlier.record.identitySerials);
       const { compares, operations } = await this.#registry.write(written, earlier);
-      return { compares: [...compares, unchanged], operations };
+      return { compares: [...compares, unchanged, ca.unchanged], operations };
     });
     this.#accept(written, issued);
     return issued.record;
+  }
+
+  /** What is delivered for an identity, DER: itself, then the intermediates up to what nodes trust. */
+  chainOf(record: CertificateRecord): Buffer[] {
+    return chainOf(this.#controlCa.record, record);
+  }
+
+  /** SHA-256 of an identity that is accepted of a node, as it was recorded; undefined: that is not known any more. */
+  async recordedFingerprint(node: NodeRecord, serial: string): Promise<string | undefined> {
+    const known = this.#model.identityFingerprint(node, serial);
+    if (known !== undefined) return known;
+    const entry = await this.#store.get(layout.certificate(node.cluster, serial));
+    return entry && fingerprintOf(decodeRecord<CertificateRecord>(entry.key, entry.value));
   }
 
   /** The identity in force of a node, if it was issued for this key: a repeat of a request whose answer was lost. */
@@ -145,7 +156,7 @@ export class NodeIdentities {
   }
 
   /**
-   * A new identity for a node that proved the key of its expired one, `serial`; all earlier ones are accepted no more. What is given alongside is compared and written in the same
+   * A new identity for a node that proved the key of the one that it has, `serial`; all earlier ones are accepted no more. What is given alongside is compared and written in the same
    * transaction. Errors: NotFound, Revoked, Conflict (the node has another identity by now), and those of CertificateIssuer.issue.
    */
   async recover({ cluster, name }: NodeName, csr: Uint8Array, serial: string, alongside: Alongside): Promise<CertificateRecord> {
@@ -156,11 +167,15 @@ export class NodeIdentities {
     const unchanged = this.#revocations.unchanged(cluster);
     await this.#refuseRevoked(cluster, name);
     let written = earlier.record;
-    const order = { ...(await this.#order(earlier.record)), reason: 'Recovered', actor: `node/${cluster}/${name}` };
+    const ca = await this.#signing();
+    const order = { ...this.#order(earlier.record, ca), reason: 'Recovered', actor: `node/${cluster}/${name}` };
     const issued = await this.#issuer.issue(order, csr, async (record) => {
-      written = { ...earlier.record, identitySerials: [record.serial], identityNotAfterMs: record.notAfterMs };
+      written = withIdentity(earlier.record, record, []);
       const { compares, operations } = await this.#registry.write(written, earlier);
-      return { compares: [...compares, unchanged, ...alongside.compares], operations: [...operations, ...alongside.operations] };
+      return {
+        compares: [...compares, unchanged, ca.unchanged, ...alongside.compares],
+        operations: [...operations, ...alongside.operations],
+      };
     });
     this.#accept(written, issued);
     return issued.record;
@@ -243,7 +258,13 @@ export class NodeIdentities {
     return { ...base, claimedAddresses: accepted };
   }
 
-  async #order(node: NodeRecord): Promise<Omit<IssueOrder, 'reason' | 'actor'>> {
+  /** By what is signed now; a key that is replaced meanwhile signs nothing more. */
+  async #signing(): Promise<Signing> {
+    const { modRevision } = this.#controlCa.cached;
+    return { issuer: await this.#controlCa.issuer(), unchanged: { key: layout.controlCa, modRevision } };
+  }
+
+  #order(node: NodeRecord, { issuer }: Signing): Omit<IssueOrder, 'reason' | 'actor'> {
     const policy = this.#model.cluster(node.cluster)?.policy;
     if (!policy) throw new EvercertError('NotFound', `cluster ${node.cluster} does not exist (any more)`);
     return {
@@ -252,13 +273,28 @@ export class NodeIdentities {
       role: node.role,
       name: identityName,
       issuerName: 'control-ca',
-      issuer: await this.#authorities.issuer(this.#controlCa),
-      issuerNotAfterMs: this.#controlCa.notAfterMs,
+      issuer,
+      issuerNotAfterMs: issuer.notAfter.getTime(),
       profile: nodeIdentityProfile(node.cluster, node.name),
       lifetimeMs: policy.identityLifetimeSeconds * 1000,
       specHash: '',
+      // An answer by a key that nobody trusts any more opens no door: the same request gets another.
+      outdated: (record) => !this.#controlCa.trusts(record),
     };
   }
+}
+
+interface Signing {
+  issuer: PreparedIssuer;
+  unchanged: Compare;
+}
+
+/** The node with a new identity, and those of `earlier` that are still accepted. */
+function withIdentity(node: NodeRecord, record: CertificateRecord, earlier: readonly string[]): NodeRecord {
+  const identitySerials = [record.serial, ...earlier].slice(0, acceptedIdentities);
+  const fingerprints = { ...node.identityFingerprints, [record.serial]: fingerprintOf(record) };
+  const identityFingerprints = Object.fromEntries(Object.entries(fingerprints).filter(([serial]) => identitySerials.includes(serial)));
+  return { ...node, identitySerials, identityFingerprints, identityNotAfterMs: record.notAfterMs };
 }
 
 function beingReplaced(name: string, id: string): EvercertError {

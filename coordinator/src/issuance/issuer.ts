@@ -42,6 +42,8 @@ export interface IssueOrder {
   tokenId?: string;
   /** How far notBefore is set back; absent: as for all others. */
   backdateMs?: number;
+  /** Whether what a key was answered with before is of no use any more: it gets another certificate then. Absent: it never is. */
+  outdated?: (record: CertificateRecord) => boolean;
 }
 
 /** More to be written, and to be compared, in the transaction of the issue. */
@@ -88,10 +90,10 @@ export class CertificateIssuer {
       const csr = parseCsr(csrDer);
       this.#checkKey(order, csr);
       await verifyCsr(csr);
-      const earlier = await this.#earlier(order, csr.spkiSha256);
+      const { record: earlier, owner = 0 } = await this.#earlier(order, csr.spkiSha256);
       if (earlier) return { record: earlier, fresh: false, revision: 0 };
       const record = await this.#sign(order, csr);
-      return this.#commit(order, record, await alongside(record));
+      return this.#commit(order, record, owner, await alongside(record));
     });
   }
 
@@ -101,10 +103,10 @@ export class CertificateIssuer {
     }
   }
 
-  /** The answer that this key was given before. */
-  async #earlier(order: IssueOrder, spkiSha256: string): Promise<CertificateRecord | undefined> {
+  /** The answer that this key was given before, and the revision at which it became its key. */
+  async #earlier(order: IssueOrder, spkiSha256: string): Promise<{ record?: CertificateRecord; owner?: number }> {
     const owner = await this.#store.get(layout.publicKey(spkiSha256));
-    if (!owner) return undefined;
+    if (!owner) return {};
     const { cluster, node, name, serial } = decodeRecord<PublicKeyRecord>(owner.key, owner.value);
     if (cluster !== order.cluster || node !== order.node || name !== order.name) {
       throw new EvercertError('KeyInUse', 'the public key belongs to another certificate already: make a new key for each certificate');
@@ -112,10 +114,11 @@ export class CertificateIssuer {
     const key = layout.certificate(cluster, serial);
     const entry = await this.#store.get(key);
     const record = entry && decodeRecord<CertificateRecord>(key, entry.value);
+    if (record && order.outdated?.(record)) return { owner: owner.modRevision };
     if (!record || record.notAfterMs <= this.#clock.nowMs()) {
       throw new EvercertError('KeyInUse', `the public key's certificate ${serial} has expired: make a new key`, { metadata: { serial } });
     }
-    return record;
+    return { record, owner: owner.modRevision };
   }
 
   async #sign(order: IssueOrder, csr: ParsedCsr): Promise<CertificateRecord> {
@@ -155,12 +158,12 @@ export class CertificateIssuer {
     };
   }
 
-  async #commit(order: IssueOrder, record: CertificateRecord, alongside: Alongside): Promise<Issued> {
+  async #commit(order: IssueOrder, record: CertificateRecord, owner: number, alongside: Alongside): Promise<Issued> {
     const { cluster, node, name, serial, notAfterMs, spkiSha256 } = record;
     const keys = { certificate: layout.certificate(cluster, serial), publicKey: layout.publicKey(spkiSha256) };
     faultPoint('coordinator.issue.before-commit');
     const { succeeded, revision } = await this.#store.transact(
-      [{ key: keys.certificate, modRevision: 0 }, { key: keys.publicKey, modRevision: 0 }, ...alongside.compares],
+      [{ key: keys.certificate, modRevision: 0 }, { key: keys.publicKey, modRevision: owner }, ...alongside.compares],
       [
         { type: 'put', key: keys.certificate, value: encodeRecord(record) },
         { type: 'put', key: keys.publicKey, value: encodeRecord<PublicKeyRecord>({ cluster, node, name, serial }) },
@@ -181,7 +184,7 @@ export class CertificateIssuer {
     faultPoint('coordinator.issue.after-commit');
     if (succeeded) return { record, fresh: true, revision };
     // Lost a race: against the same request sent twice, or against a change of what the decision rested on.
-    const earlier = await this.#earlier(order, spkiSha256);
+    const { record: earlier } = await this.#earlier(order, spkiSha256);
     if (earlier) return { record: earlier, fresh: false, revision: 0 };
     throw new EvercertError('Conflict', 'the node or its token changed while the certificate was being issued: try again', {
       retryAfterMs: 100,

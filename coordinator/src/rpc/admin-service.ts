@@ -2,13 +2,14 @@ import type { AdminServiceServer } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import { version } from '@evercert/shared/version';
 import { oneOf, roleFromProto } from '@evercert/shared/wire';
-import { publicKeyPin } from '@evercert/shared/x509';
 import type { Applier } from '../apply/apply.ts';
 import { type RevocationChanges, revocationNotFound } from '../apply/revocations.ts';
 import type { AuditReader } from '../audit/index.ts';
+import type { ControlCa } from '../ca/control-ca.ts';
 import { type Clusters, clusterNotFound } from '../clusters/clusters.ts';
 import type { ClusterImports } from '../clusters/import.ts';
 import type { DesiredStates } from '../desired/desired-states.ts';
+import type { AdminCertificates } from '../enrollment/admin-certificates.ts';
 import { identityName } from '../enrollment/identities.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import type { ClusterTokens, KubernetesBridges } from '../kubernetes/index.ts';
@@ -25,7 +26,6 @@ import type { NodeRemoval } from '../replacement/removal.ts';
 import type { Revocations } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
-import type { AuthorityRecord } from '../state/records.ts';
 import type { Store } from '../store/index.ts';
 import { auditMethods } from './audit.ts';
 import { actorOf } from './callers.ts';
@@ -73,7 +73,8 @@ export interface AdminServiceOptions {
   repairs: Repairs;
   bridges: KubernetesBridges;
   events: EventRecorder;
-  controlCa: AuthorityRecord;
+  controlCa: ControlCa;
+  adminCertificates: AdminCertificates;
   /** `HOST:PORT` for agents and admins. */
   address: () => string;
   nowMs: () => number;
@@ -104,7 +105,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
       if (cluster !== '' && !model.cluster(cluster)) throw clusterNotFound(cluster);
       const ofClusters = model.authorities.list(cluster === '' ? layout.authorities : layout.authority(cluster, ''));
       return {
-        certificateAuthorities: [...ofClusters, ...(cluster === '' ? [options.controlCa] : [])].map((authority) =>
+        certificateAuthorities: [...ofClusters, ...(cluster === '' ? [options.controlCa.record] : [])].map((authority) =>
           authorityToProto(authority),
         ),
       };
@@ -164,7 +165,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
         { ...order, role: roleFromProto(role), lifetimeSeconds, kubernetes: there },
         actorOf(context.caller),
       );
-      return { token, info: tokenToProto(record), caPin: pinOf(options.controlCa) };
+      return { token, info: tokenToProto(record), caPin: options.controlCa.pin(), caPins: options.controlCa.pins() };
     }),
     listTokens: guard.unary(async ({ cluster }) => ({
       tokens: model.tokens
@@ -188,17 +189,18 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
     getServerInfo: guard.unary(async (_request, context) => ({
       version,
       identity: actorOf(context.caller),
-      caPin: pinOf(options.controlCa),
+      caPin: options.controlCa.pin(),
       address: options.address(),
-      caPins: [pinOf(options.controlCa)],
+      caPins: options.controlCa.pins(),
+      trustAnchors: options.controlCa.anchors(),
       coordinatorId: '',
       leaderAddress: '',
     })),
+    renewAdminCertificate: guard.unary(async ({ csr }, { caller }) => {
+      if (caller.kind !== 'admin') throw new EvercertError('PermissionDenied', 'only an admin has an admin certificate');
+      return { chain: await options.adminCertificates.renew(caller, csr), trustAnchors: options.controlCa.anchors() };
+    }),
   };
-}
-
-function pinOf(controlCa: AuthorityRecord): string {
-  return publicKeyPin(Buffer.from(controlCa.certificate, 'base64'));
 }
 
 interface RenewOrder {

@@ -1,4 +1,5 @@
 import { EvercertError } from '@evercert/shared/errors';
+import { identityNotValid } from '@evercert/shared/wire';
 import type { Caller } from './callers.ts';
 
 /** Who may call: `anyone` also without a client certificate; `control-plane` is a node of that role. */
@@ -55,6 +56,7 @@ export const authorization: Readonly<Record<string, readonly Who[]>> = {
   '/evercert.v1.AdminService/ListAuditEntries': ['admin'],
   '/evercert.v1.AdminService/ExportAudit': ['admin'],
   '/evercert.v1.AdminService/GetServerInfo': ['admin'],
+  '/evercert.v1.AdminService/RenewAdminCertificate': ['admin'],
 
   '/grpc.health.v1.Health/Check': ['anyone'],
   '/grpc.health.v1.Health/Watch': ['anyone'],
@@ -69,7 +71,8 @@ export function authorize(method: string, caller: Caller): void {
   if (caller.kind === 'anonymous' && allowed.length > 0) {
     throw new EvercertError(
       'Unauthenticated',
-      `${method} needs a valid client certificate of the control CA: none was presented, or it has expired`,
+      `${method} needs a valid client certificate of the control CA: none was presented, or it has expired or is by a control CA that is not trusted any more`,
+      { metadata: { reason: identityNotValid } },
     );
   }
   throw new EvercertError('PermissionDenied', `${caller.kind} identities may not call ${method}`);

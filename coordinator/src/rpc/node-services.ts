@@ -19,6 +19,7 @@ import type {
 import { EvercertError } from '@evercert/shared/errors';
 import { roleFromProto, roleToProto } from '@evercert/shared/wire';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type { ControlCa } from '../ca/control-ca.ts';
 import type { KeyPairs } from '../clusters/key-pairs.ts';
 import { identityName, type NodeIdentities } from '../enrollment/identities.ts';
 import type { EventRecorder } from '../events/recorder.ts';
@@ -41,13 +42,13 @@ export interface NodeServicesOptions {
   revocations: Revocations;
   restarts: RestartLeases;
   adoptions: Adoptions;
-  controlAnchors: () => Buffer[];
+  controlCa: ControlCa;
 }
 
 /** Messages that wait for a slow agent; beyond, its stream is ended. */
 const maxWaiting = 64;
 
-export function enrollmentService({ guard, identities, events, controlAnchors }: NodeServicesOptions): EnrollmentServiceServer {
+export function enrollmentService({ guard, identities, events, controlCa }: NodeServicesOptions): EnrollmentServiceServer {
   const enroll = async (request: EnrollRequest, context: CallContext): Promise<EnrollResponse> => {
     const role = roleFromProto(request.role);
     try {
@@ -58,10 +59,9 @@ export function enrollmentService({ guard, identities, events, controlAnchors }:
         addresses: request.facts?.addresses ?? [],
         role,
       });
-      const chain = [Buffer.from(record.certificate, 'base64')];
       return {
-        chain,
-        trustAnchors: controlAnchors(),
+        chain: identities.chainOf(record),
+        trustAnchors: controlCa.anchors(),
         cluster: node.cluster,
         role: roleToProto(node.role),
         issuedAt: new Date(record.issuedAtMs),
@@ -95,7 +95,7 @@ export function nodeService({
   revocations,
   restarts,
   adoptions,
-  controlAnchors,
+  controlCa,
 }: NodeServicesOptions): NodeServiceServer {
   const issueCertificate = async (request: IssueCertificateRequest, context: CallContext): Promise<IssueCertificateResponse> => {
     const { cluster, name: node, role, serial } = nodeOf(context);
@@ -142,7 +142,7 @@ export function nodeService({
       }
       throw error;
     });
-    return { chain: [Buffer.from(record.certificate, 'base64')], trustAnchors: controlAnchors(), issuedAt: new Date(record.issuedAtMs) };
+    return { chain: identities.chainOf(record), trustAnchors: controlCa.anchors(), issuedAt: new Date(record.issuedAtMs) };
   };
 
   const getKeyPair = async ({ name }: GetKeyPairRequest, context: CallContext): Promise<GetKeyPairResponse> => {
@@ -178,14 +178,19 @@ export function nodeService({
     const link = streamLink(call, cluster, name, (error) => guard.fail(call, error, context));
     hub.attach(link);
     // An agent may be silent for long: its revoked identity must not wait for its next word.
-    const stopChecking = revocations.subscribe((changed) => {
-      if (changed !== cluster) return;
+    const check = (): void => {
       try {
         context.recheck();
       } catch (error) {
         guard.fail(call, error, context);
       }
-    });
+    };
+    const stopChecking = [
+      revocations.subscribe((changed) => {
+        if (changed === cluster) check();
+      }),
+      controlCa.subscribe(check),
+    ];
     try {
       for await (const message of call as AsyncIterable<ConnectRequest>) {
         context.recheck();
@@ -195,7 +200,7 @@ export function nodeService({
       // An agent that goes away ends its stream in many ways; none of them is a fault of ours.
       if (!context.signal.aborted && !call.destroyed) throw error;
     } finally {
-      stopChecking();
+      for (const stop of stopChecking) stop();
       hub.detach(link);
     }
   };

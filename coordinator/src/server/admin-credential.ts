@@ -2,39 +2,20 @@ import { mkdir, readFile, readlink, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { toEvercertError } from '@evercert/shared/errors';
 import { errnoOf, replaceSymlinkDurable, syncDirectory, writeFileDurable } from '@evercert/shared/files';
-import {
-  certificatesFromPem,
-  certificatesToPem,
-  type LeafProfile,
-  parseCertificate,
-  privateKeyToPem,
-  verifyChain,
-} from '@evercert/shared/x509';
+import { certificatesFromPem, certificatesToPem, parseCertificate, privateKeyToPem, verifyChain } from '@evercert/shared/x509';
 import { stringify } from 'yaml';
-import { adminUriOf } from '../identity-uris.ts';
+import type { ControlCa } from '../ca/control-ca.ts';
 import type { OwnCertificate } from './own-identity.ts';
-
-/** The identity of a human or program that may call the admin API. */
-export function adminProfile(name: string): LeafProfile {
-  return {
-    commonName: name,
-    organizations: [],
-    dnsNames: [],
-    ipAddresses: [],
-    uris: [adminUriOf(name)],
-    usages: ['digital signature', 'client auth'],
-  };
-}
 
 /**
  * The local admin's credential: `<dataDir>/admin/{ca.crt,admin.crt,admin.key,config.yaml}`. `admin` is a symlink to a versioned folder, so that certificate and key change together.
  */
 export class AdminCredential {
   readonly #dataDir: string;
-  readonly #controlCa: Buffer;
+  readonly #controlCa: Pick<ControlCa, 'anchors' | 'record'>;
   readonly #address: string;
 
-  constructor(options: { dataDir: string; controlCa: Buffer; address: string }) {
+  constructor(options: { dataDir: string; controlCa: Pick<ControlCa, 'anchors' | 'record'>; address: string }) {
     this.#dataDir = options.dataDir;
     this.#controlCa = options.controlCa;
     this.#address = options.address;
@@ -44,13 +25,15 @@ export class AdminCredential {
     return join(this.#dataDir, 'admin');
   }
 
-  /** What is there, if it is of this control CA, not expired and for this address; undefined: make a new one. */
+  /** What is there, if it is by the present control CA, beside all roots that are trusted now, not expired and for this address; undefined: make a new one. */
   async current(nowMs: number): Promise<{ serial: string; notBeforeMs: number; notAfterMs: number } | undefined> {
     try {
       const [certificate] = certificatesFromPem(await readFile(join(this.folder, 'admin.crt')));
       const config = await readFile(join(this.folder, 'config.yaml'), 'utf8');
-      if (!certificate || config !== this.#config()) return undefined;
-      verifyChain({ chain: [certificate], anchors: [this.#controlCa], atMs: nowMs, usage: 'client auth' });
+      const roots = await readFile(join(this.folder, 'ca.crt'), 'utf8');
+      if (!certificate || config !== this.#config() || roots !== certificatesToPem(this.#controlCa.anchors())) return undefined;
+      const issuer = Buffer.from(this.#controlCa.record.certificate, 'base64');
+      verifyChain({ chain: [certificate], anchors: [issuer], atMs: nowMs, usage: 'client auth' });
       const { serial, notBefore, notAfter } = parseCertificate(certificate);
       return { serial, notBeforeMs: notBefore.getTime(), notAfterMs: notAfter.getTime() };
     } catch {
@@ -63,7 +46,7 @@ export class AdminCredential {
     const version = join('admin-versions', serial.slice(0, 16));
     const folder = join(this.#dataDir, version);
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await writeFileDurable(join(folder, 'ca.crt'), certificatesToPem([this.#controlCa]), { mode: 0o644 });
+    await writeFileDurable(join(folder, 'ca.crt'), certificatesToPem(this.#controlCa.anchors()), { mode: 0o644 });
     await writeFileDurable(join(folder, 'admin.crt'), certificatesToPem([certificate]), { mode: 0o644 });
     await writeFileDurable(join(folder, 'admin.key'), privateKeyToPem(privateKey), { mode: 0o600 });
     await writeFileDurable(join(folder, 'config.yaml'), this.#config(), { mode: 0o600 });

@@ -1,19 +1,21 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '@evercert/shared/clock';
-import { createHotSwapServerCredentials } from '@evercert/shared/grpc';
+import { createHotSwapServerCredentials, type HotSwapCredentials, type ServerIdentity } from '@evercert/shared/grpc';
 import type { Logger } from '@evercert/shared/logging';
 import type { ServerCredentials } from '@grpc/grpc-js';
+import type { ControlCa } from '../ca/control-ca.ts';
 import type { CoordinatorConfig } from '../config.ts';
-import type { Parts } from '../parts.ts';
-import { AdminCredential, adminProfile } from './admin-credential.ts';
-import { issueOwn, OwnRenewal, serverIdentity, serverProfile, swapServerIdentity } from './own-identity.ts';
+import { adminProfile } from '../enrollment/admin-certificates.ts';
+import type { EventRecorder } from '../events/recorder.ts';
+import { AdminCredential } from './admin-credential.ts';
+import { issueOwn, type OwnCertificate, OwnRenewal, serverProfile } from './own-identity.ts';
 
 export interface OwnCertificatesOptions {
-  config: CoordinatorConfig;
+  config: Pick<CoordinatorConfig, 'dataDir' | 'serverNames' | 'serverCertificateLifetime' | 'adminCertificateLifetime'>;
   clock: Clock;
   logger: Logger;
-  parts: Pick<Parts, 'authorities' | 'controlCa' | 'controlAnchors' | 'events' | 'backdateMs'>;
+  parts: { controlCa: ControlCa; events: EventRecorder; backdateMs: number };
 }
 
 export interface OwnCertificates {
@@ -23,58 +25,92 @@ export interface OwnCertificates {
   stop(): void;
 }
 
-/** The coordinator's own certificate, and the local admin's: issued here, and renewed for as long as it runs. */
-export async function startOwnCertificates({ config, clock, logger, parts }: OwnCertificatesOptions): Promise<OwnCertificates> {
-  const { authorities, controlCa, events, backdateMs } = parts;
-  const [controlDer = Buffer.alloc(0)] = parts.controlAnchors();
-  const own = {
-    issuer: await authorities.issuer(controlCa),
-    controlCa: controlDer,
-    controlCaNotAfterMs: controlCa.notAfterMs,
-    clock,
-    backdateMs,
-  };
-  const makeServer = () => issueOwn(own, serverProfile(config.serverNames), config.serverCertificateLifetime * 1000);
-  const first = await makeServer();
-  const credentials = createHotSwapServerCredentials(serverIdentity(first, controlDer));
-  const renewalParts = { clock, logger, events };
-  const serverRenewal = new OwnRenewal(
-    { what: 'server certificate', make: makeServer, install: swapServerIdentity(credentials, controlDer) },
-    renewalParts,
-  );
-  serverRenewal.follow(first);
-  let adminRenewal: OwnRenewal | undefined;
+/**
+ * The coordinator's own certificate, and the local admin's: issued here, renewed for as long as it runs, and at once when the control CA has another key or other roots. Each
+ * coordinator sees to its own.
+ */
+export async function startOwnCertificates(options: OwnCertificatesOptions): Promise<OwnCertificates> {
+  const { logger, parts } = options;
+  const { controlCa } = parts;
+  const server = await startServerCertificate(options);
+  let admin: OwnRenewal | undefined;
+  let seen = controlCa.record;
+  const stopListening = controlCa.subscribe((record) => {
+    const rotated = record.serial !== seen.serial;
+    const trusted = rotated || record.bundleVersion !== seen.bundleVersion;
+    seen = record;
+    try {
+      server.present();
+    } catch (error) {
+      logger.error('the server certificate cannot be shown with the control CA as it is now; new connections see what they saw before', {
+        error: String(error),
+      });
+    }
+    if (rotated) void server.renewal.renewNow();
+    // Its folder holds the roots, too.
+    if (trusted) void admin?.renewNow();
+  });
   return {
-    credentials: credentials.credentials,
+    credentials: server.credentials.credentials,
     async keepAdminCredential(address) {
-      adminRenewal = await keepAdminCredential(config, { own, address, parts: renewalParts });
+      admin = await keepAdminCredential(options, address);
     },
     stop() {
-      serverRenewal.stop();
-      adminRenewal?.stop();
+      stopListening();
+      server.renewal.stop();
+      admin?.stop();
     },
   };
 }
 
-interface AdminParts {
-  own: Parameters<typeof issueOwn>[0];
-  address: string;
-  parts: ConstructorParameters<typeof OwnRenewal>[1];
+interface ServerCertificate {
+  credentials: HotSwapCredentials;
+  renewal: OwnRenewal;
+  /** Shows new connections the certificate in use with what now belongs behind it, and takes clients of the roots that are trusted now. */
+  present(): void;
 }
 
-async function keepAdminCredential(config: CoordinatorConfig, { own, address, parts }: AdminParts): Promise<OwnRenewal> {
+async function startServerCertificate({ config, clock, logger, parts }: OwnCertificatesOptions): Promise<ServerCertificate> {
+  const { controlCa, events, backdateMs } = parts;
+  const make = async (): Promise<OwnCertificate> =>
+    await issueOwn(
+      { issuer: await controlCa.issuer(), clock, backdateMs },
+      serverProfile(config.serverNames),
+      config.serverCertificateLifetime * 1000,
+    );
+  let current = await make();
+  const identity = (): ServerIdentity => ({
+    chain: [current.certificate, ...controlCa.chainBehind(current.certificate)],
+    privateKey: current.privateKey,
+    clientAnchors: controlCa.anchors(),
+  });
+  const credentials = createHotSwapServerCredentials(identity());
+  const present = (): void => credentials.swap(identity());
+  const install = (made: OwnCertificate): void => {
+    current = made;
+    present();
+  };
+  const renewal = new OwnRenewal({ what: 'server certificate', make, install }, { clock, logger, events });
+  renewal.follow(current);
+  return { credentials, renewal, present };
+}
+
+async function keepAdminCredential({ config, clock, logger, parts }: OwnCertificatesOptions, address: string): Promise<OwnRenewal> {
+  const { controlCa, events, backdateMs } = parts;
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
-  const credential = new AdminCredential({ dataDir: config.dataDir, controlCa: own.controlCa, address });
-  const make = () => issueOwn(own, adminProfile('admin'), config.adminCertificateLifetime * 1000);
-  const renewal = new OwnRenewal({ what: 'local admin credential', make, install: (made) => credential.install(made) }, parts);
-  const current = await credential.current(own.clock.nowMs());
+  const credential = new AdminCredential({ dataDir: config.dataDir, controlCa, address });
+  const make = async (): Promise<OwnCertificate> =>
+    await issueOwn({ issuer: await controlCa.issuer(), clock, backdateMs }, adminProfile('admin'), config.adminCertificateLifetime * 1000);
+  const install = (made: OwnCertificate): Promise<void> => credential.install(made);
+  const renewal = new OwnRenewal({ what: 'local admin credential', make, install }, { clock, logger, events });
+  const current = await credential.current(clock.nowMs());
   if (current) {
-    renewal.follow({ ...current, issuedAtMs: current.notBeforeMs + own.backdateMs });
+    renewal.follow({ ...current, issuedAtMs: current.notBeforeMs + backdateMs });
     return renewal;
   }
   const made = await make();
-  await credential.install(made);
-  parts.events.record({
+  await install(made);
+  events.record({
     actor: 'coordinator',
     reason: 'AdminCredentialCreated',
     serial: made.serial,

@@ -1,7 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { Clock, Timer } from '@evercert/shared/clock';
-import type { HotSwapCredentials, ServerIdentity } from '@evercert/shared/grpc';
 import type { Logger } from '@evercert/shared/logging';
 import { drawFor, renewalDueMs } from '@evercert/shared/schedule';
 import { generateKeyPair, issueLeaf, type LeafProfile, newSerial, type PreparedIssuer, spkiDer } from '@evercert/shared/x509';
@@ -10,9 +9,6 @@ import { coordinatorUri } from '../identity-uris.ts';
 
 export interface OwnCertificateOptions {
   issuer: PreparedIssuer;
-  /** DER of the control CA. */
-  controlCa: Buffer;
-  controlCaNotAfterMs: number;
   clock: Clock;
   backdateMs: number;
 }
@@ -26,11 +22,11 @@ export interface OwnCertificate {
   notAfterMs: number;
 }
 
-/** Makes a fresh P-256 key and a certificate for it from the control CA. */
+/** Makes a fresh P-256 key and a certificate for it. */
 export async function issueOwn(options: OwnCertificateOptions, profile: LeafProfile, lifetimeMs: number): Promise<OwnCertificate> {
   const { privateKey } = await generateKeyPair('ecdsa-p256');
   const issuedAtMs = options.clock.nowMs();
-  const notAfterMs = Math.min(issuedAtMs + lifetimeMs, options.controlCaNotAfterMs);
+  const notAfterMs = Math.min(issuedAtMs + lifetimeMs, options.issuer.notAfter.getTime());
   const serial = newSerial();
   const certificate = await issueLeaf(options.issuer, {
     spki: spkiDer(privateKey),
@@ -64,7 +60,7 @@ export interface Renewable {
 
 const retryMs = 5000;
 
-/** Keeps one of the coordinator's own certificates alive: at once when started, then at two thirds of each life. */
+/** Keeps one of the coordinator's own certificates alive: at two thirds of each life, and when another is asked for. */
 export class OwnRenewal {
   readonly #renewable: Renewable;
   readonly #clock: Clock;
@@ -72,6 +68,8 @@ export class OwnRenewal {
   readonly #events: EventRecorder;
   #timer: Timer | undefined;
   #stopped = false;
+  #renewing: Promise<void> | undefined;
+  #again = false;
 
   constructor(renewable: Renewable, { clock, logger, events }: { clock: Clock; logger: Logger; events: EventRecorder }) {
     this.#renewable = renewable;
@@ -85,13 +83,28 @@ export class OwnRenewal {
     this.#arm(renewalDueMs({ issuedAtMs, notAfterMs, renewAt: 2 / 3, draw: drawFor(serial) }));
   }
 
+  /** Renews without waiting for the time: the present one is by another CA than it should be, or has to be written anew. Never rejects; a failure is tried again. */
+  async renewNow(): Promise<void> {
+    this.#again = true;
+    this.#renewing ??= this.#renewWhileAsked().finally(() => (this.#renewing = undefined));
+    await this.#renewing;
+  }
+
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();
   }
 
+  async #renewWhileAsked(): Promise<void> {
+    while (this.#again && !this.#stopped) {
+      this.#again = false;
+      this.#timer?.cancel();
+      await this.#renew();
+    }
+  }
+
   #arm(atMs: number): void {
-    if (!this.#stopped) this.#timer = this.#clock.at(atMs, () => void this.#renew());
+    if (!this.#stopped) this.#timer = this.#clock.at(atMs, () => void this.renewNow());
   }
 
   async #renew(): Promise<void> {
@@ -112,13 +125,4 @@ export class OwnRenewal {
       this.#arm(this.#clock.nowMs() + retryMs);
     }
   }
-}
-
-/** The server certificate with the root at its end, where joining agents look for the CA that they pinned. */
-export function serverIdentity({ certificate, privateKey }: OwnCertificate, controlCa: Buffer): ServerIdentity {
-  return { chain: [certificate, controlCa], privateKey, clientAnchors: [controlCa] };
-}
-
-export function swapServerIdentity(credentials: HotSwapCredentials, controlCa: Buffer): (made: OwnCertificate) => void {
-  return (made) => credentials.swap(serverIdentity(made, controlCa));
 }

@@ -1,5 +1,6 @@
 import type { Logger } from '@evercert/shared/logging';
 import type { Manifest, NodeFacts } from '@evercert/shared/manifest';
+import { identityName } from '../identity-uris.ts';
 import type { Store } from '../store/index.ts';
 import { Informer } from './informer.ts';
 import { layout } from './layout.ts';
@@ -51,6 +52,12 @@ export class Model {
 
   authority(cluster: string, name: string): AuthorityRecord | undefined {
     return this.authorities.get(layout.authority(cluster, name))?.record;
+  }
+
+  /** SHA-256 of an identity that is accepted of a node, as it was recorded; undefined: memory does not have it. */
+  identityFingerprint({ cluster, name, identityFingerprints }: NodeRecord, serial: string): string | undefined {
+    const current = this.currents.get(layout.current(cluster, name, identityName))?.record;
+    return identityFingerprints?.[serial] ?? (current?.serial === serial ? current.fingerprint : undefined);
   }
 
   #all(): Informer<object>[] {

@@ -1,6 +1,6 @@
 /** What the store holds, as JSON. Each record carries `v`, the version of its form; a reader of a newer version converts older ones here. */
 
-import { EvercertError } from '@evercert/shared/errors';
+import { type ErrorCode, EvercertError } from '@evercert/shared/errors';
 import type { ClusterPolicy, Manifest, RevocationApiVersion, RevocationKind, RoleName } from '@evercert/shared/manifest';
 import type { RevocationReason } from '@evercert/shared/revocation';
 import type { KnownKeyAlgorithm, Usage } from '@evercert/shared/x509';
@@ -104,6 +104,8 @@ export interface RotationRecord {
   request?: AuthorityRequest;
   oldSerial: string;
   newSerial: string;
+  /** Of the new generation. */
+  newKeyId?: string;
   /** Version of the bundle that nodes have to acknowledge at this stage. */
   bundleVersion: number;
   pausedAtMs?: number;
@@ -112,6 +114,8 @@ export interface RotationRecord {
   deadlineMs?: number;
   /** CAs whose rotations are to begin when this one has completed, of the same request: `CLUSTER/NAME`. */
   following?: string[];
+  /** As it was asked for, for those that follow: their algorithm where it changes, and how long after its begin the deadline of each lies. */
+  asked?: { keyAlgorithm?: KnownKeyAlgorithm; deadlineAfterMs?: number };
   /** Its new CA has signed leaves: from its activation on. */
   activatedAtMs?: number;
   lastError?: string;
@@ -153,6 +157,8 @@ export interface SessionRecord {
   node: string;
   coordinator: string;
   sinceMs: number;
+  /** The stream is open, but for so long nothing had been heard on it when this was written. Absent: its agent is heard. */
+  silentForMs?: number;
 }
 
 export interface ManifestRecord {
@@ -183,6 +189,8 @@ export interface NodeRecord {
   createdAtMs: number;
   /** Serials of the identities that are accepted, newest first. Empty: registered, but it has not joined. */
   identitySerials: string[];
+  /** SHA-256 of each of them, DER, lower-case hexadecimal, by serial; records of earlier releases lack it. */
+  identityFingerprints?: Record<string, string>;
   identityNotAfterMs: number;
   /** Certificates issued before this time are to be renewed now; by name, `*` for all. */
   renewIfIssuedBeforeMs: Record<string, number>;
@@ -369,6 +377,18 @@ export interface RepairWindowRecord {
   /** The actor, as events tell it. */
   by: string;
   reason: string;
+}
+
+/** Why a node that proved who it is was not let back. */
+export interface RefusedRecoveryRecord {
+  cluster: string;
+  node: string;
+  atMs: number;
+  /** Id of the coordinator that was asked. */
+  coordinator: string;
+  serial: string;
+  code: ErrorCode;
+  message: string;
 }
 
 /** The one node of a cluster on which a control-plane component restarts now. */

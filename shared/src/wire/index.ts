@@ -9,6 +9,7 @@ export {
   desiredRevocationListFromProto,
   desiredRevocationListToProto,
 } from './desired.ts';
+export { identityNotValid } from './identity-refused.ts';
 export { type RecoveryStatement, signRecovery, verifyRecovery } from './recovery-proof.ts';
 export { oneOf, replacementPolicyFromProto, replacementPolicyToProto } from './replacement.ts';
 export { roleFromProto, roleToProto } from './role.ts';

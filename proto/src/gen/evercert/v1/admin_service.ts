@@ -465,8 +465,10 @@ export interface CreateTokenResponse {
   info:
     | Token
     | undefined;
-  /** Pin of the control CA, for the agent's configuration. */
+  /** Pin of the present control CA, for the agent's configuration. */
   caPin: string;
+  /** Pins of every control CA that is trusted now, the present one first; two during its rotation. An agent that has any of them finds the coordinator. */
+  caPins: string[];
 }
 
 export interface ListTokensRequest {
@@ -534,6 +536,20 @@ export interface GetServerInfoResponse {
   /** Id of the coordinator that answers, and the address of the one that runs the controllers; empty: none does for now. */
   coordinatorId: string;
   leaderAddress: string;
+  /** DER of every control CA that is trusted now: what an admin's own file of CAs should hold. */
+  trustAnchors: Buffer[];
+}
+
+export interface RenewAdminCertificateRequest {
+  /** PKCS#10 request for a new key, in DER. Its public key and proof of possession count; the rest is ignored. */
+  csr: Buffer;
+}
+
+export interface RenewAdminCertificateResponse {
+  /** DER, leaf first. */
+  chain: Buffer[];
+  /** DER of every control CA that is trusted now. */
+  trustAnchors: Buffer[];
 }
 
 export interface RotateCertificateAuthorityRequest {
@@ -4844,7 +4860,7 @@ export const CreateTokenRequest_LabelsEntry: MessageFns<CreateTokenRequest_Label
 };
 
 function createBaseCreateTokenResponse(): CreateTokenResponse {
-  return { token: "", info: undefined, caPin: "" };
+  return { token: "", info: undefined, caPin: "", caPins: [] };
 }
 
 export const CreateTokenResponse: MessageFns<CreateTokenResponse> = {
@@ -4857,6 +4873,9 @@ export const CreateTokenResponse: MessageFns<CreateTokenResponse> = {
     }
     if (message.caPin !== "") {
       writer.uint32(26).string(message.caPin);
+    }
+    for (const v of message.caPins) {
+      writer.uint32(34).string(v!);
     }
     return writer;
   },
@@ -4898,6 +4917,14 @@ export const CreateTokenResponse: MessageFns<CreateTokenResponse> = {
             message.caPin = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.caPins.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4918,6 +4945,7 @@ export const CreateTokenResponse: MessageFns<CreateTokenResponse> = {
     message.token = object.token ?? "";
     message.info = (object.info !== undefined && object.info !== null) ? Token.fromPartial(object.info) : undefined;
     message.caPin = object.caPin ?? "";
+    message.caPins = object.caPins?.map((e) => e) || [];
     return message;
   },
 };
@@ -5630,7 +5658,16 @@ export const GetServerInfoRequest: MessageFns<GetServerInfoRequest> = {
 };
 
 function createBaseGetServerInfoResponse(): GetServerInfoResponse {
-  return { version: "", identity: "", caPin: "", address: "", caPins: [], coordinatorId: "", leaderAddress: "" };
+  return {
+    version: "",
+    identity: "",
+    caPin: "",
+    address: "",
+    caPins: [],
+    coordinatorId: "",
+    leaderAddress: "",
+    trustAnchors: [],
+  };
 }
 
 export const GetServerInfoResponse: MessageFns<GetServerInfoResponse> = {
@@ -5655,6 +5692,9 @@ export const GetServerInfoResponse: MessageFns<GetServerInfoResponse> = {
     }
     if (message.leaderAddress !== "") {
       writer.uint32(58).string(message.leaderAddress);
+    }
+    for (const v of message.trustAnchors) {
+      writer.uint32(66).bytes(v!);
     }
     return writer;
   },
@@ -5728,6 +5768,14 @@ export const GetServerInfoResponse: MessageFns<GetServerInfoResponse> = {
             message.leaderAddress = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.trustAnchors.push(Buffer.from(reader.bytes()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5752,6 +5800,129 @@ export const GetServerInfoResponse: MessageFns<GetServerInfoResponse> = {
     message.caPins = object.caPins?.map((e) => e) || [];
     message.coordinatorId = object.coordinatorId ?? "";
     message.leaderAddress = object.leaderAddress ?? "";
+    message.trustAnchors = object.trustAnchors?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseRenewAdminCertificateRequest(): RenewAdminCertificateRequest {
+  return { csr: Buffer.alloc(0) };
+}
+
+export const RenewAdminCertificateRequest: MessageFns<RenewAdminCertificateRequest> = {
+  encode(message: RenewAdminCertificateRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.csr.length !== 0) {
+      writer.uint32(10).bytes(message.csr);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenewAdminCertificateRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenewAdminCertificateRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.csr = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RenewAdminCertificateRequest>): RenewAdminCertificateRequest {
+    return RenewAdminCertificateRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RenewAdminCertificateRequest>): RenewAdminCertificateRequest {
+    const message = createBaseRenewAdminCertificateRequest();
+    message.csr = object.csr ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseRenewAdminCertificateResponse(): RenewAdminCertificateResponse {
+  return { chain: [], trustAnchors: [] };
+}
+
+export const RenewAdminCertificateResponse: MessageFns<RenewAdminCertificateResponse> = {
+  encode(message: RenewAdminCertificateResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.chain) {
+      writer.uint32(10).bytes(v!);
+    }
+    for (const v of message.trustAnchors) {
+      writer.uint32(18).bytes(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenewAdminCertificateResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenewAdminCertificateResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.chain.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.trustAnchors.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RenewAdminCertificateResponse>): RenewAdminCertificateResponse {
+    return RenewAdminCertificateResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RenewAdminCertificateResponse>): RenewAdminCertificateResponse {
+    const message = createBaseRenewAdminCertificateResponse();
+    message.chain = object.chain?.map((e) => e) || [];
+    message.trustAnchors = object.trustAnchors?.map((e) => e) || [];
     return message;
   },
 };
@@ -7423,6 +7594,18 @@ export const AdminServiceService = {
       Buffer.from(GetServerInfoResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetServerInfoResponse => GetServerInfoResponse.decode(value),
   },
+  /** The caller's certificate once more, by the present control CA and for a new key: same name, same end. A stolen certificate lives no longer by it. */
+  renewAdminCertificate: {
+    path: "/evercert.v1.AdminService/RenewAdminCertificate" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RenewAdminCertificateRequest): Buffer =>
+      Buffer.from(RenewAdminCertificateRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RenewAdminCertificateRequest => RenewAdminCertificateRequest.decode(value),
+    responseSerialize: (value: RenewAdminCertificateResponse): Buffer =>
+      Buffer.from(RenewAdminCertificateResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RenewAdminCertificateResponse => RenewAdminCertificateResponse.decode(value),
+  },
 } as const;
 
 export interface AdminServiceServer extends UntypedServiceImplementation {
@@ -7487,6 +7670,8 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
   exportAudit: handleServerStreamingCall<ExportAuditRequest, ExportAuditResponse>;
   /** Tells who the caller is and what the coordinator is. */
   getServerInfo: handleUnaryCall<GetServerInfoRequest, GetServerInfoResponse>;
+  /** The caller's certificate once more, by the present control CA and for a new key: same name, same end. A stolen certificate lives no longer by it. */
+  renewAdminCertificate: handleUnaryCall<RenewAdminCertificateRequest, RenewAdminCertificateResponse>;
 }
 
 export interface AdminServiceClient extends Client {
@@ -7984,6 +8169,22 @@ export interface AdminServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetServerInfoResponse) => void,
+  ): ClientUnaryCall;
+  /** The caller's certificate once more, by the present control CA and for a new key: same name, same end. A stolen certificate lives no longer by it. */
+  renewAdminCertificate(
+    request: RenewAdminCertificateRequest,
+    callback: (error: ServiceError | null, response: RenewAdminCertificateResponse) => void,
+  ): ClientUnaryCall;
+  renewAdminCertificate(
+    request: RenewAdminCertificateRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RenewAdminCertificateResponse) => void,
+  ): ClientUnaryCall;
+  renewAdminCertificate(
+    request: RenewAdminCertificateRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RenewAdminCertificateResponse) => void,
   ): ClientUnaryCall;
 }
 
