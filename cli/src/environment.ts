@@ -15,6 +15,8 @@ export interface Environment {
   err(text: string): void;
   /** Reads standard input to its end; InvalidArgument beyond `maxBytes`. */
   readStdin(maxBytes: number): Promise<string>;
+  /** Asks the person at the terminal, and shows nothing of what he types when it is secret. Undefined, also when it is absent: there is no terminal. */
+  ask?(question: string, options: { secret: boolean }): Promise<string | undefined>;
   connect(context: ResolvedContext, options: ConnectOptions): Promise<AdminApi>;
 }
 

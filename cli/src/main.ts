@@ -6,6 +6,7 @@ import { connectAdmin } from './client.ts';
 import { loadMaterial } from './contexts/index.ts';
 import { usageError } from './errors.ts';
 import { runProgram } from './program.ts';
+import { askTerminal } from './terminal.ts';
 
 /** A reader that has gone (`evercert get nodes -w | head -1`) ends the command quietly, as SIGPIPE ends others. */
 const brokenPipeExitCode = 0;
@@ -30,5 +31,6 @@ process.exitCode = await runProgram(process.argv.slice(2), {
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
   readStdin,
+  ask: askTerminal,
   connect: async (context, options) => connectAdmin(await loadMaterial(context), options),
 });

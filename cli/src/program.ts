@@ -2,6 +2,7 @@ import { visible } from '@evercert/shared/text';
 import { version } from '@evercert/shared/version';
 import { Command, CommanderError } from 'commander';
 import { addApplyCommand } from './commands/apply.ts';
+import { addCaCommand } from './commands/ca.ts';
 import { addCertsCommand } from './commands/certs.ts';
 import { addClusterCommand } from './commands/cluster.ts';
 import { addCompleteNamesCommand } from './commands/complete-names.ts';
@@ -62,6 +63,7 @@ export function createProgram(context: CommandContext): Command {
     addDiffCommand,
     addDeleteCommand,
     addClusterCommand,
+    addCaCommand,
     addTokenCommand,
     addRenewCommand,
     addRepairCommand,

@@ -3,6 +3,7 @@ export { type ChainCheck, verifyChain } from './chain.ts';
 export { type CsrContents, createCaCsr, createCsr } from './create-csr.ts';
 export { type CrlContents, type CrlEntry, createCrl, maxCrlEntries } from './crl.ts';
 export { openCsr, type ParsedCsr, parseCsr, type RequestedContents, verifyCsr } from './csr.ts';
+export { encryptedPrivateKeyToPem } from './encrypted-key.ts';
 export { effectiveUsages } from './extensions.ts';
 export { type AlternativeNames, canonicalIp, normalizeNames } from './general-names.ts';
 export { createRootCertificate, issueLeaf, type LeafRequest, type PreparedIssuer, prepareIssuer, type RootRequest } from './issue.ts';
