@@ -12,6 +12,8 @@ export interface OfferedCertificate {
   spki: Buffer;
   /** The CA's own certificate and those above it, the root last; a root that nodes trust already may be left out. */
   chainPem: string;
+  /** All other CAs that are trusted anywhere here: those of this cluster, of other clusters, and the control CA. */
+  others: readonly AuthorityRecord[];
   nowMs: number;
 }
 
@@ -33,7 +35,7 @@ const nameConstraints = '2.5.29.30';
  * Checks a certificate for a request of ours, up to its root. InvalidCertificate says what is wrong with it and what was expected: it is for another key or no CA's, its chain is
  * broken or has something superfluous in it, it has ended, its algorithms are not accepted, it restricts what the CA needs.
  */
-export function acceptedGeneration({ authority, request, spki, chainPem, nowMs }: OfferedCertificate): AuthorityGeneration {
+export function acceptedGeneration({ authority, request, spki, chainPem, others, nowMs }: OfferedCertificate): AuthorityGeneration {
   const own = ownOf(certificatesFromPem(chainPem).map(read), spki);
   const path = pathOf(own.info, own.others, authority);
   for (const [below, info] of path.entries()) checkCa(info, below, nowMs);
@@ -41,6 +43,7 @@ export function acceptedGeneration({ authority, request, spki, chainPem, nowMs }
   checkDistinct(own.info, authority);
   const [, ...above] = path;
   const root = above.pop()!;
+  checkAlone(root, authority, others);
   const encoded = above.map(({ der }) => der.toString('base64'));
   return {
     keyId: request.keyId,
@@ -143,6 +146,19 @@ function checkDistinct(own: CertificateInfo, authority: AuthorityRecord): void {
     if (anchorOf(generation) === own.der.toString('base64')) throw refused('it is trusted as a root already');
   }
   if (own.subject === '') throw refused('it has no subject; keep the one that the request asks for');
+}
+
+/** Whoever trusts a root accepts what any CA under it issues: with one root for two, a kubelet's certificate would open etcd, or another cluster. */
+function checkAlone(root: CertificateInfo, { cluster, name }: AuthorityRecord, others: readonly AuthorityRecord[]): void {
+  for (const other of others) {
+    if (other.cluster === cluster && other.name === name) continue;
+    const trusted = [...other.bundle, ...generationsOf(other).map(({ generation }) => anchorOf(generation))];
+    const shared = trusted.some((der) => read(Buffer.from(der, 'base64')).spkiSha256 === root.spkiSha256);
+    if (shared)
+      throw refused(
+        `its root ${describe(root)} is trusted for ${other.name} of ${other.cluster} already, so that what the one issues would be accepted in place of the other's; make a root of its own for each CA`,
+      );
+  }
 }
 
 function describe({ subject, serial }: CertificateInfo): string {
