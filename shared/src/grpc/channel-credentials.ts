@@ -1,6 +1,7 @@
 import { isIP, type Socket } from 'node:net';
-import { connect, type SecureContext } from 'node:tls';
+import { connect, type SecureContext, type TLSSocket } from 'node:tls';
 import { CallCredentials, ChannelCredentials } from '@grpc/grpc-js';
+import { presentedBy } from './presented-chain.ts';
 
 type Connector = ReturnType<ChannelCredentials['_createSecureConnector']>;
 type Target = Parameters<ChannelCredentials['_createSecureConnector']>[0];
@@ -16,6 +17,7 @@ const handshakeTimeoutMs = 10_000;
 export class ContextChannelCredentials extends ChannelCredentials {
   readonly #context: () => SecureContext | Promise<SecureContext>;
   readonly #onTlsError: (error: Error) => void;
+  #newest: TLSSocket | undefined;
 
   /** A function is asked before each handshake. `onTlsError` hears what a connection failed of, also after the handshake, where TLS 1.3 servers refuse a client's certificate. */
   constructor(
@@ -25,6 +27,11 @@ export class ContextChannelCredentials extends ChannelCredentials {
     super();
     this.#context = typeof context === 'function' ? context : () => context;
     this.#onTlsError = onTlsError;
+  }
+
+  /** What the server presented on the newest connection that stands, DER, leaf first; empty: none does. */
+  serverChain(): Buffer[] {
+    return this.#newest && !this.#newest.destroyed ? presentedBy(this.#newest) : [];
   }
 
   override _isSecure(): boolean {
@@ -46,7 +53,9 @@ export class ContextChannelCredentials extends ChannelCredentials {
         const context = await this.#context();
         socket.off('error', early);
         if (socket.destroyed) throw new Error('the connection was closed before the TLS handshake');
-        return secure(socket, host, context, this.#onTlsError);
+        const secured = await secure(socket, host, context, this.#onTlsError);
+        this.#newest = secured.socket;
+        return secured;
       },
       waitForReady: () => Promise.resolve(),
       getCallCredentials: () => callCredentials ?? CallCredentials.createEmpty(),
@@ -60,7 +69,7 @@ function secure(
   host: string,
   secureContext: SecureContext,
   onTlsError: (error: Error) => void,
-): Promise<{ socket: Socket; secure: boolean }> {
+): Promise<{ socket: TLSSocket; secure: boolean }> {
   return new Promise((resolve, reject) => {
     const name = isIP(host) === 0 ? { servername: host } : {};
     // `host` is what the certificate is checked against where there is no server name. An invalid certificate is an `error` here: rejectUnauthorized is the default.

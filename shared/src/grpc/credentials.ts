@@ -5,9 +5,10 @@ import { type ChannelCredentials, ServerCredentials } from '@grpc/grpc-js';
 import { toEvercertError } from '../errors/index.ts';
 import { certificatesToPem, privateKeyToPem } from '../x509/index.ts';
 import { ContextChannelCredentials } from './channel-credentials.ts';
+import { clientContext, presentedChain, type ServerPlace } from './presented-chain.ts';
 
 export interface ServerIdentity {
-  /** DER, leaf first. The root belongs at its end: joining agents find the CA that they pinned there. */
+  /** DER, leaf first. A root belongs at its end: joining agents find the CA that they pinned there. */
   chain: Buffer[];
   privateKey: KeyObject;
   /** DER of the CAs whose client certificates are accepted. */
@@ -48,7 +49,7 @@ function contextOptions({ chain, privateKey, clientAnchors }: ServerIdentity): S
   const options: SecureContextOptions = {
     cert: certificatesToPem(chain),
     key: privateKeyToPem(privateKey),
-    ca: clientAnchors.map((der) => certificatesToPem([der])),
+    ca: clientAnchors.map(toPem),
     minVersion: 'TLSv1.3',
     secureOptions: constants.SSL_OP_NO_TICKET,
   };
@@ -69,17 +70,27 @@ export interface ClientIdentity {
   privateKey?: KeyObject;
 }
 
+/** Channel credentials of a client that can tell what the server showed. */
+export type ClientCredentials = ChannelCredentials & {
+  /** What the server presented on the newest connection that stands, DER, leaf first; empty: none does. */
+  serverChain(): Buffer[];
+};
+
 /** Channel credentials that trust exactly these anchors. InvalidCertificate when chain and key do not fit. */
-export function createClientCredentials({ trustAnchors, chain, privateKey }: ClientIdentity): ChannelCredentials {
+export function createClientCredentials({ trustAnchors, chain, privateKey }: ClientIdentity): ClientCredentials {
   try {
-    return new ContextChannelCredentials(
-      createSecureContext({
-        ca: trustAnchors.map((der) => certificatesToPem([der])),
-        ...(chain && privateKey && { cert: certificatesToPem(chain), key: privateKeyToPem(privateKey) }),
-        minVersion: 'TLSv1.3',
-      }),
-    );
+    const own = chain && privateKey && { cert: certificatesToPem(chain), key: privateKeyToPem(privateKey) };
+    return new ContextChannelCredentials(clientContext(trustAnchors.map(toPem), own));
   } catch (error) {
     throw toEvercertError(error, 'InvalidCertificate', 'the client certificate cannot be used');
   }
+}
+
+/** The chain that a server presents to a new connection, after it has proved itself by the anchors; no byte of ours is sent. Errors: Unavailable. */
+export function fetchServerChain({ trustAnchors, ...place }: ServerPlace & { trustAnchors: readonly Buffer[] }): Promise<Buffer[]> {
+  return presentedChain(place, clientContext(trustAnchors.map(toPem)));
+}
+
+function toPem(der: Buffer): string {
+  return certificatesToPem([der]);
 }

@@ -1,4 +1,11 @@
-export { createClientCredentials, createHotSwapServerCredentials, type HotSwapCredentials, type ServerIdentity } from './credentials.ts';
+export {
+  type ClientCredentials,
+  createClientCredentials,
+  createHotSwapServerCredentials,
+  fetchServerChain,
+  type HotSwapCredentials,
+  type ServerIdentity,
+} from './credentials.ts';
 export { createFileCredentials, type FileCredentialsOptions, type PairFiles } from './file-credentials.ts';
 export { fromServiceError, toServiceError } from './status.ts';
 export { fetchTrustAnchors } from './trust-anchors.ts';
