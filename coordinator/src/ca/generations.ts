@@ -168,7 +168,8 @@ export function abandoned(record: AuthorityRecord): AuthorityRecord {
 /** Nodes trust the current generation alone from here on; all before it are retired. */
 export function retired(record: AuthorityRecord, nowMs: number): AuthorityRecord {
   if (record.next) throw refused(record, 'it has a next generation that is not active');
-  const earlier = record.earlier ?? [];
+  const { earlier } = record;
+  if (!earlier) return record;
   return {
     ...withBundle(record, without(record, earlier)),
     earlier: earlier.map((generation) => ({ ...generation, retiredAtMs: generation.retiredAtMs ?? nowMs })),
