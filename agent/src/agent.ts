@@ -18,6 +18,7 @@ import type { AgentConfig } from './config.ts';
 import { Connection } from './connection/connection.ts';
 import { desiredStateFromProto, type Report } from './connection/convert.ts';
 import { readDesiredCache, writeDesiredCache } from './connection/desired-cache.ts';
+import { Endpoints } from './connection/endpoints.ts';
 import { createEnrollmentApi } from './connection/enrollment.ts';
 import { createRecoveryApi } from './connection/recovery.ts';
 import { Reporter } from './connection/reporter.ts';
@@ -62,6 +63,7 @@ export class Agent {
   readonly #counters: CounterStore;
   readonly #store: IdentityStore;
   readonly #supervisor: IdentitySupervisor;
+  readonly #endpoints: Endpoints;
   readonly #connection: Connection;
   readonly #reporter: Reporter;
   readonly #files;
@@ -95,8 +97,11 @@ export class Agent {
     this.#reporter = new Reporter({ clock, random, events, report: () => this.#report() });
 
     const facts = { hostname: hostname(), addresses: [...config.node.addresses], agentVersion: version, os: `${type()} ${release()}` };
-    const { endpoints, caPins: pins } = config.coordinator;
-    const enrollment = createEnrollmentApi({ endpoints, pins, nodeName: config.node.name, role: config.node.role, facts, clock });
+    const { endpoints: configured, caPins: pins } = config.coordinator;
+    const endpoints = new Endpoints({ configured, nodeName: config.node.name, folder, clock, logger });
+    this.#endpoints = endpoints;
+    const asked = { endpoints, random, pins, clock };
+    const enrollment = createEnrollmentApi({ ...asked, nodeName: config.node.name, role: config.node.role, facts });
     this.#connection = new Connection({
       endpoints,
       store: this.#store,
@@ -118,11 +123,11 @@ export class Agent {
       onIdentityRevoked: (serial, error) => this.#supervisor.revokedByCoordinator(serial, error),
       onChange,
     });
-    const api = this.#connection;
+    const { api } = this.#connection;
     this.#supervisor = new IdentitySupervisor({
       store: this.#store,
       enrollment,
-      recovery: createRecoveryApi({ endpoints, pins, trustAnchors: () => this.#store.trustAnchors, clock }),
+      recovery: createRecoveryApi({ ...asked, trustAnchors: () => this.#store.trustAnchors }),
       api,
       readToken: () => readToken(config),
       nodeName: config.node.name,
@@ -268,6 +273,7 @@ export class Agent {
     for (const line of await this.#files.recover()) logger.info('An interrupted installation was brought to its end', { did: line });
     await this.#counters.load();
     await this.#store.load();
+    await this.#endpoints.load();
     const cached = await readDesiredCache(this.#folder, logger);
     if (cached) await this.#applier.apply(desiredStateFromProto(cached));
   }
@@ -283,6 +289,7 @@ export class Agent {
     this.#plain.keyPairs.stop();
     await Promise.all([this.#certificates.stop(), this.#activator.stop(), this.#bundleActivator.stop()]);
     await this.#counters.flush();
+    await this.#endpoints.flush();
   }
 
   async #takeDesired(state: DesiredState): Promise<void> {

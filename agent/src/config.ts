@@ -23,7 +23,7 @@ export const agentConfigSchema = z.strictObject({
       .array(hostPort({ defaultPort: 7443 }))
       .min(1)
       .max(16)
-      .describe('Tried in turn until one answers.'),
+      .describe('Coordinators. The node prefers one of them, by a hash of its name, and goes on to another when that one does not answer.'),
     caPins: z.array(pin).min(1).max(16).describe('Public keys of the control CA; any may match.'),
   }),
   node: z

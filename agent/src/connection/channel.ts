@@ -1,12 +1,15 @@
 import type { ClientOptions } from '@grpc/grpc-js';
 
+/** How often a coordinator that says nothing is asked for a sign of life, and how long it has for it. */
+export const silenceMs = 5000;
+
 /**
  * Dead connections are found by pings; grpc-js' own reconnecting is bounded, because the agent's loop does it with its own backoff and its own choice of
  * endpoint; channels of different identities share nothing.
  */
 export const channelOptions: Partial<ClientOptions> = {
-  'grpc.keepalive_time_ms': 20_000,
-  'grpc.keepalive_timeout_ms': 10_000,
+  'grpc.keepalive_time_ms': silenceMs,
+  'grpc.keepalive_timeout_ms': silenceMs,
   'grpc.keepalive_permit_without_calls': 1,
   'grpc.initial_reconnect_backoff_ms': 500,
   'grpc.max_reconnect_backoff_ms': 5000,

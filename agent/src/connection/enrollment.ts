@@ -1,15 +1,15 @@
 /** Joining, over gRPC with a server that is known by its pinned CA alone. */
 import { EnrollmentServiceClient, type NodeFacts } from '@evercert/proto';
 import type { Clock } from '@evercert/shared/clock';
-import { EvercertError, toEvercertError } from '@evercert/shared/errors';
+import { EvercertError } from '@evercert/shared/errors';
 import { createClientCredentials, fetchTrustAnchors, unary } from '@evercert/shared/grpc';
 import type { RoleName } from '@evercert/shared/manifest';
 import { roleFromProto, roleToProto } from '@evercert/shared/wire';
-import type { EnrollmentApi } from '../coordinator-api.ts';
+import type { CallLimits, EnrollmentApi } from '../coordinator-api.ts';
+import { type AskOptions, firstThatAnswers } from './ask.ts';
 import { channelOptions, splitEndpoint } from './channel.ts';
 
-export interface EnrollmentOptions {
-  endpoints: readonly string[];
+export interface EnrollmentOptions extends AskOptions {
   pins: readonly string[];
   nodeName: string;
   role?: RoleName | undefined;
@@ -19,20 +19,22 @@ export interface EnrollmentOptions {
 
 const dialMs = 10_000;
 
-export function createEnrollmentApi({ endpoints, pins, nodeName, role, facts, clock }: EnrollmentOptions): EnrollmentApi {
-  const anchorsOf = (endpoint: string): Promise<Buffer[]> =>
-    fetchTrustAnchors({ ...splitEndpoint(endpoint), pins: [...pins], timeoutMs: dialMs, clock });
+/** Repeats with the same request are answered with the same identity: one that was lost with its coordinator is asked for again at the next. */
+export function createEnrollmentApi(options: EnrollmentOptions): EnrollmentApi {
+  const { pins, nodeName, role, facts, clock } = options;
+  const anchorsOf = (endpoint: string, { deadlineMs }: CallLimits): Promise<Buffer[]> =>
+    fetchTrustAnchors({ ...splitEndpoint(endpoint), pins: [...pins], timeoutMs: Math.min(dialMs, deadlineMs), clock });
   return {
-    fetchTrustAnchors: ({ signal }) => firstThatAnswers(endpoints, anchorsOf, signal),
-    enroll: ({ token, csr }, { deadlineMs, signal }) =>
+    fetchTrustAnchors: (limits) => firstThatAnswers(options, anchorsOf, limits),
+    enroll: ({ token, csr }, limits) =>
       firstThatAnswers(
-        endpoints,
-        async (endpoint) => {
-          const trustAnchors = await anchorsOf(endpoint);
+        options,
+        async (endpoint, tryLimits) => {
+          const trustAnchors = await anchorsOf(endpoint, tryLimits);
           const client = new EnrollmentServiceClient(endpoint, createClientCredentials({ trustAnchors }), channelOptions);
           try {
             const request = { token, nodeName, csr, facts, role: roleToProto(role) };
-            const response = await unary(client.enroll.bind(client), request, { deadlineMs, signal });
+            const response = await unary(client.enroll.bind(client), request, tryLimits);
             const granted = roleFromProto(response.role) ?? role;
             if (!granted) throw new EvercertError('Internal', 'the coordinator enrolled this node without a role: upgrade the agent');
             return {
@@ -45,28 +47,9 @@ export function createEnrollmentApi({ endpoints, pins, nodeName, role, facts, cl
             client.close();
           }
         },
-        signal,
+        limits,
       ),
   };
-}
-
-/** Goes on to the next endpoint only when one cannot be reached; what a coordinator said counts. */
-export async function firstThatAnswers<T>(
-  endpoints: readonly string[],
-  ask: (endpoint: string) => Promise<T>,
-  signal?: AbortSignal,
-): Promise<T> {
-  let last = new EvercertError('Unavailable', 'no coordinator endpoint is configured');
-  for (const endpoint of endpoints) {
-    if (signal?.aborted) throw new EvercertError('Cancelled', 'the agent stops');
-    try {
-      return await ask(endpoint);
-    } catch (caught) {
-      last = toEvercertError(caught);
-      if (last.code !== 'Unavailable' && last.code !== 'DeadlineExceeded') throw last;
-    }
-  }
-  throw last;
 }
 
 function buffers(ders: Uint8Array[]): Buffer[] {

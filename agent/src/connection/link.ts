@@ -3,6 +3,7 @@ import {
   type ConnectRequest,
   type ConnectResponse,
   type DesiredState,
+  type Goodbye,
   type Hello,
   NodeServiceClient,
   type RenewNow,
@@ -23,6 +24,8 @@ export interface LinkEnd {
   error: EvercertError;
   /** The coordinator's wish, in milliseconds. */
   retryAfterMs?: number;
+  /** The coordinator has said goodbye: it still answers the calls under way. Other coordinators that it names, best first. */
+  goodbye?: { endpoints: string[] };
 }
 
 export interface LinkOptions {
@@ -36,9 +39,12 @@ export interface LinkOptions {
   onRenewNow: (request: RenewNow) => void;
   /** The stream can take messages again. */
   onDrain: () => void;
+  /** The coordinator has so long to take the stream. */
+  welcomeMs: number;
+  /** As in the channel's options. */
+  silenceMs: number;
 }
 
-const welcomeMs = 15_000;
 /** Calls that are under way when a link is replaced have so long to end. */
 const drainMs = 10_000;
 
@@ -56,10 +62,12 @@ export class Link implements CoordinatorApi {
   readonly #end = Promise.withResolvers<LinkEnd>();
   readonly #abort = new AbortController();
   readonly #welcomeTimer: Timer;
-  #retryAfterMs: number | undefined;
+  #goodbye: Pick<LinkEnd, 'retryAfterMs' | 'goodbye'> | undefined;
   #calls = 0;
   #idle: () => void = () => {};
   #over = false;
+  /** Another link took over: what comes over this one is old news. */
+  #retired = false;
 
   /** Errors: InvalidCertificate when the identity cannot be used. */
   constructor(options: LinkOptions) {
@@ -68,7 +76,8 @@ export class Link implements CoordinatorApi {
     this.identity = options.identity;
     const { chain, privateKey } = options.identity;
     const credentials = createClientCredentials({ trustAnchors: options.trustAnchors, chain, privateKey });
-    this.#client = new NodeServiceClient(options.endpoint, credentials, channelOptions);
+    const keepalive = { 'grpc.keepalive_time_ms': options.silenceMs, 'grpc.keepalive_timeout_ms': options.silenceMs };
+    this.#client = new NodeServiceClient(options.endpoint, credentials, { ...channelOptions, ...keepalive });
     this.welcomed = this.#welcome.promise;
     this.ended = this.#end.promise;
     this.#stream = this.#client.connect();
@@ -76,6 +85,7 @@ export class Link implements CoordinatorApi {
     this.#stream.on('drain', options.onDrain);
     this.#stream.on('error', (error) => this.#finish(fromServiceError(error)));
     this.#stream.on('end', () => this.#finish(new EvercertError('Unavailable', 'the coordinator ended the stream')));
+    const { welcomeMs } = options;
     this.#welcomeTimer = options.clock.after(welcomeMs, () =>
       this.#finish(new EvercertError('DeadlineExceeded', `${options.endpoint} did not answer the stream within ${welcomeMs / 1000} s`)),
     );
@@ -148,6 +158,7 @@ export class Link implements CoordinatorApi {
 
   /** Ends the stream, lets the calls under way come to their end, then closes. */
   async drain(): Promise<void> {
+    this.#retired = true;
     this.#stream.end();
     if (this.#calls > 0) {
       await new Promise<void>((resolve) => {
@@ -176,6 +187,7 @@ export class Link implements CoordinatorApi {
   }
 
   #receive({ message }: ConnectResponse): void {
+    if (this.#retired) return;
     switch (message?.$case) {
       case 'welcome':
         this.#welcomeTimer.cancel();
@@ -188,12 +200,7 @@ export class Link implements CoordinatorApi {
         this.#options.onRenewNow(message.value);
         return;
       case 'goodbye':
-        this.#retryAfterMs = durationToMs(message.value.retryAfter) ?? 0;
-        this.#options.logger.info('The coordinator said goodbye', {
-          endpoint: this.endpoint,
-          reason: message.value.reason,
-          retryAfterMs: this.#retryAfterMs,
-        });
+        this.#takeGoodbye(message.value);
         this.#finish(new EvercertError('Unavailable', `the coordinator ended the stream: ${message.value.reason}`));
         return;
       default:
@@ -201,13 +208,24 @@ export class Link implements CoordinatorApi {
     }
   }
 
+  #takeGoodbye({ reason, retryAfter, endpoints }: Goodbye): void {
+    const retryAfterMs = durationToMs(retryAfter) ?? 0;
+    this.#goodbye = { retryAfterMs, goodbye: { endpoints } };
+    this.#options.logger.info('The coordinator said goodbye', {
+      endpoint: this.endpoint,
+      reason,
+      retryAfterMs,
+      others: endpoints.join(' '),
+    });
+  }
+
   #finish(error: EvercertError): void {
     if (this.#over) return;
     this.#over = true;
     this.#welcomeTimer.cancel();
     this.#welcome.reject(error);
-    const retryAfterMs = this.#retryAfterMs ?? error.retryAfterMs;
-    this.#end.resolve({ error, ...(retryAfterMs !== undefined && { retryAfterMs }) });
+    const { retryAfterMs } = error;
+    this.#end.resolve({ error, ...(retryAfterMs !== undefined && { retryAfterMs }), ...this.#goodbye });
     // The error event that a cancelled stream still sends was handled above.
     this.#stream.cancel();
   }

@@ -5,11 +5,10 @@ import { toEvercertError } from '@evercert/shared/errors';
 import { createClientCredentials, fetchTrustAnchors, unary } from '@evercert/shared/grpc';
 import { signRecovery } from '@evercert/shared/wire';
 import type { CallLimits, RecoveryApi, RecoveryProof } from '../coordinator-api.ts';
+import { type AskOptions, firstThatAnswers } from './ask.ts';
 import { channelOptions, splitEndpoint } from './channel.ts';
-import { firstThatAnswers } from './enrollment.ts';
 
-export interface RecoveryOptions {
-  endpoints: readonly string[];
+export interface RecoveryOptions extends AskOptions {
   pins: readonly string[];
   /** DER of the control CA's certificates as the agent has them on disk. */
   trustAnchors: () => Buffer[];
@@ -18,7 +17,9 @@ export interface RecoveryOptions {
 
 const dialMs = 10_000;
 
-export function createRecoveryApi({ endpoints, pins, trustAnchors, clock }: RecoveryOptions): RecoveryApi {
+/** Nonce and proof go to one coordinator over one connection: no other knows the nonce. */
+export function createRecoveryApi(options: RecoveryOptions): RecoveryApi {
+  const { pins, trustAnchors, clock } = options;
   const ask = async (endpoint: string, proof: RecoveryProof, limits: CallLimits): ReturnType<RecoveryApi['recover']> => {
     const known = trustAnchors();
     if (known.length > 0) {
@@ -30,10 +31,15 @@ export function createRecoveryApi({ endpoints, pins, trustAnchors, clock }: Reco
       }
     }
     // Nobody answers, or the control CA was replaced while this agent was off: the pins tell which.
-    const found = await fetchTrustAnchors({ ...splitEndpoint(endpoint), pins: [...pins], timeoutMs: dialMs, clock });
+    const found = await fetchTrustAnchors({
+      ...splitEndpoint(endpoint),
+      pins: [...pins],
+      timeoutMs: Math.min(dialMs, limits.deadlineMs),
+      clock,
+    });
     return recover(endpoint, found, proof, limits);
   };
-  return { recover: (proof, limits) => firstThatAnswers(endpoints, (endpoint) => ask(endpoint, proof, limits), limits.signal) };
+  return { recover: (proof, limits) => firstThatAnswers(options, (endpoint, tryLimits) => ask(endpoint, proof, tryLimits), limits) };
 }
 
 async function recover(

@@ -10,6 +10,7 @@ export function statusTable(status: AgentStatus, nowMs: number): string {
     `Identity    ${identity.state}${identity.notAfter ? `, expires ${distance(identity.notAfter, nowMs)}` : ''}`,
     ...(identity.message ? [`            ${identity.message}`] : []),
     `Connection  ${connection.state}${connection.endpoint ? ` ${connection.endpoint}` : ''}`,
+    ...(connection.endpoints.length > 1 ? [`            known: ${connection.endpoints.join(', ')}`] : []),
     ...(connection.lastError && connection.state !== 'Connected' ? [`            ${connection.lastError}`] : []),
     '',
     ...columns(

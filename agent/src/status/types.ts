@@ -12,7 +12,8 @@ export interface AgentStatus {
     notAfter?: string;
     nextRenewalAt?: string;
   };
-  connection: { state: string; endpoint: string; since: string; lastError: string; lastErrorCode: string };
+  /** `endpoints`: all that are known, the preferred one first. */
+  connection: { state: string; endpoint: string; since: string; lastError: string; lastErrorCode: string; endpoints: readonly string[] };
   desiredRevision: string;
   certificates: CertificateLine[];
   bundles: { name: string; issuer: string; version: number; state: string; lastError: string; served: string; servedMessage: string }[];

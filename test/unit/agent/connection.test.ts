@@ -1,6 +1,6 @@
 /** The connection against gRPC servers on the loopback that play the coordinator. */
 import assert from 'node:assert/strict';
-import { Connection, type ConnectionOptions, Reporter } from '@evercert/agent/connection';
+import { Connection, type ConnectionOptions, Endpoints, Reporter } from '@evercert/agent/connection';
 import { EventQueue } from '@evercert/agent/events';
 import type { Identity, IdentityStore } from '@evercert/agent/identity';
 import { type ConnectRequest, type ConnectResponse, type NodeServiceServer, NodeServiceService } from '@evercert/proto';
@@ -10,9 +10,18 @@ import { createHotSwapServerCredentials, toServiceError } from '@evercert/shared
 import { silentLogger } from '@evercert/shared/logging';
 import { parseCertificate } from '@evercert/shared/x509';
 import { Server, type ServerDuplexStream } from '@grpc/grpc-js';
+import { SeverableProxy } from '../../support/severable-proxy.ts';
 import { createTestCa, keyAndLeaf, type TestCa } from './pki.ts';
+import { memoryFolder } from './support.ts';
 
 type Stream = ServerDuplexStream<ConnectRequest, ConnectResponse>;
+
+const request = { name: 'a', csr: Buffer.alloc(0), specHash: '', reason: 'Initial' as const };
+
+function goodbye({ retryMs = 0, endpoints = [] as string[] }): ConnectResponse {
+  const retryAfter = { seconds: Math.floor(retryMs / 1000), nanos: (retryMs % 1000) * 1_000_000 };
+  return { message: { $case: 'goodbye', value: { reason: 'it stops', retryAfter, endpoints } } };
+}
 
 async function until(what: string, condition: () => boolean): Promise<void> {
   for (let turn = 0; turn < 400; turn += 1) {
@@ -46,6 +55,9 @@ describe('the connection', () => {
       mostOpen: 0,
       asked: 0,
       refuse: undefined as EvercertError | undefined,
+      named: [] as string[],
+      waiting: [] as (() => void)[],
+      issue: undefined as EvercertError | 'answer' | undefined,
     };
     const service: NodeServiceServer = {
       connect: (stream: Stream) => {
@@ -69,12 +81,17 @@ describe('the connection', () => {
           role: 2 as const,
           heartbeatInterval: { seconds: 0, nanos: 100_000_000 },
           serverTime: undefined,
+          endpoints: state.named,
         };
         stream.write({ message: { $case: 'welcome', value: welcome } });
       },
-      // Never answers: what becomes of the call shows how the connection ends.
-      issueCertificate: () => {
+      // Without an order it never answers: what becomes of the call shows how the connection ends.
+      issueCertificate: (_call, callback) => {
         state.asked += 1;
+        const answer = (): void => callback(null, { chain: [], issuedAt: undefined, notAfter: undefined });
+        if (state.issue === 'answer') answer();
+        else if (!state.issue) state.waiting.push(answer);
+        else if (state.issue) callback(toServiceError(state.issue));
       },
       renewIdentity: (_call, callback) => callback(null, { chain: [], trustAnchors: [], issuedAt: undefined }),
       getKeyPair: (_call, callback) => callback(toServiceError(new EvercertError('NotFound', 'no such pair'))),
@@ -88,7 +105,10 @@ describe('the connection', () => {
       server.bindAsync('127.0.0.1:0', credentials, (error, bound) => (error ? reject(error) : resolve(bound))),
     );
     cleanUp.push(() => server.forceShutdown());
-    return { endpoint: `127.0.0.1:${port}`, state, stop: () => server.forceShutdown() };
+    const answerAll = (): void => {
+      for (const answer of state.waiting.splice(0)) answer();
+    };
+    return { endpoint: `127.0.0.1:${port}`, state, answerAll };
   }
 
   async function identity(): Promise<Identity> {
@@ -106,8 +126,12 @@ describe('the connection', () => {
     };
   }
 
-  async function connect(endpoints: string[], change: Partial<ConnectionOptions> = {}) {
+  async function connect(configured: string[], change: Partial<ConnectionOptions> = {}) {
+    const folder = memoryFolder();
+    const endpoints = new Endpoints({ configured, nodeName: 'node-1', folder, clock: systemClock, logger: silentLogger });
     const world = {
+      folder,
+      endpoints,
       identity: await identity(),
       anchors: [ca.der],
       connected: 0,
@@ -175,13 +199,13 @@ describe('the connection', () => {
     assert.equal(connection.snapshot().state, 'Connected');
     state.streams[0]?.write({ message: { $case: 'renewNow', value: { certificates: ['a'], reason: '' } } });
     await until('renewal asked for', () => world.renewals.length === 1);
-    await assert.rejects(connection.getKeyPair('sa', { deadlineMs: 1000 }), { code: 'NotFound' });
+    await assert.rejects(connection.api.getKeyPair('sa', { deadlineMs: 1000 }), { code: 'NotFound' });
   });
 
   it('goes to the next endpoint when one cannot be reached', async () => {
     const { endpoint } = await startServer();
     const { connection } = await connect(['127.0.0.1:1', endpoint]);
-    await assert.rejects(connection.renewIdentity(Buffer.alloc(0), { deadlineMs: 1000 }), { code: 'Unavailable' });
+    await assert.rejects(connection.api.renewIdentity(Buffer.alloc(0), { deadlineMs: 1000 }), { code: 'Unavailable' });
     await until('connected', () => connection.snapshot().state === 'Connected');
     assert.equal(connection.snapshot().endpoint, endpoint);
   });
@@ -191,9 +215,7 @@ describe('the connection', () => {
     const { world } = await connect([endpoint]);
     await until('connected', () => world.connected === 1);
     const saidAt = performance.now();
-    state.streams[0]?.write({
-      message: { $case: 'goodbye', value: { reason: 'it stops', retryAfter: { seconds: 0, nanos: 400_000_000 } } },
-    });
+    state.streams[0]?.write(goodbye({ retryMs: 400 }));
     await until('connected again', () => world.connected === 2);
     assert.ok(performance.now() - saidAt >= 400);
   });
@@ -209,15 +231,81 @@ describe('the connection', () => {
     assert.equal(connection.snapshot().state, 'Connected');
   });
 
-  it('ends calls under way as Unavailable when the coordinator goes', async () => {
+  it('repeats a call that its connection was lost under, as soon as there is another', async () => {
     const { endpoint, state } = await startServer();
     const { connection, world } = await connect([endpoint]);
     await until('connected', () => world.connected === 1);
-    const request = { name: 'a', csr: Buffer.alloc(0), specHash: '', reason: 'Initial' as const };
-    const call = assert.rejects(connection.issueCertificate(request, { deadlineMs: 10_000 }), { code: 'Unavailable' });
+    const call = connection.api.issueCertificate(request, { deadlineMs: 10_000 });
     await until('the call is under way', () => state.asked === 1);
+    state.issue = 'answer';
     state.streams[0]?.end();
     await call;
+    assert.equal(state.asked, 2);
+  });
+
+  it('goes to the coordinator that a goodbye names, before it gives the old one up, whatever the wait that it asks for', async () => {
+    const leaving = await startServer();
+    const next = await startServer();
+    const { connection, world } = await connect([leaving.endpoint]);
+    await until('connected', () => world.connected === 1);
+    leaving.state.issue = 'answer';
+    const saidAt = performance.now();
+    leaving.state.streams[0]?.write(goodbye({ retryMs: 60_000, endpoints: ['nonsense', next.endpoint] }));
+    while (world.connected < 2) {
+      await connection.api.issueCertificate(request, { deadlineMs: 5000 });
+      assert.equal(connection.snapshot().state, 'Connected');
+      next.state.issue = 'answer';
+    }
+    assert.ok(performance.now() - saidAt < 5000);
+    assert.equal(connection.snapshot().endpoint, next.endpoint);
+    assert.ok(connection.snapshot().endpoints.includes(next.endpoint));
+    await until('written', () => world.folder.files.has('endpoints.json'));
+  });
+
+  it('lets a call that is under way at a goodbye come to its end', async () => {
+    const leaving = await startServer();
+    const next = await startServer();
+    const { connection, world } = await connect([leaving.endpoint]);
+    await until('connected', () => world.connected === 1);
+    const call = connection.api.issueCertificate(request, { deadlineMs: 5000 });
+    await until('the call is under way', () => leaving.state.asked === 1);
+    leaving.state.streams[0]?.write(goodbye({ endpoints: [next.endpoint] }));
+    await until('moved', () => connection.snapshot().endpoint === next.endpoint);
+    leaving.answerAll();
+    await call;
+    assert.equal(next.state.asked, 0);
+  });
+
+  for (const code of ['StoreFailure', 'Overloaded'] as const) {
+    it(`moves to another coordinator and asks there, if there is one, after ${code}`, async () => {
+      const broken = await startServer();
+      const better = await startServer();
+      const { connection, world } = await connect([broken.endpoint]);
+      await until('connected', () => world.connected === 1);
+      better.state.issue = 'answer';
+      broken.state.issue = new EvercertError(code, 'not now', { retryAfterMs: 60_000 });
+      await assert.rejects(connection.api.issueCertificate(request, { deadlineMs: 5000 }), { code, retryAfterMs: 60_000 });
+      world.endpoints.learn([better.endpoint]);
+      await connection.api.issueCertificate(request, { deadlineMs: 5000 });
+      assert.equal(connection.snapshot().endpoint, better.endpoint);
+      await until('only the better one is connected', () => broken.state.open === 0 && better.state.open === 1);
+    });
+  }
+
+  it('notices a connection that is cut without a word, and goes elsewhere', async () => {
+    const first = await startServer();
+    const proxy = await SeverableProxy.open(first.endpoint);
+    cleanUp.push(() => proxy.close());
+    const { connection, world } = await connect([proxy.address], { silenceMs: 100 });
+    await until('connected', () => world.connected === 1);
+    const second = await startServer();
+    second.state.issue = 'answer';
+    world.endpoints.learn([second.endpoint]);
+    proxy.sever();
+    const severedAt = performance.now();
+    await connection.api.issueCertificate(request, { deadlineMs: 5000 });
+    assert.ok(performance.now() - severedAt < 3000);
+    assert.equal(connection.snapshot().endpoint, second.endpoint);
   });
 
   it('finds a control CA that was replaced by its pin', async () => {

@@ -22,7 +22,14 @@ function status(change: Partial<AgentStatus> = {}): AgentStatus {
       serial: '0a',
       notAfter: '2026-01-05T00:00:00.000Z',
     },
-    connection: { state: 'Connected', endpoint: '127.0.0.1:7443', since: '2026-01-01T00:00:00.000Z', lastError: '', lastErrorCode: '' },
+    connection: {
+      state: 'Connected',
+      endpoint: '127.0.0.1:7443',
+      since: '2026-01-01T00:00:00.000Z',
+      lastError: '',
+      lastErrorCode: '',
+      endpoints: ['127.0.0.1:7443'],
+    },
     desiredRevision: '1',
     certificates: [
       {
