@@ -42,15 +42,57 @@ export const configSchema = z.strictObject({
   /** How often agents are to send heartbeats, and after how long without one a node is Unreachable. */
   heartbeatInterval: durationSeconds().default(10),
   unreachableAfter: durationSeconds().default(40),
+  /** Of several coordinators on one store: how long the others wait when one is not heard any more, before its tasks are another's. */
+  leadership: z.strictObject({ leaseTtl: durationSeconds({ min: '3s', max: '60s' }).default(10) }).prefault({}),
   /** Signing requests at work and waiting; beyond, callers are told to come back. */
   admission: z
     .strictObject({ concurrency: z.int().min(1).max(1024).default(32), queue: z.int().min(0).max(100_000).default(2048) })
     .prefault({}),
   /** How long a repair waits for a node of which nothing is heard (agents try at least every 30 s), and for one of which something is. */
   repair: z.strictObject({ silentAfter: durationSeconds().default(45), nodeTimeout: durationSeconds().default(180) }).prefault({}),
-  /** How long records are kept after a certificate's end, and events after they happened. */
+  /**
+   * Rotations of CAs. A node that was not heard for `awayAfter` is not waited for; one that is heard and not through after `behindAfter` is told of as behind. Every `checkEvery`, CAs whose end is near
+   * are looked for, and keys that nobody needs any more. The policy of clusters' CAs stands in their Cluster documents; the control CA's is here.
+   */
+  rotation: z
+    .strictObject({
+      awayAfter: durationSeconds().default(600),
+      behindAfter: durationSeconds().default(120),
+      checkEvery: durationSeconds().default(600),
+      controlCa: z
+        .strictObject({
+          automatic: z.boolean().default(false),
+          before: durationSeconds().default(365 * 86_400),
+          maxConcurrent: z.int().min(1).max(1000).default(50),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
+  /** How long records are kept after a certificate's end, and events and the audit log's entries after they happened. */
   retention: z
-    .strictObject({ certificates: durationSeconds().default(30 * 86_400), events: durationSeconds().default(30 * 86_400) })
+    .strictObject({
+      certificates: durationSeconds().default(30 * 86_400),
+      events: durationSeconds().default(30 * 86_400),
+      /** Of the audit log in the store; what `audit.directory` holds is bounded by its own limits. */
+      audit: durationSeconds().default(365 * 86_400),
+    })
+    .prefault({}),
+  /** The hash-chained log of everything that happened. */
+  audit: z
+    .strictObject({
+      /** Calls that only read are entries too. */
+      reads: z.boolean().default(false),
+      /** Its end is signed after so long, or so many entries. */
+      checkpointInterval: durationSeconds({ min: '1s', max: '24h' }).default(60),
+      checkpointEntries: z.int().min(1).max(100_000).default(1000),
+      /** Bytes of it, packed, that the store keeps at most; beyond, the oldest go before their time. */
+      maxStored: z.int().min(1_000_000).default(512 * 1024 * 1024),
+      /** Folder into which it is also written, as JSON lines; default: none. */
+      directory: z.string().min(1).optional(),
+      /** Bytes of one file, and how many files are kept. */
+      maxFileSize: z.int().min(10_000).default(64 * 1024 * 1024),
+      maxFiles: z.int().min(1).max(10_000).default(200),
+    })
     .prefault({}),
   /** Plain HTTP for CRLs, OCSP and the CAs' certificates: public, signed, without any administration. */
   web: z

@@ -20,17 +20,20 @@ export class Informer<T extends object> {
   readonly #store: Store;
   readonly #logger: Logger;
   readonly #clock: Clock;
+  readonly #decode: (key: string, value: Uint8Array) => T;
   readonly #entries = new Map<string, Cached<T>>();
   readonly #listeners = new Set<(change: Change<T>) => void>();
   readonly #stop = new AbortController();
   #revision = 0;
   #running: Promise<void> | undefined;
 
-  constructor(store: Store, prefix: string, logger: Logger, clock: Clock = systemClock) {
+  /** @param decode what is kept of a value; by default the record that it holds. */
+  constructor(store: Store, prefix: string, logger: Logger, clock: Clock = systemClock, decode: (key: string, value: Uint8Array) => T = decodeRecord) {
     this.#store = store;
     this.prefix = prefix;
     this.#logger = logger;
     this.#clock = clock;
+    this.#decode = decode;
   }
 
   /** Reads everything once, then follows. Resolves when the first read is complete. */
@@ -54,6 +57,11 @@ export class Informer<T extends object> {
     return found.sort(([a], [b]) => (a < b ? -1 : 1)).map(([, entry]) => entry.record);
   }
 
+  /** The same with their keys, in no order. */
+  entries(prefix: string = this.prefix): { key: string; record: T }[] {
+    return [...this.#entries].flatMap(([key, { record }]) => (key.startsWith(prefix) ? [{ key, record }] : []));
+  }
+
   /** Calls back after each change; returns a function that ends it. */
   subscribe(listener: (change: Change<T>) => void): () => void {
     this.#listeners.add(listener);
@@ -62,10 +70,8 @@ export class Informer<T extends object> {
 
   /** Puts a committed write of this process in at once, without waiting for the watch. */
   accept(key: string, record: T, modRevision: number): void {
-    const known = this.#entries.get(key);
-    if (known && known.modRevision >= modRevision) return;
-    this.#entries.set(key, { record, modRevision });
-    this.#notify({ type: 'put', key, record, ...(known && { previous: known.record }) });
+    // The watch is past it: what it brought is this, or newer; or another has deleted it since.
+    if (modRevision > this.#revision) this.#put(key, record, modRevision);
   }
 
   /** The same for a committed deletion. */
@@ -116,8 +122,16 @@ export class Informer<T extends object> {
       this.#notify({ type: 'delete', key: event.key, previous: known.record });
       return;
     }
-    if (!event.entry) return;
-    this.accept(event.key, decodeRecord<T>(event.key, event.entry.value), event.entry.modRevision);
+    // What this process has written itself it knows already.
+    if (!event.entry || (known && known.modRevision >= event.entry.modRevision)) return;
+    this.#put(event.key, this.#decode(event.key, event.entry.value), event.entry.modRevision);
+  }
+
+  #put(key: string, record: T, modRevision: number): void {
+    const known = this.#entries.get(key);
+    if (known && known.modRevision >= modRevision) return;
+    this.#entries.set(key, { record, modRevision });
+    this.#notify({ type: 'put', key, record, ...(known && { previous: known.record }) });
   }
 
   #notify(change: Change<T>): void {

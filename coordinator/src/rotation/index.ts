@@ -1,0 +1,14 @@
+export { controlCa, type RotationAction, type RotationAdminOptions, type RotationOrder, Rotations } from './admin.ts';
+export { AuthorityCare, type AuthorityCareOptions } from './care.ts';
+export { decide } from './decision.ts';
+export { beginsByItself, endingOf, isWorse } from './endings.ts';
+export { type RotationSources, rotationFactsOf } from './facts.ts';
+export { newRotation } from './new-rotation.ts';
+export { RotationOutlook } from './outlook.ts';
+export { foreseen, warningsOf } from './preview.ts';
+export { leafVerdict, settles, trustVerdict } from './progress.ts';
+export { hasEnded, RotationRecords } from './records.ts';
+export { RotationRunner, type RunnerOptions } from './runner.ts';
+export * from './transitions.ts';
+export * from './types.ts';
+export { nextWave } from './waves.ts';

@@ -1,0 +1,95 @@
+import { type RotationPolicy, rotationPolicyOf } from '@evercert/shared/manifest';
+import { layout } from '../state/layout.ts';
+import type { AuthorityRecord, RotationRecord } from '../state/records.ts';
+import { decide } from './decision.ts';
+import { type RotationSources, rotationFactsOf } from './facts.ts';
+import { isLeft } from './progress.ts';
+import { targetOf } from './transitions.ts';
+import type { RotationDecision, RotationNodeFacts, RotationQuestion } from './types.ts';
+
+export interface OutlookOptions extends RotationSources {
+  authority: (cluster: string, name: string) => AuthorityRecord | undefined;
+  /** Policy for the control CA, which belongs to no cluster. */
+  controlPolicy: RotationPolicy;
+  behindAfterMs: number;
+  /** What is published of a CA elsewhere, as in cluster-info; undefined: nothing is. */
+  published: (cluster: string, authority: string) => RotationQuestion['published'];
+  monotonicMs: () => number;
+}
+
+export interface Outlook {
+  question: RotationQuestion;
+  decision: RotationDecision;
+}
+
+/** How a rotation stands, from what is in memory; remembers since when it stands so. */
+export class RotationOutlook {
+  readonly #options: OutlookOptions;
+  /** When every node was first seen to be through, by rotation and stage. */
+  readonly #throughSince = new Map<string, number>();
+  /** When a node's turn was first seen to have come. */
+  readonly #askedSince = new Map<string, number>();
+
+  constructor(options: OutlookOptions) {
+    this.#options = options;
+  }
+
+  /** Undefined: the CA is gone. */
+  of(record: RotationRecord): Outlook | undefined {
+    const { authority: find, controlPolicy, model, behindAfterMs, published, monotonicMs, nowMs } = this.#options;
+    const authority = find(record.cluster, record.authority);
+    if (!authority) return undefined;
+    const isControl = record.cluster === layout.controlScope;
+    const policy = isControl ? controlPolicy : rotationPolicyOf(model.cluster(record.cluster)?.policy);
+    const target = targetOf(record);
+    const { nodes, foreign } = rotationFactsOf(this.#options, authority);
+    const key = `${record.id} ${record.stage}`;
+    const since = this.#throughSince.get(key);
+    const question: RotationQuestion = {
+      record,
+      target,
+      nodes: nodes.map((node) => ({ ...node, sinceMs: this.#sinceMs(record, node, target) })),
+      foreign,
+      published: published(record.cluster, record.authority),
+      inTurns: !isControl,
+      maxConcurrent: policy.maxConcurrent,
+      behindAfterMs,
+      settleMs: policy.settleSeconds * 1000,
+      throughForMs: since === undefined ? 0 : monotonicMs() - since,
+      nowMs: nowMs(),
+    };
+    const decision = decide(question);
+    if (!decision.through) this.#throughSince.delete(key);
+    else if (since === undefined) this.#throughSince.set(key, monotonicMs());
+    return { question, decision };
+  }
+
+  /** Begins to see anew. */
+  reset(): void {
+    this.#throughSince.clear();
+    this.#askedSince.clear();
+  }
+
+  /** Of rotations that have ended. */
+  forget({ id }: RotationRecord): void {
+    for (const map of [this.#throughSince, this.#askedSince]) for (const key of map.keys()) if (key.startsWith(`${id} `)) map.delete(key);
+  }
+
+  /** A node whose turn has not come is not late. */
+  #sinceMs(
+    { id, stage, stageSinceMs }: RotationRecord,
+    { cluster, name, leaves }: Omit<RotationNodeFacts, 'sinceMs'>,
+    target: string,
+  ): number {
+    if (stage !== 'Reissuing' && stage !== 'AbortReissuing') return stageSinceMs;
+    const nowMs = this.#options.nowMs();
+    const key = `${id} ${stage} ${cluster}/${name}`;
+    if (leaves.some((leaf) => leaf.renewable && !leaf.asked && isLeft(leaf, target, nowMs))) {
+      this.#askedSince.delete(key);
+      return nowMs;
+    }
+    const known = this.#askedSince.get(key);
+    if (known === undefined) this.#askedSince.set(key, nowMs);
+    return known ?? nowMs;
+  }
+}
