@@ -31,6 +31,8 @@ export { Retention } from './retention.ts';
 export { authorization, authorize } from './rpc/authorization.ts';
 export type { Caller } from './rpc/callers.ts';
 export { networkOf, Strangers } from './rpc/strangers.ts';
+export { AdminCredential } from './server/admin-credential.ts';
+export { type OwnCertificates, startOwnCertificates } from './server/own-certificates.ts';
 export { layout } from './state/layout.ts';
 export { Model } from './state/model.ts';
 export {
