@@ -24,6 +24,7 @@ const meanings: Record<ErrorCode, string> = {
   PermissionDenied: 'this identity may not do that',
   PinMismatch: "the coordinator's CA is not the one that is pinned",
   Overloaded: 'too much at once; there is a hint how long to wait',
+  NotLeader: 'another coordinator runs the controllers; clients go there by themselves',
   Unavailable: 'the coordinator cannot be reached, or stops',
   DeadlineExceeded: 'no answer in time',
   Cancelled: 'the caller gave up',

@@ -86,11 +86,17 @@ export const configSchema = z.strictObject({
       checkpointInterval: durationSeconds({ min: '1s', max: '24h' }).default(60),
       checkpointEntries: z.int().min(1).max(100_000).default(1000),
       /** Bytes of it, packed, that the store keeps at most; beyond, the oldest go before their time. */
-      maxStored: z.int().min(1_000_000).default(512 * 1024 * 1024),
+      maxStored: z
+        .int()
+        .min(1_000_000)
+        .default(512 * 1024 * 1024),
       /** Folder into which it is also written, as JSON lines; default: none. */
       directory: z.string().min(1).optional(),
       /** Bytes of one file, and how many files are kept. */
-      maxFileSize: z.int().min(10_000).default(64 * 1024 * 1024),
+      maxFileSize: z
+        .int()
+        .min(10_000)
+        .default(64 * 1024 * 1024),
       maxFiles: z.int().min(1).max(10_000).default(200),
     })
     .prefault({}),

@@ -4,7 +4,6 @@ import type { CoordinatorConfig } from './config.ts';
 import type { KeyProvider } from './keys/index.ts';
 import { startParts } from './parts.ts';
 import { noProvisioners, type Provisioners } from './provisioning/provisioners.ts';
-import { Retention } from './retention.ts';
 import { serve } from './serve.ts';
 import { startOwnCertificates } from './server/own-certificates.ts';
 import type { Store } from './store/index.ts';
@@ -24,7 +23,7 @@ export interface RunningCoordinator {
   readonly address: string;
   /** The same for CRL and OCSP; undefined: they are not served. */
   readonly webAddress: string | undefined;
-  /** Begins no further step of a replacement, sends agents away, lets calls under way end, closes the store. Idempotent. */
+  /** Begins no further step of anything and gives the leadership up, sends agents to other coordinators, lets calls under way end, closes the store. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -38,27 +37,27 @@ export async function startCoordinator(options: CoordinatorParts): Promise<Runni
   const server = await serve({ config, clock, logger, parts, credentials: own.credentials, address: () => address });
   address = config.advertise ?? server.advertised;
   await own.keepAdminCredential(address);
-  const retention = new Retention({
-    store,
-    clock,
-    logger,
-    certificatesMs: config.retention.certificates * 1000,
-    eventsMs: config.retention.events * 1000,
+  await parts.join();
+  parts.leadership.run(parts.leader);
+  // Nobody else can lead: it serves whole from its first call on.
+  if (!store.shared) await parts.leader.started;
+  const leaveToOthers = parts.lease.subscribe(() => {
+    const reached = parts.lease.isHeld();
+    server.setServing(reached);
+    if (!reached) parts.hub.sayGoodbye('this coordinator does not reach its store');
   });
-  retention.start();
   server.setServing(true);
-  logger.info('serving', { listen: server.listening, address });
-  await parts.startReplacing();
-  parts.bridges.start();
+  logger.info('serving', { listen: server.listening, address, coordinator: parts.coordinatorId });
 
   const stop = async (): Promise<void> => {
-    await parts.stopReplacing();
-    await parts.bridges.stop();
+    leaveToOthers();
+    // First of all: no step is begun any more here, and another coordinator goes on.
+    await parts.leadership.stop();
+    await parts.coordinators.leave();
     server.setServing(false);
     own.stop();
     parts.hub.sayGoodbye('the coordinator stops');
     await server.shutDown();
-    await retention.stop();
     await parts.stop();
     await store.close();
   };

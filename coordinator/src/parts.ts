@@ -1,9 +1,8 @@
-import { randomBytes, randomInt } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { Clock } from '@evercert/shared/clock';
-import { faultPoint } from '@evercert/shared/fault-points';
 import type { Logger } from '@evercert/shared/logging';
 import { kubernetesSource, RevocationChanges } from './apply/revocations.ts';
-import { AuditReader } from './audit/index.ts';
+import { AuditLog } from './audit/index.ts';
 import { Authorities } from './ca/authorities.ts';
 import { ControlCa } from './ca/control-ca.ts';
 import { KeyPairs } from './clusters/key-pairs.ts';
@@ -18,25 +17,25 @@ import { Adoptions } from './issuance/adoption.ts';
 import { DeclaredCertificates } from './issuance/declared.ts';
 import { CertificateIssuer } from './issuance/issuer.ts';
 import type { KeyProvider } from './keys/index.ts';
-import { ClusterTokens, KubernetesBridges, revocationsFeature, signersFeature, tokensFeature } from './kubernetes/index.ts';
-import { NodeHealth } from './nodes/health/index.ts';
+import { ClusterTokens, KubernetesBridges } from './kubernetes/index.ts';
+import { Leader, newSuffix } from './leader.ts';
+import { FollowedHealth } from './nodes/health/index.ts';
 import { NodeHub } from './nodes/hub.ts';
 import { NodeRegistry } from './nodes/registry.ts';
 import { quorumObjection, RestartLeases } from './nodes/restart-lease.ts';
 import { NodeStatuses } from './nodes/statuses.ts';
+import { type Presence, startPresence } from './presence.ts';
 import type { Provisioners } from './provisioning/provisioners.ts';
 import { Queries } from './queries/queries.ts';
 import { ClockMark, Nonces, Recovery, Refusals } from './recovery/index.ts';
-import { Repairs } from './repair/controller.ts';
+import { quorumNow } from './repair/controller.ts';
 import { RepairWindows } from './repair/windows.ts';
 import { Availability } from './replacement/availability.ts';
-import { Replacements } from './replacement/controller.ts';
-import { replacementFactsOf } from './replacement/facts.ts';
 import { ReplacementPauses } from './replacement/pauses.ts';
 import { ReplacementRecords } from './replacement/records.ts';
 import { NodeRemoval } from './replacement/removal.ts';
 import { RemovedNodes } from './replacement/returned.ts';
-import { NodeSwap } from './replacement/swap.ts';
+import { ShownReplacements } from './replacement/shown.ts';
 import { Revocations, refusalError } from './revocation/index.ts';
 import { Model } from './state/model.ts';
 import type { RevocationRecord } from './state/records.ts';
@@ -56,51 +55,43 @@ export interface PartsOptions {
 
 export type Parts = Awaited<ReturnType<typeof startParts>>;
 
-/** Makes the domain's parts and starts them, each after those that it reads; nothing is served yet, and nobody is replaced yet. */
+/** Makes the domain's parts and starts them, each after those that it reads; nothing is served yet, and nothing runs yet that runs at the leader alone. */
 export async function startParts(options: PartsOptions) {
-  const state = await startState(options);
-  const issuing = issuingParts(options, state);
-  const health = await startHealth(options, state, issuing);
-  const replacing = replacingParts(options, { ...state, ...issuing, ...health });
-  const { model, store, statuses, revocations } = state;
-  const queries = new Queries({ store, model, statuses, revocations, nowMs: state.nowMs, ...health, ...replacing });
-  const { replacements, availability } = replacing;
-  const revocationChanges = revocationChangesOf(options, state);
-  const bridges = kubernetesBridges(options, { ...state, ...issuing, revocationChanges });
-  const clusterTokens = new ClusterTokens({ tokens: issuing.tokens, bridges, model });
+  const { config, store, clock, logger, provisioners, address } = options;
+  const presence = await startPresence({ config, store, clock, logger, random: Math.random, coordinatorId: newSuffix(), address });
+  const state = await startState(options, presence);
+  const issuing = issuingParts(options, { ...presence, ...state });
+  await issuing.refusals.start();
+  const following = await startFollowing(options, { ...presence, ...state, ...issuing });
+  const led: LedParts = { ...presence, ...state, ...issuing, ...following };
+  const { model, statuses, revocations, nowMs } = state;
+  const revocationChanges = new RevocationChanges({ ...state, clock, keptElsewhere: led.keptElsewhere });
   return {
-    ...state,
-    ...issuing,
-    ...health,
-    ...replacing,
-    queries,
-    audit: new AuditReader(store),
+    ...led,
+    provisioners,
+    newSuffix,
+    leader: new Leader(options, led),
+    queries: new Queries({ store, model, statuses, revocations, nowMs, ...following }),
     revocationChanges,
-    bridges,
-    clusterTokens,
-    /** Replacement: once the coordinator serves, so that new nodes can join. */
-    async startReplacing(): Promise<void> {
-      await availability.start();
-      replacements.start();
-    },
-    /** First of all: no step is begun any more, and the calls under way are broken off. */
-    async stopReplacing(): Promise<void> {
-      await replacements.stop();
-    },
+    clusterTokens: new ClusterTokens({ tokens: issuing.tokens, bridges: following.bridges, model }),
     /** In the opposite order of the start. */
     async stop(): Promise<void> {
       await state.status.stop();
-      await health.health.stop();
-      await availability.stop();
+      await following.stop();
+      await issuing.refusals.stop();
       await state.stop();
+      await presence.stop();
     },
   };
 }
 
+/** What the parts that run at the leader alone are made of. */
+export type LedParts = Omit<Presence & State & Issuing & Following, 'stop'>;
+
 type State = Awaited<ReturnType<typeof startState>>;
 
 /** What is kept in the store, and read from memory. */
-async function startState({ config, store, keys, clock, logger }: PartsOptions) {
+async function startState({ config, store, keys, clock, logger }: PartsOptions, { sessions }: Presence) {
   const backdateMs = config.backdate * 1000;
   const nowMs = (): number => clock.nowMs();
   const events = new EventRecorder(store, clock, logger);
@@ -125,8 +116,9 @@ async function startState({ config, store, keys, clock, logger }: PartsOptions) 
   const repairing = (cluster: string, node: string): boolean => windows.isOpen(cluster, node);
   const desired = new DesiredStates({ model, controlCa, revocations, repairing, nowMs, lists: status.lists, webUrl: status.url });
   windows.subscribe((cluster, node) => desired.refresh(cluster, node));
-  const statuses = new NodeStatuses({ store, clock, logger });
+  const statuses = new NodeStatuses({ store, clock, logger, sessions });
   await statuses.start();
+  sessions.look((cluster, node) => statuses.heardHereMs(cluster, node));
   return {
     store,
     clock,
@@ -146,6 +138,7 @@ async function startState({ config, store, keys, clock, logger }: PartsOptions) 
     repairing,
     desired,
     statuses,
+    audit: auditLog({ config, store, keys, clock, logger }, { controlCa, events, backdateMs }),
     async stop(): Promise<void> {
       await statuses.stop();
       await pauses.stop();
@@ -163,18 +156,20 @@ async function startState({ config, store, keys, clock, logger }: PartsOptions) 
 type Issuing = ReturnType<typeof issuingParts>;
 
 /** What gives nodes their identities and certificates, and talks with them. */
-function issuingParts({ config, store, keys, clock, logger }: PartsOptions, state: State) {
+function issuingParts({ config, store, keys, clock, logger }: PartsOptions, state: State & Presence) {
   const { model, events, desired, statuses, revocations, removed, authorities, controlCa, windows, mark } = state;
   const { backdateMs, repairing, nowMs } = state;
   const registry = new NodeRegistry({ store, model, events });
   const keyPairs = new KeyPairs({ keys, model, desired });
-  const issuer = new CertificateIssuer({ store, clock, events, backdateMs, admission: new Admission(config.admission) });
+  const admission = new Admission(config.admission);
+  const issuer = new CertificateIssuer({ store, clock, events, backdateMs, admission });
   const declared = new DeclaredCertificates({ model, desired, authorities, issuer, store, revocations, repairing, nowMs });
   const adoptions = new Adoptions({ model, desired, store, revocations, events, clock });
   const wasRemoved = (cluster: string, node: string): boolean => removed.knows(cluster, node);
   const identities = new NodeIdentities({ store, model, registry, issuer, controlCa, revocations, wasRemoved, nowMs });
   const heartbeatIntervalSeconds = config.heartbeatInterval;
-  const endpoints = { all: () => [], others: () => [] };
+  const { coordinators, sessions, coordinatorId } = state;
+  const endpoints = { all: () => coordinators.endpoints(), others: () => coordinators.others() };
   const hub = new NodeHub({
     model,
     desired,
@@ -185,9 +180,10 @@ function issuingParts({ config, store, keys, clock, logger }: PartsOptions, stat
     logger,
     random: Math.random,
     heartbeatIntervalSeconds,
+    sessions,
     endpoints,
   });
-  const refusals = new Refusals({ clock, logger, events });
+  const refusals = new Refusals({ clock, logger, events, shared: { store, coordinator: coordinatorId } });
   const recovery = new Recovery({
     nonces: new Nonces({ clock, randomBytes }),
     windows,
@@ -206,82 +202,74 @@ function issuingParts({ config, store, keys, clock, logger }: PartsOptions, stat
   });
   const tokens = new TokenAdmin({ store, model, events, clock });
   const adminCertificates = new AdminCertificates({ controlCa, events, nowMs, backdateMs });
-  return { registry, issuer, wasRemoved, keyPairs, declared, adoptions, identities, hub, refusals, recovery, tokens, adminCertificates };
+  return {
+    registry,
+    admission,
+    issuer,
+    wasRemoved,
+    keyPairs,
+    declared,
+    adoptions,
+    identities,
+    hub,
+    refusals,
+    recovery,
+    tokens,
+    adminCertificates,
+  };
 }
 
-/** What knows how nodes are, and brings them back. */
-async function startHealth({ config, store, clock, logger }: PartsOptions, state: State, { hub, registry, refusals }: Issuing) {
-  const { model, desired, statuses, revocations, windows, events, nowMs } = state;
+type Following = Awaited<ReturnType<typeof startFollowing>>;
+
+/** What shows at every coordinator how things stand, and what all of them do where one alone decides. */
+async function startFollowing({ config, store, clock, logger }: PartsOptions, parts: Presence & State & Issuing) {
+  const { model, desired, statuses, revocations, windows, events, registry, removed, hub, mark, lease, replacementRecords, nowMs } = parts;
   const unreachableAfterMs = config.unreachableAfter * 1000;
-  const repairs = new Repairs({
-    facts: { model, desired, statuses, hub, revocations, nowMs, unreachableAfterMs },
-    model,
-    registry,
-    windows,
-    refusals,
-    events,
-    clock,
-    limits: { silentAfterMs: config.repair.silentAfter * 1000, nodeMs: config.repair.nodeTimeout * 1000 },
-  });
-  const health = new NodeHealth({ store, model, desired, statuses, revocations, windows, events, clock, logger, unreachableAfterMs });
+  const health = new FollowedHealth({ store, model, desired, statuses, revocations, windows, logger, nowMs, unreachableAfterMs });
   await health.start();
+  const shown = new ShownReplacements({ store, records: replacementRecords, logger, nowMs });
+  await shown.start();
+  const availability = new Availability({ store, clock, logger, mark, unreached: () => lease.problem() });
+  if (store.shared) availability.follow();
+  const repairFacts = { model, desired, statuses, hub, revocations, nowMs, unreachableAfterMs };
   // Only etcd's members have a quorum to keep.
   const objection = (cluster: string, node: string, component: string): string | undefined =>
-    component === 'etcd' ? quorumObjection(node, repairs.quorum(cluster)) : undefined;
-  const restarts = new RestartLeases({ store, clock, logger, events, objection });
-  return { health, repairs, restarts };
-}
-
-/** What removes nodes, and has them replaced. */
-function replacingParts({ store, provisioners, clock, logger, address }: PartsOptions, parts: State & Issuing & { health: NodeHealth }) {
-  const { model, registry, desired, statuses, revocations, removed, events, pauses, tokens, replacementRecords, health, mark, nowMs } =
-    parts;
-  const removal = new NodeRemoval({ store, model, registry, desired, statuses, revocations, removed, events, clock });
-  const availability = new Availability({ store, clock, logger, mark });
-  const stepOf = (cluster: string, id: string): string => replacementRecords.get(cluster, id)?.record.step ?? '';
-  const sources = { model, health, desired, revocations, stepOf, nowMs };
-  const replacements = new Replacements({
-    store,
-    model,
-    registry,
-    records: replacementRecords,
-    pauses,
-    swap: new NodeSwap({ registry, model, removal, tokens, pauses, events, clock }),
-    provisioners,
+    component === 'etcd' ? quorumObjection(node, quorumNow(repairFacts, cluster)) : undefined;
+  const bridges = new KubernetesBridges({ config: config.kubernetes, clock, logger, random: Math.random });
+  return {
+    unreachableAfterMs,
     health,
+    shown,
     availability,
-    factsOf: (node) => replacementFactsOf(sources, node),
-    events,
-    clock,
-    logger,
-    random: Math.random,
-    newId: () => `rp-${newSuffix()}`,
-    join: () => ({ endpoints: [address()], caPins: parts.controlCa.pins() }),
-    fault: faultPoint,
-  });
-  return { provisioners, removal, newSuffix, availability, replacements };
-}
-
-function revocationChangesOf({ config, store, clock }: PartsOptions, { model, desired, revocations, events }: State): RevocationChanges {
-  const keptElsewhere = ({ cluster, source, namespace }: RevocationRecord): boolean => {
-    const bridge = config.kubernetes[cluster];
-    return source === kubernetesSource && bridge?.revocations === true && bridge.revocationNamespaces.includes(namespace);
+    repairFacts,
+    restarts: new RestartLeases({ store, clock, logger, events, objection }),
+    removal: new NodeRemoval({ store, model, registry, desired, statuses, revocations, removed, events, clock }),
+    bridges,
+    /** Objects that are kept at a cluster's API server are changed there. */
+    keptElsewhere: ({ cluster, source, namespace }: RevocationRecord): boolean => {
+      const bridge = config.kubernetes[cluster];
+      return source === kubernetesSource && bridge?.revocations === true && bridge.revocationNamespaces.includes(namespace);
+    },
+    async stop(): Promise<void> {
+      bridges.stop();
+      availability.end();
+      await shown.stop();
+      await health.stop();
+    },
   };
-  return new RevocationChanges({ store, model, desired, revocations, events, clock, keptElsewhere });
 }
 
-/** What works at the API servers of clusters; each feature is a controller there, switched on in the configuration. */
-function kubernetesBridges(
-  { config, clock, logger }: PartsOptions,
-  parts: State & Issuing & { revocationChanges: RevocationChanges },
-): KubernetesBridges {
-  const features = [signersFeature(parts), tokensFeature(parts), revocationsFeature({ ...parts, changes: parts.revocationChanges })];
-  return new KubernetesBridges({ config: config.kubernetes, features, clock, logger, random: Math.random });
-}
-
-const alphabet = 'abcdefghijklmnopqrstuvwxyz0123456789';
-
-/** Ten characters: 51 bits, for names that are also compared when they are first written. */
-function newSuffix(): string {
-  return Array.from({ length: 10 }, () => alphabet[randomInt(alphabet.length)]).join('');
+function auditLog(
+  { config, ...options }: Pick<PartsOptions, 'config' | 'store' | 'keys' | 'clock' | 'logger'>,
+  parts: { controlCa: ControlCa; events: EventRecorder; backdateMs: number },
+): AuditLog {
+  const { directory, maxFileSize, maxFiles, checkpointInterval, checkpointEntries, maxStored } = config.audit;
+  return new AuditLog({
+    ...options,
+    ...parts,
+    keyLifetimeMs: config.serverCertificateLifetime * 1000,
+    checkpoint: { everyMs: checkpointInterval * 1000, entries: checkpointEntries },
+    keep: { ageMs: config.retention.audit * 1000, bytes: maxStored },
+    files: directory === undefined ? undefined : { directory, maxFileBytes: maxFileSize, maxFiles },
+  });
 }

@@ -11,7 +11,7 @@ import {
   validateSet,
 } from '@evercert/shared/manifest';
 import type { Authorities } from '../ca/authorities.ts';
-import type { EventRecorder } from '../events/recorder.ts';
+import type { EventRecorder, NewEvent } from '../events/recorder.ts';
 import { manifestSet } from '../manifest-sets/index.ts';
 import { checkClusterName } from '../nodes/names.ts';
 import { layout } from '../state/layout.ts';
@@ -41,8 +41,8 @@ export interface NewCluster {
   manifests: readonly Manifest[];
 }
 
-/** Deletions in one transaction. */
-const tokensAtOnce = 100;
+/** Deletions, each with its event, in one transaction. */
+const tokensAtOnce = 50;
 
 /** Makes and removes clusters, whole. */
 export class Clusters {
@@ -95,7 +95,7 @@ export class Clusters {
       [{ key: layout.cluster(name), modRevision: 0 }],
       [
         ...puts.map(([key, record]): Operation => ({ type: 'put', key, value: encodeRecord(record) })),
-        events.operation({ cluster: name, ...event }),
+        events.operation({ cluster: name, ...event, details: authorityDetails(cas) }),
       ],
     );
     if (!succeeded) throw alreadyExists(name);
@@ -136,9 +136,11 @@ export class Clusters {
       layout.revocationListsOf(name),
       layout.revocationListPartsOf(name),
       layout.replacementsOf(name),
+      layout.replacementVerdict(name, ''),
+      layout.refusedRecovery(name, ''),
       layout.removedNodesOf(name),
     ];
-    await this.#removeTokens(name);
+    await this.#removeTokens(name, actor);
     const { succeeded, revision } = await store.transact(
       [{ key, modRevision: cached.modRevision }],
       [
@@ -146,7 +148,13 @@ export class Clusters {
         { type: 'delete', key: layout.replacementPause(name) },
         { type: 'delete', key: layout.restartLease(name) },
         ...under.map((prefix): Operation => ({ type: 'deletePrefix', prefix })),
-        events.operation({ cluster: name, actor, reason: 'ClusterDeleted', message: `deleted cluster ${name} with its CAs` }),
+        events.operation({
+          cluster: name,
+          actor,
+          reason: 'ClusterDeleted',
+          message: `deleted cluster ${name} with its CAs`,
+          details: authorityDetails(cas),
+        }),
       ],
     );
     if (!succeeded) throw new EvercertError('Conflict', `cluster ${name} changed under this request: try again`);
@@ -154,19 +162,21 @@ export class Clusters {
     await authorities.destroyKeys([...cas, ...pairs].map(({ keyId }) => keyId));
   }
 
-  async #removeTokens(cluster: string): Promise<void> {
-    const { store, model } = this.#options;
-    const keys = model.tokens
+  async #removeTokens(cluster: string, actor: string): Promise<void> {
+    const { store, model, events } = this.#options;
+    const ids = model.tokens
       .list()
       .filter((token) => token.cluster === cluster)
-      .map(({ id }) => layout.token(id));
-    for (let i = 0; i < keys.length; i += tokensAtOnce) {
-      const some = keys.slice(i, i + tokensAtOnce);
-      const { revision } = await store.transact(
-        [],
-        some.map((key): Operation => ({ type: 'delete', key })),
-      );
-      for (const key of some) model.tokens.drop(key, revision);
+      .map(({ id }) => id);
+    for (let i = 0; i < ids.length; i += tokensAtOnce) {
+      const some = ids.slice(i, i + tokensAtOnce);
+      const event = (id: string): NewEvent => {
+        const message = `deleted bootstrap token ${id} with its cluster`;
+        return { cluster, actor, reason: 'TokenDeleted', message, details: { tokenId: id } };
+      };
+      const operations = some.flatMap((id): Operation[] => [{ type: 'delete', key: layout.token(id) }, events.operation(event(id))]);
+      const { revision } = await store.transact([], operations);
+      for (const id of some) model.tokens.drop(layout.token(id), revision);
     }
   }
 }
@@ -178,6 +188,11 @@ export function checkPolicy(name: string, policy: ClusterPolicy): void {
   // Lines would be those of a text that nobody has written.
   const named = faults.map(({ field, message }) => ({ field, message }));
   throw new EvercertError('InvalidManifest', `the policy of cluster "${name}" is not valid; nothing was made`, { faults: named });
+}
+
+/** The CAs by the serial numbers of their certificates. */
+function authorityDetails(cas: readonly AuthorityRecord[]): Record<string, string> {
+  return Object.fromEntries(cas.map(({ name, serial }) => [`${name}.serial`, serial]));
 }
 
 export function manifestKey({ cluster, manifest }: ManifestRecord): string {

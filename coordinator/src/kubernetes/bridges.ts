@@ -1,6 +1,7 @@
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
+import type { RunningController } from '../leadership/index.ts';
 import type { BridgeConfig, BridgesConfig } from './config.ts';
 import { BridgeStatus, type BridgeView, type KubernetesApi, openKubernetesApi } from './core/index.ts';
 
@@ -24,66 +25,76 @@ export type BridgeFeature = (context: BridgeContext) => RunningFeature[];
 
 export interface BridgesOptions {
   config: BridgesConfig;
-  features: readonly BridgeFeature[];
   clock: Clock;
   logger: Logger;
   random: () => number;
 }
 
-interface Bridge {
-  context: BridgeContext;
-  abort: AbortController;
-  running: RunningFeature[];
-}
-
-/** The bridges from this coordinator to the API servers of its clusters: one each, in one process. */
+/** The bridges from this coordinator to the API servers of its clusters: one each, in one process. Whoever is asked can write there; what looks after the objects there runs at the leader. */
 export class KubernetesBridges {
-  readonly #features: readonly BridgeFeature[];
-  readonly #bridges: ReadonlyMap<string, Bridge>;
+  readonly #options: BridgesOptions;
+  readonly #contexts: ReadonlyMap<string, BridgeContext>;
+  readonly #abort = new AbortController();
+  #running = false;
 
-  constructor({ config, features, clock, logger, random }: BridgesOptions) {
-    this.#features = features;
-    this.#bridges = new Map(
-      Object.entries(config).map(([cluster, bridge]) => {
-        const abort = new AbortController();
-        const status = new BridgeStatus(clock);
-        const api = openKubernetesApi({
-          kubeconfig: bridge.kubeconfig,
-          requestTimeoutMs: bridge.requestTimeout,
-          signal: abort.signal,
-          clock,
-          roles: 'deploy/kubernetes/bridge-rbac.yaml',
-          answered: (server) => status.answered(server),
-        });
-        const context = { cluster, config: bridge, api, status, clock, logger: logger.child({ bridge: cluster }), random };
-        return [cluster, { context, abort, running: [] }];
-      }),
-    );
+  constructor(options: BridgesOptions) {
+    this.#options = options;
+    this.#contexts = new Map(Object.entries(options.config).map(([cluster, config]) => [cluster, this.#context(cluster, config)]));
   }
 
-  start(): void {
-    for (const bridge of this.#bridges.values()) bridge.running = this.#features.flatMap((feature) => feature(bridge.context));
+  /** Runs features at every API server; what is under way there is broken off when they stop. */
+  running(features: readonly BridgeFeature[]): RunningController {
+    const abort = new AbortController();
+    let running: RunningFeature[] = [];
+    return {
+      start: () => {
+        this.#running = true;
+        const contexts = [...this.#contexts.values()].map((context) => ({ ...context, api: this.#open(context, abort.signal) }));
+        running = contexts.flatMap((context) => features.flatMap((feature) => feature(context)));
+      },
+      stop: async () => {
+        abort.abort();
+        await Promise.all(running.map((feature) => feature.stop()));
+        this.#running = false;
+      },
+    };
   }
 
-  /** Breaks off what is under way at the API servers; resolves when nothing is at work any more. */
-  async stop(): Promise<void> {
-    for (const { abort } of this.#bridges.values()) abort.abort();
-    await Promise.all([...this.#bridges.values()].flatMap(({ running }) => running.map((feature) => feature.stop())));
+  /** Breaks off what is under way at the API servers. */
+  stop(): void {
+    this.#abort.abort();
   }
 
-  /** Undefined: this coordinator has no bridge to the cluster. */
+  /** Undefined: this coordinator has no bridge to the cluster, or another one is at work there. */
   statusOf(cluster: string): BridgeView | undefined {
-    return this.#bridges.get(cluster)?.context.status.view();
+    return this.#running ? this.#contexts.get(cluster)?.status.view() : undefined;
   }
 
   /** FailedPrecondition: this coordinator has no bridge to the cluster, or the feature is not switched on. */
   require(cluster: string, feature: 'signers' | 'bootstrapTokens' | 'revocations'): BridgeContext {
-    const bridge = this.#bridges.get(cluster);
-    if (bridge?.context.config[feature]) return bridge.context;
+    const bridge = this.#contexts.get(cluster);
+    if (bridge?.config[feature]) return bridge;
     throw new EvercertError(
       'FailedPrecondition',
       `this coordinator ${bridge ? `does not do that (kubernetes.${cluster}.${feature}) for` : 'has no bridge to the API server of'} cluster ${cluster}: see docs/kubernetes.md, 'Connecting a cluster'`,
       { metadata: { cluster, feature } },
     );
+  }
+
+  #context(cluster: string, config: BridgeConfig): BridgeContext {
+    const { clock, logger, random } = this.#options;
+    const context = { cluster, config, status: new BridgeStatus(clock), clock, logger: logger.child({ bridge: cluster }), random };
+    return { ...context, api: this.#open(context, this.#abort.signal) };
+  }
+
+  #open({ config, status, clock }: Pick<BridgeContext, 'config' | 'status' | 'clock'>, signal: AbortSignal): KubernetesApi {
+    return openKubernetesApi({
+      kubeconfig: config.kubeconfig,
+      requestTimeoutMs: config.requestTimeout,
+      signal,
+      clock,
+      roles: 'deploy/kubernetes/bridge-rbac.yaml',
+      answered: (server) => status.answered(server),
+    });
   }
 }

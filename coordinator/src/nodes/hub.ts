@@ -8,6 +8,7 @@ import { type EventRecorder, eventId } from '../events/recorder.ts';
 import { isRenewalReason, renewalSource } from '../events/renewal-log.ts';
 import type { Model } from '../state/model.ts';
 import type { NodeRegistry } from './registry.ts';
+import type { Sessions } from './sessions.ts';
 import type { NodeStatuses } from './statuses.ts';
 
 /** One agent's open stream, as the hub sees it. */
@@ -35,6 +36,16 @@ export interface NodeHubOptions {
   /** In [0, 1). */
   random: () => number;
   heartbeatIntervalSeconds: number;
+  sessions: Pick<Sessions, 'attached' | 'detached' | 'isConnected' | 'onTakenOver'>;
+  endpoints: Endpoints;
+}
+
+/** Where agents find coordinators. */
+export interface Endpoints {
+  /** `HOST:PORT` of all that serve now, this one included. */
+  all(): string[];
+  /** Of those that serve when this one has stopped, in the order in which they are to be tried. */
+  others(): string[];
 }
 
 /** Knows the connected agents: sends each its desired state when it changes, takes their reports and events. */
@@ -48,14 +59,19 @@ export class NodeHub {
   constructor(options: NodeHubOptions) {
     this.#options = options;
     options.desired.subscribe((cluster, node) => this.#markDue(cluster, node));
+    options.sessions.onTakenOver((cluster, node) => {
+      const link = this.#links.get(`${cluster}/${node}`);
+      if (link) dismiss(link, 'a newer stream of this node, at another coordinator, took over');
+    });
   }
 
   get connected(): number {
     return this.#links.size;
   }
 
+  /** Its stream is at this coordinator, or at another. */
   isConnected(cluster: string, node: string): boolean {
-    return this.#links.has(`${cluster}/${node}`);
+    return this.#links.has(`${cluster}/${node}`) || this.#options.sessions.isConnected(cluster, node);
   }
 
   /** Takes a new stream. An older one of the same node is told to go: an agent that reconnects after a network fault is heard at once. */
@@ -63,22 +79,22 @@ export class NodeHub {
     const key = `${link.cluster}/${link.node}`;
     const older = this.#links.get(key);
     this.#links.set(key, link);
-    if (older) {
-      older.send(goodbye('a newer stream of this node took over', 0));
-      older.end();
-    }
+    this.#options.sessions.attached(link.cluster, link.node);
+    if (older) dismiss(older, 'a newer stream of this node took over');
   }
 
   detach(link: NodeLink): void {
     const key = `${link.cluster}/${link.node}`;
-    if (this.#links.get(key) === link) this.#links.delete(key);
+    if (this.#links.get(key) !== link) return;
+    this.#links.delete(key);
+    this.#options.sessions.detached(link.cluster, link.node);
   }
 
-  /** Tells every agent to come back after a time, spread so that they do not return together. */
+  /** Sends every agent to another coordinator; where there is none, to come back after a time, spread so that they do not return together. */
   sayGoodbye(reason: string): void {
-    const { random } = this.#options;
+    const { random, endpoints } = this.#options;
     for (const link of this.#links.values()) {
-      link.send(goodbye(reason, 1 + Math.floor((this.#links.size / 500) * random())));
+      link.send(goodbye(reason, 1 + Math.floor((this.#links.size / 500) * random()), endpoints.others()));
       link.end();
     }
   }
@@ -102,7 +118,7 @@ export class NodeHub {
   }
 
   async #hello(link: NodeLink, hello: Hello): Promise<void> {
-    const { model, statuses, registry, clock, heartbeatIntervalSeconds } = this.#options;
+    const { model, statuses, registry, clock, heartbeatIntervalSeconds, endpoints } = this.#options;
     const { cluster, node } = link;
     statuses.seen(cluster, node, hello.facts?.agentVersion ?? '');
     const record = model.node(cluster, node);
@@ -115,6 +131,7 @@ export class NodeHub {
           role: roleToProto(record?.role),
           heartbeatInterval: { seconds: heartbeatIntervalSeconds, nanos: 0 },
           serverTime: new Date(clock.nowMs()),
+          endpoints: endpoints.all(),
         },
       },
     });
@@ -194,6 +211,12 @@ export class NodeHub {
   }
 }
 
-function goodbye(reason: string, seconds: number): ConnectResponse {
-  return { message: { $case: 'goodbye', value: { reason, retryAfter: { seconds, nanos: 0 } } } };
+/** Ends a stream that another has taken the place of. */
+function dismiss(link: NodeLink, reason: string): void {
+  link.send(goodbye(reason, 0));
+  link.end();
+}
+
+function goodbye(reason: string, seconds: number, endpoints: string[] = []): ConnectResponse {
+  return { message: { $case: 'goodbye', value: { reason, retryAfter: { seconds, nanos: 0 }, endpoints } } };
 }

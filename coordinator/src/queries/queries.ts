@@ -1,7 +1,8 @@
+import { callReason } from '../events/recorder.ts';
 import { activeCordon } from '../nodes/cordons.ts';
-import type { NodeHealth, NodeHealthState } from '../nodes/health/index.ts';
+import type { FollowedHealth, NodeHealthState } from '../nodes/health/index.ts';
 import type { NodeStatuses, NodeStatusView } from '../nodes/statuses.ts';
-import type { Replacements, ShownVerdict } from '../replacement/controller.ts';
+import type { ShownReplacements, ShownVerdict } from '../replacement/shown.ts';
 import type { RevocationMatch, Revocations } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
@@ -77,10 +78,10 @@ const maxRevokedBy = 10;
 export interface QueriesOptions {
   store: Store;
   model: Model;
-  health: NodeHealth;
+  health: Pick<FollowedHealth, 'of'>;
   statuses: NodeStatuses;
   revocations: Revocations;
-  replacements: Pick<Replacements, 'verdictOf'>;
+  shown: Pick<ShownReplacements, 'verdictOf'>;
   nowMs: () => number;
 }
 
@@ -93,9 +94,9 @@ export class Queries {
   }
 
   node(record: NodeRecord): NodeView {
-    const { health, statuses, replacements, nowMs } = this.#options;
+    const { health, statuses, shown, nowMs } = this.#options;
     const status = statuses.get(record.cluster, record.name);
-    const replacement = replacements.verdictOf(record);
+    const replacement = shown.verdictOf(record);
     return { record, health: health.of(record), cordon: activeCordon(record, nowMs()), status, replacement };
   }
 
@@ -141,7 +142,7 @@ export class Queries {
     const matches = (event: EventRecord): boolean =>
       (filter.node === '' || event.node === filter.node) &&
       (filter.certificate === '' || event.certificate === filter.certificate) &&
-      (filter.reason === '' || event.reason === filter.reason) &&
+      (filter.reason === '' ? event.reason !== callReason : event.reason === filter.reason) &&
       (!filter.renewalLog || event.source !== undefined);
     if (filter.cluster !== '') {
       return this.#scan<EventRecord>(layout.eventsOf(filter.cluster), page, 100, true, matches);

@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
+import { Informer } from '../state/informer.ts';
 import { layout } from '../state/layout.ts';
 import { type ClockMarkRecord, decodeRecord, encodeRecord } from '../state/records.ts';
 import type { Operation, Store } from '../store/index.ts';
@@ -17,13 +18,14 @@ export async function resetClockMark(store: Store, clock: Clock): Promise<number
 }
 
 /**
- * The latest wall-clock time that this coordinator has seen, kept in the store. A clock that was moved back must not open a repair window that has closed, nor make
+ * The latest wall-clock time that this coordinator, or another one, has seen, kept in the store. A clock that was moved back must not open a repair window that has closed, nor make
  * an expired identity young again: while the clock is behind the mark, nothing is recovered.
  */
 export class ClockMark {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #informer: Informer<ClockMarkRecord>;
   #markMs = 0;
   #timer: Timer | undefined;
   #stopped = false;
@@ -33,12 +35,15 @@ export class ClockMark {
     this.#store = store;
     this.#clock = clock;
     this.#logger = logger;
+    this.#informer = new Informer(store, layout.clockMark, logger, clock);
+    this.#informer.subscribe((change) => {
+      if (change.type === 'put') this.#markMs = Math.max(this.#markMs, change.record.latestMs);
+    });
   }
 
-  /** Reads the mark, raises it, and goes on raising it every minute. */
+  /** Reads the mark, follows it, raises it, and goes on raising it every minute. */
   async start(): Promise<void> {
-    const entry = await this.#store.get(layout.clockMark);
-    if (entry) this.#markMs = decodeRecord<ClockMarkRecord>(entry.key, entry.value).latestMs;
+    await this.#informer.start();
     if (this.behindMs() > toleratedMs)
       this.#logger.error('The clock is behind the latest time that was seen here; no recovery until that is put right', this.#facts());
     await this.#raise();
@@ -51,6 +56,7 @@ export class ClockMark {
     this.#timer?.cancel();
     await this.#writing;
     await this.#raise();
+    await this.#informer.stop();
   }
 
   /** The wall clock, or the latest time seen where the clock is behind it: never goes back. */
@@ -91,6 +97,9 @@ export class ClockMark {
   }
 
   async #raise(): Promise<void> {
+    // One of several coordinators is enough.
+    const known = this.#informer.get(layout.clockMark)?.record.latestMs ?? 0;
+    if (this.#store.shared && this.nowMs() - known < raiseEveryMs / 2) return;
     try {
       await this.#store.transact([], [this.raiseOperation()]);
     } catch (error) {

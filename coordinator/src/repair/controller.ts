@@ -46,6 +46,8 @@ export class Repairs {
   readonly #options: RepairsOptions;
   /** Who repairs which cluster now: two at once would not go one node at a time. */
   readonly #running = new Map<string, string>();
+  readonly #stop = new AbortController();
+  readonly #ended = new Set<Promise<unknown>>();
 
   constructor(options: RepairsOptions) {
     this.#options = options;
@@ -53,9 +55,10 @@ export class Repairs {
 
   /**
    * Tells the plan, then each step, then the outcomes. Ends early, with windows and marks left as they are, when the signal aborts.
-   * Errors: NotFound (cluster, a named node), InvalidArgument (the window), Conflict (another repair of this cluster is under way), FailedPrecondition (the clock was moved back).
+   * Errors: NotFound (cluster, a named node), InvalidArgument (the window), Conflict (another repair of this cluster is under way), FailedPrecondition (the clock was moved back), Unavailable (it
+   * was stopped).
    */
-  async run(order: RepairOrder, signal: AbortSignal, tell: (news: RepairNews) => void): Promise<void> {
+  async run(order: RepairOrder, caller: AbortSignal, tell: (news: RepairNews) => void): Promise<void> {
     const { cluster, actor, dryRun } = order;
     this.#check(order);
     if (dryRun) return tell({ type: 'plan', plan: this.plan(order) });
@@ -63,14 +66,27 @@ export class Repairs {
     if (other !== undefined)
       throw new EvercertError('Conflict', `a repair of cluster ${cluster} by ${other} is under way: wait for its end, or end it`);
     this.#running.set(cluster, actor);
+    const signal = AbortSignal.any([caller, this.#stop.signal]);
     try {
       const plan = this.plan(order);
       tell({ type: 'plan', plan });
-      const outcomes = await this.#carryOut(plan, order, signal, tell);
+      const carriedOut = this.#carryOut(plan, order, signal, tell);
+      this.#ended.add(carriedOut);
+      const outcomes = await carriedOut.finally(() => this.#ended.delete(carriedOut));
       if (!signal.aborted) tell({ type: 'summary', outcomes });
     } finally {
       this.#running.delete(cluster);
     }
+    if (this.#stop.signal.aborted && !caller.aborted)
+      throw new EvercertError('Unavailable', 'this coordinator stops, or another has taken the repairs over: begin again, and it goes on', {
+        retryAfterMs: 2000,
+      });
+  }
+
+  /** Breaks off what is under way. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await Promise.allSettled(this.#ended);
   }
 
   /** What a repair would do now. */
@@ -86,11 +102,6 @@ export class Repairs {
     if (windowMs < 0 || windowMs > longestWindowMs) {
       throw new EvercertError('InvalidArgument', `window: expected more than 0 and at most ${longestWindowMs / 3600_000}h`);
     }
-  }
-
-  /** How the cluster's etcd, or its control plane, stands now. */
-  quorum(cluster: string): QuorumFacts {
-    return quorumOf(this.#allFacts(cluster), this.#options.clock.nowMs());
   }
 
   async #carryOut(plan: RepairPlan, order: RepairOrder, signal: AbortSignal, tell: (news: RepairNews) => void): Promise<RepairOutcome[]> {
@@ -168,7 +179,7 @@ export class Repairs {
     const { clock } = this.#options;
     const endMs = clock.monotonicMs() + quorumMs;
     for (;;) {
-      const quorum = quorumOf(this.#allFacts(cluster), clock.nowMs());
+      const quorum = quorumNow(this.#options.facts, cluster);
       if (quorum.healthy.length >= quorum.needed || signal.aborted || clock.monotonicMs() >= endMs) return quorum;
       await pause(clock, signal);
     }
@@ -236,8 +247,17 @@ export class Repairs {
   }
 
   #allFacts(cluster: string): RepairFacts[] {
-    return this.#options.model.nodesOf(cluster).map((record) => factsOf(this.#options.facts, record));
+    return allFactsOf(this.#options.facts, cluster);
   }
+}
+
+/** How the cluster's etcd, or its control plane, stands now. */
+export function quorumNow(sources: FactsSources, cluster: string): QuorumFacts {
+  return quorumOf(allFactsOf(sources, cluster), sources.nowMs());
+}
+
+function allFactsOf(sources: FactsSources, cluster: string): RepairFacts[] {
+  return sources.model.nodesOf(cluster).map((record) => factsOf(sources, record));
 }
 
 export function isWell(result: RepairOutcome['result']): boolean {

@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '@evercert/shared/clock';
 import type { Logger } from '@evercert/shared/logging';
 import type { EventRecorder } from '../events/recorder.ts';
+import type { RunningController } from '../leadership/index.ts';
 import { type ClockMark, toleratedMs } from '../recovery/clock-mark.ts';
 import { Informer } from '../state/informer.ts';
 import { layout, partsAfter } from '../state/layout.ts';
@@ -20,6 +21,8 @@ export interface RepairWindowsOptions {
   logger: Logger;
   events: EventRecorder;
   mark: ClockMark;
+  /** Of windows that are written elsewhere; absent: its own. */
+  informer?: Informer<RepairWindowRecord>;
 }
 
 /**
@@ -33,27 +36,27 @@ export class RepairWindows {
   readonly #events: EventRecorder;
   readonly #mark: ClockMark;
   readonly #informer: Informer<RepairWindowRecord>;
-  #timer: Timer | undefined;
-  #stopped = false;
 
-  constructor({ store, clock, logger, events, mark }: RepairWindowsOptions) {
+  constructor({ store, clock, logger, events, mark, informer }: RepairWindowsOptions) {
     this.#store = store;
     this.#clock = clock;
     this.#logger = logger;
     this.#events = events;
     this.#mark = mark;
-    this.#informer = new Informer(store, layout.repairWindows, logger);
+    this.#informer = informer ?? new Informer(store, layout.repairWindows, logger);
   }
 
-  async start(): Promise<void> {
-    await this.#informer.start();
-    this.#schedule();
+  start(): Promise<void> {
+    return this.#informer.start();
   }
 
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#timer?.cancel();
-    await this.#informer.stop();
+  stop(): Promise<void> {
+    return this.#informer.stop();
+  }
+
+  /** The same windows, written through another store. */
+  through(store: Store, events: EventRecorder): RepairWindows {
+    return new RepairWindows({ store, events, clock: this.#clock, logger: this.#logger, mark: this.#mark, informer: this.#informer });
   }
 
   /** The open window of a node; undefined when there is none, or its time is over. */
@@ -110,16 +113,17 @@ export class RepairWindows {
     return record;
   }
 
-  /** Nothing open is no error. */
+  /** Nothing open is no error; one that was opened anew meanwhile stays. */
   async close(cluster: string, node: string, by: string, why: string): Promise<void> {
     const key = layout.repairWindow(cluster, node);
-    if (!this.#informer.get(key)) return;
+    const known = this.#informer.get(key);
+    if (!known) return;
     const message = `closed the repair window of ${node}: ${why}`;
-    const { revision } = await this.#store.transact(
-      [],
+    const { succeeded, revision } = await this.#store.transact(
+      [{ key, modRevision: known.modRevision }],
       [{ type: 'delete', key }, this.#events.operation({ cluster, node, actor: by, reason: 'RepairWindowClosed', message })],
     );
-    this.#informer.drop(key, revision);
+    if (succeeded) this.#informer.drop(key, revision);
   }
 
   /** Closes what has run out. */
@@ -130,13 +134,25 @@ export class RepairWindows {
     }
   }
 
-  #schedule(): void {
-    this.#timer = this.#clock.after(tidyEveryMs, () => {
-      this.closeExpired()
-        .catch((error: unknown) => this.#logger.warn('a repair window that has run out cannot be closed', { error: String(error) }))
-        .finally(() => {
-          if (!this.#stopped) this.#schedule();
-        });
-    });
+  /** Closes them for as long as it is at work. */
+  tidying(): RunningController {
+    let timer: Timer | undefined;
+    let closing: Promise<void> = Promise.resolve();
+    const schedule = (): void => {
+      timer = this.#clock.after(tidyEveryMs, () => {
+        const passed = this.closeExpired()
+          .catch((error: unknown) => this.#logger.warn('a repair window that has run out cannot be closed', { error: String(error) }))
+          .finally(() => timer && schedule());
+        closing = passed;
+      });
+    };
+    return {
+      start: schedule,
+      stop: async () => {
+        timer?.cancel();
+        timer = undefined;
+        await closing;
+      },
+    };
   }
 }

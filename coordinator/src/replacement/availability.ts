@@ -24,6 +24,8 @@ export interface AvailabilityOptions {
   logger: Logger;
   /** Knows whether the wall clock was moved back. */
   mark: Pick<ClockMark, 'behindMs'>;
+  /** Why a store that other coordinators write to, too, is not reached, and since when; undefined: it is. */
+  unreached?: () => { why: string; sinceMs: number } | undefined;
   /** Outages up to this length, such as a restart's, are counted, but `healthySinceMs` stays what it was. 15 s by default. */
   toleratedMs?: number;
   /** A look that comes so much later than the last one tells that this process did not run. 5 s by default. */
@@ -42,8 +44,9 @@ export interface AvailabilityRecord {
 }
 
 /**
- * Knows how well this coordinator is and was. It looks at both clocks every second, and writes a mark about every ten: a process that was stopped, a machine that slept, a clock that was set, a
- * store that takes no writes, and the time between two runs, are all outages, in which no worker can be blamed for not having been renewed.
+ * Knows how well the coordinator is and was. It looks at both clocks every second, and writes a mark about every ten: a process that was stopped, a machine that slept, a clock that was set, a
+ * store that takes no writes, and the time between two runs, are all outages, in which no worker can be blamed for not having been renewed. Of several coordinators the leader keeps the record;
+ * that another takes its place is no outage, for the time in which that one has served all along.
  */
 export class Availability {
   readonly #options: AvailabilityOptions;
@@ -60,39 +63,74 @@ export class Availability {
   #write: { startedWallMs: number; startedMonotonicMs: number; done: Promise<void> } | undefined;
   #timer: Timer | undefined;
   #started = false;
+  #store: AvailabilityOptions['store'];
+  /** Since when this process looks without keeping the record. */
+  #followedSinceMs: number | undefined;
 
   constructor(options: AvailabilityOptions) {
     this.#options = options;
+    this.#store = options.store;
     this.#toleratedMs = options.toleratedMs ?? 15_000;
   }
 
-  /** Reads what an earlier run knew, counts the time since as an outage, and begins to look. */
-  async start(): Promise<void> {
+  /** Begins to look, and keeps no record yet: this coordinator serves, and another leads. */
+  follow(): void {
     const { clock } = this.#options;
+    this.#seen = { wallMs: clock.nowMs(), monotonicMs: clock.monotonicMs() };
+    this.#followedSinceMs = clock.nowMs();
+    this.#outages = [];
+    this.#leaps = [];
+    this.#schedule();
+  }
+
+  /** Does not look any more. */
+  end(): void {
+    this.#followedSinceMs = undefined;
+    this.#timer?.cancel();
+  }
+
+  /**
+   * Reads what was known, counts the time since then in which this process did not serve as an outage, and begins to keep the record.
+   *
+   * @param store that it is kept in; by default the one of the options.
+   */
+  async start(store = this.#options.store): Promise<void> {
+    const { clock } = this.#options;
+    this.#store = store;
     const record = await this.#read();
     const nowMs = clock.nowMs();
-    this.#seen = { wallMs: nowMs, monotonicMs: clock.monotonicMs() };
+    if (this.#followedSinceMs === undefined) this.#seen = { wallMs: nowMs, monotonicMs: clock.monotonicMs() };
+    else this.#observe();
+    // Before the last mark the leader was well, or has said how it was.
+    const own = this.#outages.filter(({ untilMs }) => record === undefined || untilMs > record.markMs);
+    const leaps = this.#leaps;
     this.#outages = record?.outages ?? [];
-    this.#leaps = record?.leaps ?? [];
+    this.#leaps = leaps.reduce(withLeap, record?.leaps ?? []);
     this.#healthySinceMs = record?.healthySinceMs;
-    if (record) this.#wasAway(record.markMs, nowMs, 'the coordinator did not run');
-    else this.#wasAway(0, nowMs, 'nothing is known of the time before');
+    this.#countAbsence(record?.markMs, nowMs);
+    for (const { fromMs, untilMs, why } of own) this.#wasAway(Math.max(fromMs, record?.markMs ?? fromMs), untilMs, why);
     this.#healthySinceMs ??= nowMs;
     this.#started = true;
     this.#observe();
     this.#mark();
     await this.#write?.done;
-    this.#schedule();
+    if (this.#followedSinceMs === undefined) this.#schedule();
   }
 
-  /** Writes a last mark: the outage begins now. */
+  /** Writes a last mark: the outage begins now, unless another takes over that was there. */
   async stop(): Promise<void> {
-    this.#timer?.cancel();
+    if (this.#followedSinceMs === undefined) this.#timer?.cancel();
     this.#observe();
     this.#started = false;
     await this.#write?.done;
     this.#mark();
     await this.#write?.done;
+    if (this.#followedSinceMs === undefined) return;
+    // What was told so far is in the record.
+    this.#followedSinceMs = this.#options.clock.nowMs();
+    this.#outages = [];
+    this.#leaps = [];
+    this.#storeProblem = undefined;
   }
 
   /** As it is at this moment: it does not wait for the next look. */
@@ -113,8 +151,17 @@ export class Availability {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Clocks of coordinators differ a little; this one's that is far behind shows time that another has shown before. */
+  #countAbsence(markMs: number | undefined, nowMs: number): void {
+    const servedSinceMs = this.#followedSinceMs ?? nowMs;
+    if (markMs === undefined) this.#wasAway(0, servedSinceMs, 'nothing is known of the time before');
+    else if (this.#followedSinceMs === undefined || markMs < servedSinceMs)
+      this.#wasAway(markMs, servedSinceMs, 'the coordinator did not run');
+    else if (markMs - nowMs > gapMs) this.#wasAway(markMs, nowMs, 'its clock is behind that of the coordinator that led before');
+  }
+
   async #read(): Promise<AvailabilityRecord | undefined> {
-    const entry = await this.#options.store.get(layout.availability);
+    const entry = await this.#store.get(layout.availability);
     if (!entry) return undefined;
     try {
       return decodeRecord<AvailabilityRecord>(entry.key, entry.value);
@@ -126,10 +173,10 @@ export class Availability {
 
   #schedule(): void {
     this.#timer = this.#options.clock.after(tickEveryMs, () => {
-      if (!this.#started) return;
+      if (!this.#started && this.#followedSinceMs === undefined) return;
       this.#observe();
       const sinceMs = this.#options.clock.monotonicMs() - this.#markedMonotonicMs;
-      if (sinceMs >= markEveryMs || this.#storeProblem) this.#mark();
+      if (this.#started && (sinceMs >= markEveryMs || this.#storeProblem)) this.#mark();
       this.#schedule();
     });
   }
@@ -178,6 +225,9 @@ export class Availability {
       return { why: `its clock is ${seconds(behindMs)} behind the latest time that it has shown`, sinceMs: wallMs };
     if (this.#write && !this.#storeProblem && clock.monotonicMs() - this.#write.startedMonotonicMs > writeWithinMs)
       this.#storeProblem = { why: `its store has not taken a write for ${seconds(writeWithinMs)}`, sinceMs: this.#write.startedWallMs };
+    const unreached = this.#options.unreached?.();
+    if (unreached && wallMs - unreached.sinceMs > writeWithinMs)
+      return { ...unreached, why: `its store is not reached: ${unreached.why}`.slice(0, maxProblem) };
     return this.#storeProblem;
   }
 
@@ -202,7 +252,7 @@ export class Availability {
   /** One write at a time. */
   #mark(): void {
     if (this.#write) return;
-    const { store, clock } = this.#options;
+    const { clock } = this.#options;
     const startedWallMs = clock.nowMs();
     this.#markedMonotonicMs = clock.monotonicMs();
     const since = this.#ill ? undefined : this.#healthySinceMs;
@@ -212,7 +262,7 @@ export class Availability {
       outages: this.#allOutages(),
       ...(this.#leaps.length > 0 && { leaps: this.#leaps }),
     };
-    const done = store.transact([], [{ type: 'put', key: layout.availability, value: encodeRecord(record) }]).then(
+    const done = this.#store.transact([], [{ type: 'put', key: layout.availability, value: encodeRecord(record) }]).then(
       () => this.#wrote(undefined),
       (error: unknown) =>
         this.#wrote({ why: `its store does not take writes: ${String(error)}`.slice(0, maxProblem), sinceMs: startedWallMs }),

@@ -19,10 +19,11 @@ import type { ReplacementPauses } from './pauses.ts';
 import { isEnded } from './progress.ts';
 import { type ReplacementRecords, replacementNotFound } from './records.ts';
 import { type Confirmation, ReplacementSaga, type SagaOptions } from './saga.ts';
+import { type ShownVerdict, shownVerdict } from './shown.ts';
 import { unknownProvisioner } from './steps.ts';
 import type { NodeSwap } from './swap.ts';
 import type { Decision, ReplacementFacts, ReplacementQuestion, ReplacementRecord, Verdict } from './types.ts';
-import { Verdicts } from './verdicts.ts';
+import { type VerdictRecord, Verdicts } from './verdicts.ts';
 
 const tickMs = 1000;
 /** A cluster in which nothing was noticed is looked at all the same. */
@@ -54,15 +55,10 @@ export interface ReplacementsOptions {
   /** `rp-` and ten characters of [a-z0-9]. */
   newId: () => string;
   join: () => Pick<JoinFacts, 'endpoints' | 'caPins'>;
+  /** What was decided before this coordinator led. */
+  earlier?: readonly VerdictRecord[];
   /** Absent: nothing happens at the places where tests end the process. */
   fault?: SagaOptions['fault'];
-}
-
-/** What is shown of a node. */
-export interface ShownVerdict extends Verdict {
-  sinceMs: number;
-  replacementId: string;
-  step: string;
 }
 
 /** Decides for each cluster whom to replace, keeps the verdicts, and runs the replacements, those included that an earlier process began. */
@@ -85,7 +81,8 @@ export class Replacements {
 
   constructor(options: ReplacementsOptions) {
     this.#options = options;
-    this.verdicts = new Verdicts({ store: options.store, events: options.events, nowMs: () => options.clock.nowMs() });
+    const { store, events, clock, earlier = [] } = options;
+    this.verdicts = new Verdicts({ store, events, earlier, nowMs: () => clock.nowMs() });
     this.#calls = new ProvisionerCalls({ clock: options.clock, concurrency });
   }
 
@@ -127,16 +124,7 @@ export class Replacements {
   /** What was decided of a node last; undefined: there is nothing to tell. */
   verdictOf({ cluster, name }: Pick<NodeRecord, 'cluster' | 'name'>, decided?: Verdict): ShownVerdict | undefined {
     const running = this.#options.records.runningOf(cluster, name);
-    const kept = this.verdicts.get(cluster, name);
-    const verdict = decided ?? kept;
-    const place = { replacementId: running?.id ?? '', step: running?.step ?? '' };
-    if (running && verdict?.kind !== 'Replacing') {
-      const { message, createdAtMs: sinceMs } = running;
-      return { node: name, kind: 'Replacing', reason: 'UnderWay', message, sinceMs, ...place };
-    }
-    if (!verdict || verdict.reason === '') return undefined;
-    const same = kept?.kind === verdict.kind && kept.reason === verdict.reason;
-    return { ...verdict, sinceMs: same ? kept.sinceMs : this.#options.clock.nowMs(), ...place };
+    return shownVerdict({ node: name, running, kept: this.verdicts.get(cluster, name), decided, nowMs: this.#options.clock.nowMs() });
   }
 
   /**
@@ -254,6 +242,7 @@ export class Replacements {
       source: 'certificate-renewal-worker',
       warning: true,
       message: `replacement ${id} of node ${name} begins: ${reason}`,
+      details: { replacementId: id, attempt: 1, provisioner: record.provisioner },
     });
     const began = await records.create({
       record,

@@ -1,6 +1,6 @@
 export { Availability, type AvailabilityOptions, type AvailabilityRecord } from './availability.ts';
 export { ProvisionerCalls } from './calls.ts';
-export { Replacements, type ReplacementsOptions, type ShownVerdict } from './controller.ts';
+export { Replacements, type ReplacementsOptions } from './controller.ts';
 export { decide, reconsider } from './decision.ts';
 export { availableMs, evidenceOf } from './evidence.ts';
 export { expiredOf, type ReplacementSources, replacementFactsOf } from './facts.ts';
@@ -14,6 +14,7 @@ export { NodeRemoval } from './removal.ts';
 export { removalName, removalSource } from './removal-revocation.ts';
 export { RemovedNodes } from './returned.ts';
 export { type Confirmation, ReplacementSaga, type SagaOptions } from './saga.ts';
+export { type ShownVerdict, shownVerdict } from './shown.ts';
 export { NodeSwap } from './swap.ts';
 export * from './types.ts';
 export { Verdicts } from './verdicts.ts';

@@ -26,10 +26,18 @@ type Decide = (record: ReplacementRecord) => RecordChange | undefined | Promise<
 export class ReplacementRecords {
   readonly informer: Informer<ReplacementRecord>;
   readonly #store: Store;
+  readonly #options: { logger: Logger };
 
-  constructor({ store, logger }: { store: Store; logger: Logger }) {
-    this.#store = store;
-    this.informer = new Informer(store, layout.replacements, logger);
+  /** @param options.informer of records that are written elsewhere; absent: its own. */
+  constructor(options: { store: Store; logger: Logger; informer?: Informer<ReplacementRecord> }) {
+    this.#options = options;
+    this.#store = options.store;
+    this.informer = options.informer ?? new Informer(options.store, layout.replacements, options.logger);
+  }
+
+  /** The same records, written through another store. */
+  through(store: Store): ReplacementRecords {
+    return new ReplacementRecords({ store, logger: this.#options.logger, informer: this.informer });
   }
 
   start(): Promise<void> {

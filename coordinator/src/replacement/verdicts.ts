@@ -1,4 +1,6 @@
 import type { EventRecorder, NewEvent } from '../events/recorder.ts';
+import { layout } from '../state/layout.ts';
+import { encodeRecord } from '../state/records.ts';
 import type { Operation, Store } from '../store/index.ts';
 import type { Verdict } from './types.ts';
 
@@ -7,17 +9,34 @@ export interface KeptVerdict extends Verdict {
   sinceMs: number;
 }
 
-/** Events in one transaction. */
-const eventsAtOnce = 50;
+/** What is kept of a node at layout.replacementVerdict, for other coordinators and for the next leader. */
+export interface VerdictRecord extends KeptVerdict {
+  cluster: string;
+}
+
+/** Changes in one transaction; each is a record and an event. */
+const atOnce = 50;
+
+export interface VerdictsOptions {
+  store: Store;
+  events: EventRecorder;
+  nowMs: () => number;
+  /** Verdicts of whoever led before. */
+  earlier?: readonly VerdictRecord[];
+}
 
 /** Keeps what was decided of each node, and tells what has changed. Nodes of which there is nothing to tell are not kept. */
 export class Verdicts {
-  readonly #options: { store: Store; events: EventRecorder; nowMs: () => number };
+  readonly #options: VerdictsOptions;
   readonly #kept = new Map<string, Map<string, KeptVerdict>>();
   readonly #listeners = new Set<(cluster: string, node: string) => void>();
 
-  constructor(options: { store: Store; events: EventRecorder; nowMs: () => number }) {
+  constructor(options: VerdictsOptions) {
     this.#options = options;
+    for (const { cluster, ...verdict } of options.earlier ?? []) {
+      const kept = this.#kept.get(cluster) ?? new Map<string, KeptVerdict>();
+      this.#kept.set(cluster, kept.set(verdict.node, verdict));
+    }
   }
 
   get(cluster: string, node: string): KeptVerdict | undefined {
@@ -34,7 +53,7 @@ export class Verdicts {
     this.#kept.delete(cluster);
   }
 
-  /** Takes the place of what was kept of a cluster; changes are durable as events when it resolves. */
+  /** Takes the place of what was kept of a cluster; changes are durable, with their events, when it resolves. */
   async keep(cluster: string, verdicts: readonly Verdict[]): Promise<void> {
     const { nowMs } = this.#options;
     const before = this.#kept.get(cluster) ?? new Map<string, KeptVerdict>();
@@ -49,14 +68,26 @@ export class Verdicts {
     if (after.size > 0) this.#kept.set(cluster, after);
     else this.#kept.delete(cluster);
     for (const { node } of changed) for (const listener of this.#listeners) listener(cluster, node);
-    await this.#tell(changed.flatMap((verdict) => eventOf(cluster, verdict) ?? []));
+    const present = new Set(verdicts.map(({ node }) => node));
+    const gone = [...before.keys()].filter((node) => !present.has(node));
+    await this.#write([
+      ...gone.map((node): Operation[] => [{ type: 'delete', key: layout.replacementVerdict(cluster, node) }]),
+      ...changed.map((verdict) => this.#operations(cluster, verdict, after.get(verdict.node))),
+    ]);
   }
 
-  async #tell(news: readonly NewEvent[]): Promise<void> {
-    const { store, events } = this.#options;
-    for (let from = 0; from < news.length; from += eventsAtOnce) {
-      const operations = news.slice(from, from + eventsAtOnce).map((event): Operation => events.operation(event));
-      await store.transact([], operations);
+  #operations(cluster: string, verdict: Verdict, kept: KeptVerdict | undefined): Operation[] {
+    const key = layout.replacementVerdict(cluster, verdict.node);
+    const event = eventOf(cluster, verdict);
+    return [
+      kept ? { type: 'put', key, value: encodeRecord<VerdictRecord>({ cluster, ...kept }) } : { type: 'delete', key },
+      ...(event ? [this.#options.events.operation(event)] : []),
+    ];
+  }
+
+  async #write(changes: readonly Operation[][]): Promise<void> {
+    for (let from = 0; from < changes.length; from += atOnce) {
+      await this.#options.store.transact([], changes.slice(from, from + atOnce).flat());
     }
   }
 }

@@ -4,7 +4,7 @@ import { version } from '@evercert/shared/version';
 import { oneOf, roleFromProto } from '@evercert/shared/wire';
 import type { Applier } from '../apply/apply.ts';
 import { type RevocationChanges, revocationNotFound } from '../apply/revocations.ts';
-import type { AuditReader } from '../audit/index.ts';
+import type { AuditLog } from '../audit/index.ts';
 import type { ControlCa } from '../ca/control-ca.ts';
 import { type Clusters, clusterNotFound } from '../clusters/clusters.ts';
 import type { ClusterImports } from '../clusters/import.ts';
@@ -13,16 +13,18 @@ import type { AdminCertificates } from '../enrollment/admin-certificates.ts';
 import { identityName } from '../enrollment/identities.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import type { ClusterTokens, KubernetesBridges } from '../kubernetes/index.ts';
+import type { Leader } from '../leader.ts';
+import type { Coordinators, StoreLeadership } from '../leadership/index.ts';
 import type { NodeCordons } from '../nodes/cordons.ts';
-import type { NodeHealth } from '../nodes/health/index.ts';
+import type { FollowedHealth } from '../nodes/health/index.ts';
 import type { NodeHub } from '../nodes/hub.ts';
 import { type NodeRegistry, nodeNotFound } from '../nodes/registry.ts';
+import type { Sessions } from '../nodes/sessions.ts';
 import type { Queries } from '../queries/queries.ts';
-import type { Repairs } from '../repair/controller.ts';
-import type { Replacements } from '../replacement/controller.ts';
 import type { ReplacementPauses } from '../replacement/pauses.ts';
 import type { ReplacementRecords } from '../replacement/records.ts';
 import type { NodeRemoval } from '../replacement/removal.ts';
+import type { ShownReplacements } from '../replacement/shown.ts';
 import type { Revocations } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
@@ -40,6 +42,7 @@ import {
   revocationToProto,
   tokenToProto,
 } from './convert.ts';
+import { coordinatorMethods } from './coordinators.ts';
 import type { Guard } from './guard.ts';
 import { importCluster } from './import.ts';
 import { repair } from './repair.ts';
@@ -50,7 +53,7 @@ import { watch } from './watch.ts';
 export interface AdminServiceOptions {
   guard: Guard;
   store: Store;
-  audit: AuditReader;
+  audit: AuditLog;
   model: Model;
   queries: Queries;
   clusters: Clusters;
@@ -64,13 +67,17 @@ export interface AdminServiceOptions {
   /** Ten characters of [a-z0-9], never the same. */
   newSuffix: () => string;
   cordons: NodeCordons;
-  replacements: Replacements;
+  leader: Leader;
+  shown: ShownReplacements;
   replacementRecords: ReplacementRecords;
   pauses: ReplacementPauses;
-  health: NodeHealth;
+  health: FollowedHealth;
   desired: DesiredStates;
   hub: NodeHub;
-  repairs: Repairs;
+  coordinators: Coordinators;
+  leadership: StoreLeadership;
+  sessions: Sessions;
+  coordinatorId: string;
   bridges: KubernetesBridges;
   events: EventRecorder;
   controlCa: ControlCa;
@@ -182,9 +189,10 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
       return { events: items.map(eventToProto), nextPageToken: next };
     }),
     ...replacementMethods(options),
+    ...coordinatorMethods(options),
     ...auditMethods(options),
     ...rotationMethods(options),
-    repair: guard.stream((call: Parameters<typeof repair>[0], context) => repair(call, context, options.repairs)),
+    repair: guard.stream((call: Parameters<typeof repair>[0], context) => repair(call, context, options.leader)),
     watch: guard.endless((call: Parameters<typeof watch>[0], context) => watch(call, context, options)),
     getServerInfo: guard.unary(async (_request, context) => ({
       version,
@@ -193,8 +201,8 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
       address: options.address(),
       caPins: options.controlCa.pins(),
       trustAnchors: options.controlCa.anchors(),
-      coordinatorId: '',
-      leaderAddress: '',
+      coordinatorId: options.coordinatorId,
+      leaderAddress: options.leadership.leaderAddress() ?? '',
     })),
     renewAdminCertificate: guard.unary(async ({ csr }, { caller }) => {
       if (caller.kind !== 'admin') throw new EvercertError('PermissionDenied', 'only an admin has an admin certificate');
@@ -211,7 +219,7 @@ interface RenewOrder {
 
 /** Marks certificates for renewal in the node's record: a node that is away is told when it comes back. */
 async function renewCertificates(
-  { registry, desired, hub, events, nowMs }: AdminServiceOptions,
+  { registry, desired, hub, nowMs }: AdminServiceOptions,
   { cluster, node, certificates }: RenewOrder,
   actor: string,
 ): Promise<{ certificates: string[]; delivered: boolean }> {
@@ -228,8 +236,12 @@ async function renewCertificates(
   // What was issued in this very millisecond is also meant.
   const before = nowMs() + 1;
   const marks = Object.fromEntries((certificates.length > 0 ? certificates : ['*']).map((name) => [name, before]));
-  await registry.update(cluster, node, (record) => ({ ...record, renewIfIssuedBeforeMs: { ...record.renewIfIssuedBeforeMs, ...marks } }));
   const names = certificates.length > 0 ? certificates : declared;
-  events.record({ cluster, node, actor, reason: 'RenewalRequested', message: `asked for new certificates: ${names.join(', ')}` });
+  await registry.update(
+    cluster,
+    node,
+    (record) => ({ ...record, renewIfIssuedBeforeMs: { ...record.renewIfIssuedBeforeMs, ...marks } }),
+    () => ({ cluster, node, actor, reason: 'RenewalRequested', message: `asked for new certificates: ${names.join(', ')}` }),
+  );
   return { certificates: names, delivered: hub.isConnected(cluster, node) };
 }

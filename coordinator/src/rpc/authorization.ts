@@ -55,6 +55,7 @@ export const authorization: Readonly<Record<string, readonly Who[]>> = {
   '/evercert.v1.AdminService/InstallCertificateAuthorityCertificate': ['admin'],
   '/evercert.v1.AdminService/ListAuditEntries': ['admin'],
   '/evercert.v1.AdminService/ExportAudit': ['admin'],
+  '/evercert.v1.AdminService/ListCoordinators': ['admin'],
   '/evercert.v1.AdminService/GetServerInfo': ['admin'],
   '/evercert.v1.AdminService/RenewAdminCertificate': ['admin'],
 

@@ -1,6 +1,6 @@
 /** Replacements as the protocol tells them. */
 import type { NodeReplacement, Replacement, ReplacementPause } from '@evercert/proto';
-import type { ShownVerdict } from '../replacement/controller.ts';
+import type { ShownVerdict } from '../replacement/shown.ts';
 import type { ReplacementPauseRecord, ReplacementRecord } from '../replacement/types.ts';
 
 export function replacementToProto(record: ReplacementRecord): Replacement {

@@ -42,6 +42,8 @@ export interface NodeServicesOptions {
   revocations: Revocations;
   restarts: RestartLeases;
   adoptions: Adoptions;
+  /** Unavailable: this coordinator does not reach its store, and could do nothing for the caller. */
+  checkStore: () => void;
   controlCa: ControlCa;
 }
 
@@ -77,6 +79,7 @@ export function enrollmentService({ guard, identities, events, controlCa }: Node
           warning: true,
           errorCode: error.code,
           message,
+          details: { peer: context.peer },
         });
       }
       throw error;
@@ -96,6 +99,7 @@ export function nodeService({
   restarts,
   adoptions,
   controlCa,
+  checkStore,
 }: NodeServicesOptions): NodeServiceServer {
   const issueCertificate = async (request: IssueCertificateRequest, context: CallContext): Promise<IssueCertificateResponse> => {
     const { cluster, name: node, role, serial } = nodeOf(context);
@@ -147,6 +151,8 @@ export function nodeService({
 
   const getKeyPair = async ({ name }: GetKeyPairRequest, context: CallContext): Promise<GetKeyPairResponse> => {
     const { cluster, name: node } = nodeOf(context);
+    // What it remembers may be old, and the node may have been shut out since.
+    checkStore();
     const pair = await keyPairs.handOut(cluster, node, name);
     const actor = `node/${cluster}/${node}`;
     const message = `sent key pair ${name} to ${node}`;
@@ -175,6 +181,7 @@ export function nodeService({
 
   const connect = async (call: ServerDuplexStream<ConnectRequest, ConnectResponse>, context: CallContext): Promise<void> => {
     const { cluster, name } = nodeOf(context);
+    checkStore();
     const link = streamLink(call, cluster, name, (error) => guard.fail(call, error, context));
     hub.attach(link);
     // An agent may be silent for long: its revoked identity must not wait for its next word.

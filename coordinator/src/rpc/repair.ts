@@ -1,17 +1,18 @@
 import type { RepairRequest, RepairResponse } from '@evercert/proto';
 import { roleToProto } from '@evercert/shared/wire';
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import type { Repairs } from '../repair/controller.ts';
+import type { Leader } from '../leader.ts';
 import type { RepairNews, RepairPlan } from '../repair/types.ts';
 import { actorOf } from './callers.ts';
 import type { CallContext } from './guard.ts';
 
-/** Runs a repair for as long as the caller listens. */
+/** Runs a repair for as long as the caller listens and this coordinator leads. */
 export async function repair(
   call: ServerWritableStream<RepairRequest, RepairResponse>,
   context: CallContext,
-  repairs: Repairs,
+  leader: Pick<Leader, 'parts'>,
 ): Promise<void> {
+  const { repairs } = leader.parts();
   const { cluster, nodes, dryRun, window } = call.request;
   const windowMs = window ? window.seconds * 1000 + window.nanos / 1e6 : 0;
   const order = { cluster, nodes, dryRun, windowMs, actor: actorOf(context.caller) };

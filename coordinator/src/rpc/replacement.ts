@@ -1,7 +1,7 @@
 import type { AdminServiceServer } from '@evercert/proto';
 import { clusterNotFound } from '../clusters/clusters.ts';
+import type { Leader } from '../leader.ts';
 import type { Queries } from '../queries/queries.ts';
-import type { Replacements } from '../replacement/controller.ts';
 import type { ReplacementPauses } from '../replacement/pauses.ts';
 import { type ReplacementRecords, replacementNotFound } from '../replacement/records.ts';
 import type { Model } from '../state/model.ts';
@@ -14,7 +14,7 @@ export interface ReplacementServiceOptions {
   guard: Guard;
   model: Model;
   queries: Queries;
-  replacements: Replacements;
+  leader: Pick<Leader, 'parts'>;
   replacementRecords: ReplacementRecords;
   pauses: ReplacementPauses;
 }
@@ -26,7 +26,7 @@ type ReplacementMethods = 'listReplacements' | 'setReplacementPause' | 'cancelRe
 
 /** The part of the admin API that is about replacements. */
 export function replacementMethods(options: ReplacementServiceOptions): Pick<AdminServiceServer, ReplacementMethods> {
-  const { guard, model, queries, replacements, replacementRecords, pauses } = options;
+  const { guard, model, queries, leader, replacementRecords, pauses } = options;
   return {
     listReplacements: guard.unary(async ({ cluster, id, node }) => {
       if (cluster !== '' && !model.cluster(cluster)) throw clusterNotFound(cluster);
@@ -38,9 +38,10 @@ export function replacementMethods(options: ReplacementServiceOptions): Pick<Adm
     }),
     setReplacementPause: guard.unary(async (request, context) => ({ changed: await pauses.set(request, actorOf(context.caller)) })),
     cancelReplacement: guard.unary(async ({ cluster, id }, context) => ({
-      replacement: replacementToProto(await replacements.cancel(cluster, id, actorOf(context.caller))),
+      replacement: replacementToProto(await leader.parts().replacements.cancel(cluster, id, actorOf(context.caller))),
     })),
     planReplacements: guard.unary(async ({ cluster }) => {
+      const { replacements } = leader.parts();
       const { verdicts, unhealthy, maxUnhealthy, workers, held } = replacements.plan(cluster);
       const decided = new Map(verdicts.map((verdict) => [verdict.node, verdict]));
       const nodes = model

@@ -1,11 +1,12 @@
 import { type Certificate, ChangeType, type WatchRequest, type WatchResponse } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
 import type { ServerWritableStream } from '@grpc/grpc-js';
+import { callReason } from '../events/recorder.ts';
 import type { KubernetesBridges } from '../kubernetes/index.ts';
-import type { NodeHealth } from '../nodes/health/index.ts';
+import type { FollowedHealth } from '../nodes/health/index.ts';
 import type { Queries } from '../queries/queries.ts';
-import type { Replacements } from '../replacement/controller.ts';
 import type { ReplacementRecords } from '../replacement/records.ts';
+import type { ShownReplacements } from '../replacement/shown.ts';
 import type { Revocations } from '../revocation/index.ts';
 import type { Change, Informer } from '../state/informer.ts';
 import { layout } from '../state/layout.ts';
@@ -35,10 +36,10 @@ const recentEvents = 100;
 export interface WatchSources {
   store: Store;
   model: Model;
-  health: NodeHealth;
+  health: Pick<FollowedHealth, 'subscribe'>;
   queries: Queries;
   revocations: Revocations;
-  replacements: Pick<Replacements, 'verdicts'>;
+  shown: Pick<ShownReplacements, 'subscribe'>;
   replacementRecords: ReplacementRecords;
   bridges: Pick<KubernetesBridges, 'statusOf'>;
 }
@@ -139,7 +140,7 @@ function follow<T extends object>(
 
 /** A node changes with its record, with its reports, with what is decided of its replacement, and by time alone. */
 function followNodes(sources: WatchSources, cluster: string, send: Send): (() => void)[] {
-  const { model, health, queries, replacements, replacementRecords } = sources;
+  const { model, health, queries, shown, replacementRecords } = sources;
   const changed = (ofCluster: string, name: string): void => {
     const record = model.node(ofCluster, name);
     if (record && (cluster === '' || ofCluster === cluster))
@@ -148,7 +149,7 @@ function followNodes(sources: WatchSources, cluster: string, send: Send): (() =>
   return [
     follow(model.nodes, cluster, send, (node) => ({ $case: 'node', value: nodeToProto(queries.node(node)) })),
     health.subscribe(changed),
-    replacements.verdicts.subscribe(changed),
+    shown.subscribe(changed),
     replacementRecords.informer.subscribe((change) => {
       const { cluster: of, node, newNode } = change.type === 'put' ? change.record : change.previous;
       for (const name of new Set([node, newNode])) changed(of, name);
@@ -209,7 +210,7 @@ async function followEvents({ store, queries }: WatchSources, cluster: string, s
   for (const event of items.reverse()) send(ChangeType.ADDED, { $case: 'event', value: eventToProto(event) });
   return followStore(store, { prefix, fromRevision: from + 1, signal }, ({ key, value }) => {
     const event = decodeRecord<EventRecord>(key, value);
-    if (!sent.delete(event.id)) send(ChangeType.ADDED, { $case: 'event', value: eventToProto(event) });
+    if (!sent.delete(event.id) && event.reason !== callReason) send(ChangeType.ADDED, { $case: 'event', value: eventToProto(event) });
   });
 }
 

@@ -28,7 +28,13 @@ export class Informer<T extends object> {
   #running: Promise<void> | undefined;
 
   /** @param decode what is kept of a value; by default the record that it holds. */
-  constructor(store: Store, prefix: string, logger: Logger, clock: Clock = systemClock, decode: (key: string, value: Uint8Array) => T = decodeRecord) {
+  constructor(
+    store: Store,
+    prefix: string,
+    logger: Logger,
+    clock: Clock = systemClock,
+    decode: (key: string, value: Uint8Array) => T = decodeRecord,
+  ) {
     this.#store = store;
     this.prefix = prefix;
     this.#logger = logger;

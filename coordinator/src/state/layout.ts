@@ -57,10 +57,17 @@ export const layout = {
   clockMark: `${root}/clock-mark`,
   repairWindows: `${root}/repair-windows/`,
   repairWindowsOf: (cluster: string) => `${root}/repair-windows/${cluster}/`,
+  /** Recoveries that were refused for good, as the coordinator that was asked tells them to the one that repairs. */
+  refusedRecoveries: `${root}/refused-recoveries/`,
+  refusedRecovery: (cluster: string, node: string) => `${root}/refused-recoveries/${cluster}/${node}`,
   repairWindow: (cluster: string, node: string) => `${root}/repair-windows/${cluster}/${node}`,
+  /** What was decided last of a node's replacement. */
+  replacementVerdicts: `${root}/replacement-verdicts/`,
+  replacementVerdict: (cluster: string, node: string) => `${root}/replacement-verdicts/${cluster}/${node}`,
   /** Which node of a cluster restarts a component of its control plane now. */
   restartLease: (cluster: string) => `${root}/restart-leases/${cluster}`,
   /** The newest CRL of each CA, and what it consists of. */
+  revocationLists: `${root}/crls/`,
   revocationListsOf: (cluster: string) => `${root}/crls/${cluster}/`,
   revocationList: (cluster: string, issuer: string) => `${root}/crls/${cluster}/${issuer}`,
   revocationListPartsOf: (cluster: string) => `${root}/crl-parts/${cluster}/`,

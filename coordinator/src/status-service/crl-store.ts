@@ -26,15 +26,20 @@ export class CrlStore {
     this.#store = store;
   }
 
-  /** The newest list; undefined if there is none. What a crash left behind is removed. `der` is empty if the parts are damaged: a new list with a higher number is to be made. */
-  async load(cluster: string, name: string): Promise<StoredCrl | undefined> {
+  /**
+   * The newest list; undefined if there is none. `der` is empty if the parts are damaged, or another list has taken its place while it was read: a new one with a higher number is to be made,
+   * or read.
+   *
+   * @param tidy removes what a crash left behind; for who makes lists: to others, what is just being written looks like that.
+   */
+  async load(cluster: string, name: string, { tidy }: { tidy: boolean }): Promise<StoredCrl | undefined> {
     const key = layout.revocationList(cluster, name);
     const head = await this.#store.get(key);
     const { entries } = await this.#store.range({ prefix: layout.revocationListParts(cluster, name) });
     const record = head && decodeRecord<RevocationListRecord>(key, head.value);
     const prefix = record && layout.revocationListParts(cluster, name, record.partsId);
     const orphans = entries.filter((entry) => prefix === undefined || !entry.key.startsWith(prefix));
-    for (const { key: orphan } of orphans) await this.#store.transact([], [{ type: 'delete', key: orphan }]);
+    if (tidy) for (const { key: orphan } of orphans) await this.#store.transact([], [{ type: 'delete', key: orphan }]);
     if (!head || !record || prefix === undefined) return undefined;
     const der = Buffer.concat(entries.filter((entry) => entry.key.startsWith(prefix)).map(({ value }) => value));
     const whole = sha256(der) === record.sha256;

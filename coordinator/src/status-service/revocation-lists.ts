@@ -5,8 +5,10 @@ import { type CrlEntry, createCrl, parseCrl } from '@evercert/shared/x509';
 import type { Authorities } from '../ca/authorities.ts';
 import { firstGeneration } from '../ca/generations.ts';
 import type { EventRecorder } from '../events/recorder.ts';
+import type { RunningController } from '../leadership/index.ts';
+import { type Change, Informer } from '../state/informer.ts';
 import { layout } from '../state/layout.ts';
-import { type AuthorityRecord, type CertificateRecord, decodeRecord } from '../state/records.ts';
+import { type AuthorityRecord, type CertificateRecord, decodeRecord, type RevocationListRecord } from '../state/records.ts';
 import type { Compare, Store } from '../store/index.ts';
 import { crlEntry, goneEntries, sameEntries } from './crl-contents.ts';
 import { CrlStore, type StoredCrl } from './crl-store.ts';
@@ -61,11 +63,13 @@ const maxAttempts = 3;
 /**
  * Keeps the complete CRLs of every cluster's CAs, one of each generation that has certificates in use: made anew at once when what is revoked changes, and at half of their lives. A
  * list is seen by nobody before it is durable with its number; numbers grow with the wall clock, so that a store restored from a backup does not use them again, and a CA's next
- * generation goes on from where the one before was.
+ * generation goes on from where the one before was. Of several coordinators the leader makes them, and the others read what it has made.
  */
 export class RevocationLists {
   readonly #options: RevocationListsOptions;
-  readonly #crls: CrlStore;
+  readonly #heads: Informer<RevocationListRecord>;
+  /** Undefined: another makes the lists. */
+  #making: CrlStore | undefined;
   /** By the CA's key, then by the list's name. */
   readonly #held = new Map<string, Map<string, Held>>();
   readonly #pending = new Set<string>();
@@ -80,7 +84,8 @@ export class RevocationLists {
 
   constructor(options: RevocationListsOptions) {
     this.#options = options;
-    this.#crls = new CrlStore(options.store);
+    this.#heads = new Informer(options.store, layout.revocationLists, options.logger);
+    this.#heads.subscribe((change) => this.#seen(change));
     options.revocations.subscribe((cluster) => this.#ask(options.model.authorities.list(layout.authority(cluster, ''))));
     options.model.authorities.subscribe((change) => {
       if (change.type === 'put') this.#ask([change.record]);
@@ -90,7 +95,11 @@ export class RevocationLists {
 
   /** Resolves when every CA has its lists in memory, or it was tried. Lists that are still good are taken from the store. */
   async start(): Promise<void> {
-    this.#ask(this.#options.model.authorities.list());
+    const { store, model } = this.#options;
+    // Nobody else can.
+    if (!store.shared) this.#making = new CrlStore(store);
+    else await this.#heads.start();
+    this.#ask(model.authorities.list());
     await this.#running;
   }
 
@@ -98,6 +107,24 @@ export class RevocationLists {
     this.#stopped = true;
     this.#timer?.cancel();
     await this.#running;
+    await this.#heads.stop();
+  }
+
+  /** What makes the lists, through a leader's store. */
+  maker(fenced: Store): RunningController {
+    if (!this.#options.store.shared) return { start() {}, async stop() {} };
+    return {
+      start: () => {
+        this.#making = new CrlStore(fenced);
+        for (const { cluster, name } of this.#options.model.authorities.list()) this.#unread.add(layout.authority(cluster, name));
+        this.#ask(this.#options.model.authorities.list());
+      },
+      stop: async () => {
+        this.#making = undefined;
+        this.#timer?.cancel();
+        await this.#running;
+      },
+    };
   }
 
   /**
@@ -152,6 +179,14 @@ export class RevocationLists {
     });
   }
 
+  /** The leader has made another. */
+  #seen(change: Change<RevocationListRecord>): void {
+    if (this.#making || change.type === 'delete') return;
+    const { cluster, issuer } = change.record;
+    this.#unread.add(layout.authority(cluster, issuer));
+    this.#ask([{ cluster, name: issuer }]);
+  }
+
   #forget({ cluster, name }: AuthorityRecord): void {
     this.#held.delete(layout.authority(cluster, name));
   }
@@ -177,6 +212,10 @@ export class RevocationLists {
       try {
         return await this.#refresh(key, decided);
       } catch (error) {
+        if (error instanceof EvercertError && error.code === 'NotLeader') {
+          this.#unread.add(key);
+          return;
+        }
         if (error instanceof EvercertError && error.code === 'Conflict' && attempt < maxAttempts) {
           // Another coordinator made a list in between: go on from that one.
           this.#unread.add(key);
@@ -198,10 +237,10 @@ export class RevocationLists {
     const slots = listSlots(authority, nowMs);
     const known = this.#unread.has(key) ? undefined : this.#held.get(key);
     const lists = new Map<string, Held | undefined>();
-    for (const slot of slots) lists.set(slot.name, known?.get(slot.name) ?? (await this.#load(key, slot)));
     this.#unread.delete(key);
+    for (const slot of slots) lists.set(slot.name, known?.get(slot.name) ?? (await this.#load(key, slot)));
     // Without its key nothing can be signed: whoever holds it makes the list.
-    if (authority.keyId === '') return;
+    if (authority.keyId === '' || !this.#making) return;
     const first = firstGeneration(authority).serial;
     const revoked = await revocations.revokedOf(authority.cluster, authority.name);
     for (const slot of slots) {
@@ -249,7 +288,7 @@ export class RevocationLists {
       revoked: entries,
     });
     const record = { cluster, issuer, number, authoritySerial: generation.serial, issuedAtMs: nowMs, nextUpdateMs };
-    return await this.#crls.save(name, record, der, before, [unchanged(decided)]);
+    return await this.#maker().save(name, record, der, before, [unchanged(decided)]);
   }
 
   /** Lists of generations whose last certificates have ended. */
@@ -259,7 +298,7 @@ export class RevocationLists {
     const gone = [...(this.#held.get(key)?.keys() ?? [])].filter((name) => !names.has(name));
     for (const name of gone) this.#held.get(key)?.delete(name);
     if (authority.earlier === undefined) return;
-    await this.#crls.keepOnly(authority.cluster, authority.name, names, [unchanged(decided)]);
+    await this.#maker().keepOnly(authority.cluster, authority.name, names, [unchanged(decided)]);
     if (gone.length > 0) this.#tell(authority.cluster, authority.name);
   }
 
@@ -279,8 +318,11 @@ export class RevocationLists {
 
   async #load(key: string, slot: ListSlot): Promise<Held | undefined> {
     const { cluster, issuer, name } = slot;
-    const stored = await this.#crls.load(cluster, name);
+    const making = this.#making;
+    const stored = await (making ?? new CrlStore(this.#options.store)).load(cluster, name, { tidy: making !== undefined });
     if (!stored) return undefined;
+    // Another takes its place just now, and will be told of.
+    if (stored.der.length === 0 && !making) return this.#held.get(key)?.get(name);
     if (stored.der.length === 0) {
       this.#options.logger.warn('a CRL in the store is damaged; making a new one', { cluster, issuer, list: name });
       return { stored, entries: [], renewAtMs: 0 };
@@ -288,6 +330,11 @@ export class RevocationLists {
     const held = { stored, entries: parseCrl(stored.der).revoked, renewAtMs: this.#renewAtMs(stored) };
     this.#hold(key, slot, held);
     return held;
+  }
+
+  #maker(): CrlStore {
+    if (this.#making) return this.#making;
+    throw new EvercertError('NotLeader', 'another coordinator makes the CRLs now');
   }
 
   #hold(key: string, { cluster, issuer, name }: ListSlot, held: Held): void {
@@ -317,7 +364,7 @@ export class RevocationLists {
     this.#timer?.cancel();
     const waiting = [...this.#held.keys()].filter((key) => !this.#failed.has(key)).map((key) => ({ key, atMs: this.#dueMs(key) }));
     const atMs = waiting.reduce((earliest, due) => Math.min(earliest, due.atMs), Number.POSITIVE_INFINITY);
-    if (this.#stopped || atMs === Number.POSITIVE_INFINITY) return;
+    if (this.#stopped || !this.#making || atMs === Number.POSITIVE_INFINITY) return;
     const { clock, model } = this.#options;
     this.#timer = clock.at(atMs, () => {
       const due = waiting.filter((each) => each.atMs <= clock.nowMs());

@@ -38,7 +38,7 @@ interface Waiting {
   transitions: { timeMs: number; transition: Transition }[];
 }
 
-/** Keeps every node's health: derives it when something is reported or time makes a difference, remembers since when it is so, and tells each transition. */
+/** Keeps every node's health, at the leader: derives it when something is reported or time makes a difference, remembers since when it is so, and tells each transition. */
 export class NodeHealth {
   readonly #options: NodeHealthOptions;
   readonly #sources: FactsSources;
@@ -78,15 +78,15 @@ export class NodeHealth {
         this.#look(cluster, name);
         this.#notify(cluster, name);
       }),
+      model.nodes.subscribe(({ type, key }) => {
+        const [cluster = '', name = ''] = partsAfter(layout.nodes, key);
+        if (type === 'delete') this.#forget(cluster, name);
+        else this.#due.set(layout.nodeHealth(cluster, name), soon);
+      }),
+      desired.subscribe((cluster, name) => {
+        if (this.#due.has(layout.nodeHealth(cluster, name))) this.#due.set(layout.nodeHealth(cluster, name), soon);
+      }),
     );
-    model.nodes.subscribe(({ type, key }) => {
-      const [cluster = '', name = ''] = partsAfter(layout.nodes, key);
-      if (type === 'delete') this.#forget(cluster, name);
-      else this.#due.set(layout.nodeHealth(cluster, name), soon);
-    });
-    desired.subscribe((cluster, name) => {
-      if (this.#due.has(layout.nodeHealth(cluster, name))) this.#due.set(layout.nodeHealth(cluster, name), soon);
-    });
     this.#schedule();
   }
 
