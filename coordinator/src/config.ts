@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { durationSeconds, hostPort } from '@evercert/shared/config';
 import { z } from 'zod';
+import { caKeysSchema } from './keys/index.ts';
 import { bridgesSchema } from './kubernetes/config.ts';
 import { provisionersSchema } from './provisioning/config.ts';
 import { storeSchema } from './store/config.ts';
@@ -33,12 +34,8 @@ export const configSchema = z.strictObject({
   adminCertificateLifetime: durationSeconds().default(96 * 3600),
   /** How far notBefore is set back for clocks that run behind. */
   backdate: durationSeconds().default(60),
-  caKeys: z
-    .strictObject({
-      /** Opens the CA keys. Default: $CREDENTIALS_DIRECTORY/ca-passphrase where systemd gives one, else a file made in dataDir. */
-      passphraseFile: z.string().optional(),
-    })
-    .prefault({}),
+  /** Where the private keys of the CAs are. */
+  caKeys: caKeysSchema,
   /** How often agents are to send heartbeats, and after how long without one a node is Unreachable. */
   heartbeatInterval: durationSeconds().default(10),
   unreachableAfter: durationSeconds().default(40),

@@ -1,7 +1,8 @@
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
-import { eventId } from './events/recorder.ts';
+import { revocationDetails } from './events/details.ts';
+import { type EventRecorder, eventId } from './events/recorder.ts';
 import { isRequestName } from './kubernetes/signers/certificate-names.ts';
 import { removalSource } from './replacement/removal-revocation.ts';
 import type { RemovedNodeRecord, ReplacementRecord } from './replacement/types.ts';
@@ -11,6 +12,7 @@ import {
   type CurrentRecord,
   decodeRecord,
   encodeRecord,
+  type RefusedRecoveryRecord,
   type RevocationEntryRecord,
   type RevocationEpochRecord,
   type RevocationRecord,
@@ -23,6 +25,9 @@ export interface RetentionOptions {
   logger: Logger;
   certificatesMs: number;
   eventsMs: number;
+  events: Pick<EventRecorder, 'operation'>;
+  /** Whether an event stands in the audit log: before, it is not forgotten. */
+  isSealed: (entry: KeyValue) => boolean;
 }
 
 /** Two deletions for each certificate have to fit into one transaction of the store. */
@@ -32,6 +37,8 @@ const everyMs = 10 * 60_000;
 const pauseMs = 20;
 /** Ended replacements count against the limit of an hour. */
 const leastReplacementsMs = 3600_000;
+/** Longer than any repair. */
+const refusalsMs = 3600_000;
 
 /** Forgets certificates that ended, events that happened, and nodes that were removed and replaced, long enough ago. */
 export class Retention {
@@ -54,7 +61,7 @@ export class Retention {
 
   /** One pass over everything. Returns how many records went. */
   async pass(): Promise<number> {
-    const { clock, certificatesMs, eventsMs } = this.#options;
+    const { clock, certificatesMs, eventsMs, isSealed } = this.#options;
     const certificatesBefore = clock.nowMs() - certificatesMs;
     const certificates = await this.#sweep(layout.certificates, (entry) => forgetCertificate(entry, certificatesBefore));
     // Names that manifests declare are few, and stay; every request may bring another.
@@ -63,30 +70,42 @@ export class Retention {
       return ended ? [{ type: 'delete', key }] : [];
     });
     const oldest = eventId(clock.nowMs() - eventsMs, '');
-    const events = await this.#sweep(layout.events, ({ key }) => {
-      const id = key.slice(key.lastIndexOf('/') + 1);
-      return /^\d{13}-/.test(id) && id < oldest ? [{ type: 'delete', key }] : [];
+    const events = await this.#sweep(layout.events, (entry) => {
+      const id = entry.key.slice(entry.key.lastIndexOf('/') + 1);
+      return /^\d{13}-/.test(id) && id < oldest && isSealed(entry) ? [{ type: 'delete', key: entry.key }] : [];
     });
     const replacementsBefore = clock.nowMs() - Math.max(certificatesMs, leastReplacementsMs);
     const replacements = await this.#sweep(layout.replacements, (entry) => forgetReplacement(entry, replacementsBefore));
     const removed = await this.#sweep(layout.removedNodes, (entry) => forgetRemovedNode(entry, certificatesBefore));
-    return certificates + events + replacements + removed + (await this.#sweepRevocations());
+    const refusedBefore = clock.nowMs() - refusalsMs;
+    const refused = await this.#sweep(layout.refusedRecoveries, ({ key, value }) =>
+      decodeRecord<RefusedRecoveryRecord>(key, value).atMs < refusedBefore ? [{ type: 'delete', key }] : [],
+    );
+    return certificates + events + replacements + removed + refused + (await this.#sweepRevocations());
   }
 
   /** Objects that removals have made, once the last certificate that they name is forgotten. What an admin has applied since is an admin's. */
   async #sweepRevocations(): Promise<number> {
-    const { store, clock } = this.#options;
+    const { store, clock, events } = this.#options;
     let gone = 0;
     const { entries } = await store.range({ prefix: layout.revocations });
     for (const { key, value, modRevision } of entries) {
-      const { cluster, source, entries: named } = decodeRecord<RevocationRecord>(key, value);
+      const record = decodeRecord<RevocationRecord>(key, value);
+      const { cluster, name, source, entries: named } = record;
       if (source !== removalSource || (await this.#isAnyKept(cluster, named))) continue;
       const epoch: Operation = {
         type: 'put',
         key: layout.revocationEpoch(cluster),
         value: encodeRecord<RevocationEpochRecord>({ changedAtMs: clock.nowMs() }),
       };
-      const { succeeded } = await store.transact([{ key, modRevision }], [{ type: 'delete', key }, epoch]);
+      const event = events.operation({
+        cluster,
+        actor: 'coordinator',
+        reason: 'RenewRevocationDeleted',
+        message: `deleted RenewRevocation ${name}: the certificates that it names have ended`,
+        details: revocationDetails(record),
+      });
+      const { succeeded } = await store.transact([{ key, modRevision }], [{ type: 'delete', key }, epoch, event]);
       if (succeeded) gone += 1;
       await clock.sleep(pauseMs, this.#stop.signal);
     }

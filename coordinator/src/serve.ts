@@ -11,6 +11,7 @@ import type { CoordinatorConfig } from './config.ts';
 import { NodeCordons } from './nodes/cordons.ts';
 import type { Parts } from './parts.ts';
 import { adminService } from './rpc/admin-service.ts';
+import { CallLog } from './rpc/call-log.ts';
 import { Callers } from './rpc/callers.ts';
 import { Guard } from './rpc/guard.ts';
 import { enrollmentService, nodeService } from './rpc/node-services.ts';
@@ -40,7 +41,8 @@ export interface RunningServer {
 /** Puts the guard and the services in front of the parts, and listens. */
 export async function serve({ config, clock, logger, parts, credentials, address }: ServeOptions): Promise<RunningServer> {
   const { model, revocations, removed, backdateMs, controlCa } = parts;
-  const guard = new Guard(new Callers({ model, clock, revocations, removed, backdateMs, controlCa }), logger, clock);
+  const calls = new CallLog({ events: parts.events, reads: config.audit.reads });
+  const guard = new Guard(new Callers({ model, clock, revocations, removed, backdateMs, controlCa }), logger, clock, calls);
   const server = new Server({
     interceptors: [guard.interceptor],
     'grpc.max_receive_message_length': 4 * 1024 * 1024,
@@ -93,7 +95,7 @@ function changing(parts: Parts) {
     clusters,
     imports: new ClusterImports({ store, model, authorities, keyPairs, clusters, nowMs, webUrl }),
     applier: new Applier({ store, model, registry, keyPairs, revocations: revocationChanges, events, clock, webUrl, provisioners }),
-    cordons: new NodeCordons({ registry, events, nowMs }),
+    cordons: new NodeCordons({ registry, nowMs }),
   };
 }
 

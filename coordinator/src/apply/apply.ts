@@ -21,7 +21,8 @@ import {
 import { clusterNotFound, manifestKey } from '../clusters/clusters.ts';
 import type { KeyPairs } from '../clusters/key-pairs.ts';
 import { problemOf, resolveTolerantly } from '../desired/desired-states.ts';
-import type { EventRecorder } from '../events/recorder.ts';
+import { objectDetails, revocationDetails } from '../events/details.ts';
+import type { EventDetails, EventRecorder } from '../events/recorder.ts';
 import { canonicalAddress, checkNodeName } from '../nodes/names.ts';
 import type { NodeRegistry } from '../nodes/registry.ts';
 import type { Provisioners } from '../provisioning/provisioners.ts';
@@ -130,9 +131,11 @@ export class Applier {
     draft.manifests.delete(key);
     const affected = this.#affected(draft);
     if (dryRun) return affected;
+    const details = { kind, name, generation: cached.record.generation };
+    const deletion = { cluster, actor, reason: 'ManifestDeleted', message: `deleted ${kind} ${name}`, details };
     const { succeeded, revision } = await store.transact(
       [{ key, modRevision: cached.modRevision }],
-      [{ type: 'delete', key }, events.operation({ cluster, actor, reason: 'ManifestDeleted', message: `deleted ${kind} ${name}` })],
+      [{ type: 'delete', key }, events.operation(deletion)],
     );
     if (!succeeded) throw new EvercertError('Conflict', `${kind} ${name} changed under this request: try again`);
     model.manifests.drop(key, revision);
@@ -317,6 +320,15 @@ export class Applier {
     });
   }
 
+  /** For the audit log: a revocation whole, so that it can be brought back; of everything else its digest. */
+  #details({ cluster, revocations }: Draft, object: AppliedObject): EventDetails {
+    const revocation = revocations.find((change) => change.object === object);
+    if (revocation) return revocationDetails(revocation.record);
+    const cached = this.#options.model.manifests.get(layout.manifest(cluster, object.kind, object.name));
+    const isManifest = object.kind.endsWith('Manifest');
+    return objectDetails(object, isManifest ? (cached?.record.generation ?? 0) + 1 : undefined);
+  }
+
   #affected(draft: Draft): AffectedCertificate[] {
     const { model } = this.#options;
     const before = model.cluster(draft.cluster);
@@ -342,12 +354,20 @@ export class Applier {
     const changed = drafts.filter(({ operations }) => operations.length > 0);
     if (changed.length === 0) return;
     for (const { prepares } of changed) for (const prepare of prepares) await prepare();
-    const records = changed.flatMap(({ cluster, objects }) =>
-      objects
+    const records = changed.flatMap((draft) =>
+      draft.objects
         .filter(({ action }) => action !== 'unchanged')
-        .map(({ kind, name, action }) =>
-          events.operation({ cluster, actor, reason: `${kind}Applied`, message: `${action} ${kind} ${name}` }),
-        ),
+        .map((object) => {
+          const { kind, name, action } = object;
+          const details = this.#details(draft, object);
+          return events.operation({
+            cluster: draft.cluster,
+            actor,
+            reason: `${kind}Applied`,
+            message: `${action} ${kind} ${name}`,
+            details,
+          });
+        }),
     );
     const compares = changed.flatMap((draft) => draft.compares);
     const operations = [...changed.flatMap((draft) => draft.operations), ...records];

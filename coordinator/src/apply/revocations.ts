@@ -3,6 +3,7 @@ import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { manifestLimits, type RenewRevocation, toYaml } from '@evercert/shared/manifest';
 import type { DesiredStates } from '../desired/desired-states.ts';
+import { revocationDetails } from '../events/details.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { entryRecord, revocationDocument } from '../revocation/documents.ts';
 import { effectsOf, effectsOfDeletion } from '../revocation/effects.ts';
@@ -136,7 +137,7 @@ export class RevocationChanges {
    * revocations' epoch.
    */
   async completeSuccessors(cluster: string, changes: readonly RevocationChange[]): Promise<void> {
-    const { revocations, store } = this.#options;
+    const { revocations, store, events } = this.#options;
     for (const { record } of changes) {
       const key = layout.revocation(cluster, record.name);
       for (let attempt = 0; ; attempt++) {
@@ -146,7 +147,14 @@ export class RevocationChanges {
         if (sameSuccessors(completed, cached.record)) break;
         const epoch = this.#epoch(cluster);
         const put: Operation = { type: 'put', key, value: encodeRecord(completed) };
-        const { succeeded, revision } = await store.transact([{ key, modRevision: cached.modRevision }], [put, epoch.operation]);
+        const event = events.operation({
+          cluster,
+          actor: 'coordinator',
+          reason: 'RenewRevocationExtended',
+          message: `RenewRevocation ${record.name} takes in certificates that were renewed while it was applied`,
+          details: revocationDetails(completed),
+        });
+        const { succeeded, revision } = await store.transact([{ key, modRevision: cached.modRevision }], [put, epoch.operation, event]);
         if (succeeded) {
           revocations.objects.accept(key, completed, revision);
           epoch.accept(revision);
@@ -165,7 +173,8 @@ export class RevocationChanges {
     if (action === 'unchanged') return change;
     const { compares, operations, accept } = this.write(cluster, [change]);
     const message = `${action} RenewRevocation ${name}`;
-    const event = events.operation({ cluster, actor, reason: 'RenewRevocationApplied', message });
+    const details = revocationDetails(change.record);
+    const event = events.operation({ cluster, actor, reason: 'RenewRevocationApplied', message, details });
     const { succeeded, revision } = await store.transact(compares, [...operations, event]);
     if (!succeeded) throw new EvercertError('Conflict', `RenewRevocation ${name} changed at the same time: try again`);
     accept(revision);
@@ -192,7 +201,11 @@ export class RevocationChanges {
     const message = `deleted RenewRevocation ${name} (${entries.length} entries)`;
     const { succeeded, revision } = await store.transact(
       [{ key, modRevision }],
-      [{ type: 'delete', key }, epoch.operation, events.operation({ cluster, actor, reason: 'RenewRevocationDeleted', message })],
+      [
+        { type: 'delete', key },
+        epoch.operation,
+        events.operation({ cluster, actor, reason: 'RenewRevocationDeleted', message, details: revocationDetails(record) }),
+      ],
     );
     if (!succeeded) throw new EvercertError('Conflict', `RenewRevocation ${name} changed under this request: try again`);
     revocations.objects.drop(key, revision);

@@ -1,2 +1,8 @@
+export { AuditLog } from './audit-log.ts';
+export { AuditFiles } from './files.ts';
 export type { AuditFilter } from './filter.ts';
+export { relinkOperations } from './head.ts';
 export { AuditReader } from './reader.ts';
+export type { AuditHeadRecord, AuditRelinkRecord } from './records.ts';
+export { Sealer } from './sealer.ts';
+export { CheckpointSigner } from './signer.ts';

@@ -12,6 +12,8 @@ export interface AuditHeadRecord {
   position: EventPosition;
   /** Id of the store to whose revisions `position` belongs. */
   store: string;
+  /** The log goes on in another store, and not all events that it lacks from there are in it yet: they are found by comparing. */
+  relisting?: boolean;
   /** The last signed checkpoint; 0: there is none. */
   checkpointSequence: number;
   checkpointAtMs: number;

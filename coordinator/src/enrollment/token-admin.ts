@@ -2,6 +2,7 @@ import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { parseDocuments, type RoleName, toYaml } from '@evercert/shared/manifest';
 import { clusterNotFound } from '../clusters/clusters.ts';
+import { tokenDetails } from '../events/details.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { canonicalAddress, checkNodeName } from '../nodes/names.ts';
 import { layout } from '../state/layout.ts';
@@ -104,7 +105,7 @@ export class TokenAdmin {
       compares: [{ key, modRevision: 0 }],
       operations: [
         { type: 'put', key, value: encodeRecord(record) },
-        events.operation({ cluster: order.cluster, actor, reason: 'TokenCreated', message }),
+        events.operation({ cluster: order.cluster, actor, reason: 'TokenCreated', message, details: tokenDetails(record) }),
       ],
       accept: (revision) => model.tokens.accept(key, record, revision),
     };
@@ -119,7 +120,10 @@ export class TokenAdmin {
     const { cluster } = cached.record;
     const { revision } = await store.transact(
       [],
-      [{ type: 'delete', key }, events.operation({ cluster, actor, reason: 'TokenDeleted', message: `deleted bootstrap token ${id}` })],
+      [
+        { type: 'delete', key },
+        events.operation({ cluster, actor, reason: 'TokenDeleted', message: `deleted bootstrap token ${id}`, details: { tokenId: id } }),
+      ],
     );
     model.tokens.drop(key, revision);
   }

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Clock } from '@evercert/shared/clock';
-import type { ErrorCode } from '@evercert/shared/errors';
+import { type ErrorCode, EvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import { layout } from '../state/layout.ts';
 import { type EventRecord, encodeRecord } from '../state/records.ts';
@@ -26,7 +26,16 @@ export interface NewEvent {
   timeMs?: number;
   /** Makes recording idempotent: an event with the same id overwrites itself. */
   id?: string;
+  /** Of the call that it tells of: `/evercert.v1.AdminService/Apply`. */
+  method?: string;
+  /** Facts of the kind of event, for the audit log; never a secret. What is undefined or empty is left out; numbers and truth values are written as text. */
+  details?: EventDetails;
 }
+
+export type EventDetails = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** Of events that tell of calls, not of what came of them: lists of events leave them out unless they are asked for. */
+export const callReason = 'AdminCall';
 
 /** What one party outside can cause in a minute, by being refused again and again. Far above what a node with all its certificates has to tell. */
 const maxOfOne = 100;
@@ -48,7 +57,7 @@ export class EventRecorder {
   }
 
   /** An operation for the transaction that the event belongs to; also logs it. */
-  operation(event: NewEvent): Operation {
+  operation(event: NewEvent): Operation & { type: 'put' } {
     const record = this.#complete(event);
     this.#log(record);
     return { type: 'put', key: layout.event(record.cluster || layout.controlScope, record.id), value: encodeRecord(record) };
@@ -99,6 +108,8 @@ export class EventRecorder {
       message: event.message,
       errorCode: event.errorCode ?? '',
       ...(event.source && { source: event.source }),
+      ...(event.method && { method: event.method }),
+      ...detailsOf(event.details),
     };
   }
 
@@ -116,6 +127,24 @@ export class EventRecorder {
     if (type === 'Warning') this.#logger.warn(message, fields);
     else this.#logger.info(message, fields);
   }
+}
+
+/** An event is a part of a transaction: whatever somebody makes of its facts, it fits in. */
+const maxDetailCharacters = 256 * 1024;
+
+function detailsOf(details: EventDetails | undefined): { details?: Record<string, string> } {
+  if (details === undefined) return {};
+  const told: Record<string, string> = {};
+  let characters = 0;
+  for (const [name, value] of Object.entries(details)) {
+    if (value === undefined || value === '') continue;
+    const text = String(value);
+    characters += text.length;
+    if (characters > maxDetailCharacters)
+      throw new EvercertError('InvalidArgument', `what an event tells has more than ${maxDetailCharacters} characters`);
+    told[name] = text;
+  }
+  return { details: told };
 }
 
 /** Sorts by time as text; good until the year 2286, when milliseconds get a fourteenth digit. */

@@ -9,6 +9,7 @@ import { trustAnchors } from '../ca/authorities.ts';
 import { generationsOf } from '../ca/generations.ts';
 import { issuerSerialOf } from '../ca/path.ts';
 import type { DesiredStates } from '../desired/desired-states.ts';
+import { certificateDetails } from '../events/details.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { renewalSource } from '../events/renewal-log.ts';
 import { notAccepted } from '../nodes/not-accepted.ts';
@@ -203,6 +204,7 @@ export class Adoptions {
           certificate: name,
           serial,
           message: `took ${name} over as it is in place: by ${issuer}, until ${new Date(notAfterMs).toISOString()}`,
+          details: certificateDetails(record),
         }),
       ],
     );

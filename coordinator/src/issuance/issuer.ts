@@ -13,6 +13,7 @@ import {
   parseCsr,
   verifyCsr,
 } from '@evercert/shared/x509';
+import { certificateDetails } from '../events/details.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { renewalSource } from '../events/renewal-log.ts';
 import { fingerprintOf } from '../state/fingerprint.ts';
@@ -177,6 +178,7 @@ export class CertificateIssuer {
           certificate: name,
           serial,
           message: `issued ${name} by ${order.issuerName} until ${new Date(notAfterMs).toISOString()} (${order.reason})`,
+          details: certificateDetails(record),
         }),
         ...alongside.operations,
       ],

@@ -1,6 +1,5 @@
 import { EvercertError } from '@evercert/shared/errors';
 import { formatRfc3339 } from '@evercert/shared/manifest';
-import type { EventRecorder } from '../events/recorder.ts';
 import { renewalSource } from '../events/renewal-log.ts';
 import type { CordonRecord, NodeRecord } from '../state/records.ts';
 import type { NodeRegistry } from './registry.ts';
@@ -26,9 +25,9 @@ export function activeCordon({ cordon }: Pick<NodeRecord, 'cordon'>, nowMs: numb
 
 /** Exempts nodes from replacement: a flag on the node's record, with who set it, when, why and until when. Renewals go on. */
 export class NodeCordons {
-  readonly #options: { registry: NodeRegistry; events: EventRecorder; nowMs: () => number };
+  readonly #options: { registry: NodeRegistry; nowMs: () => number };
 
-  constructor(options: { registry: NodeRegistry; events: EventRecorder; nowMs: () => number }) {
+  constructor(options: { registry: NodeRegistry; nowMs: () => number }) {
     this.#options = options;
   }
 
@@ -38,27 +37,26 @@ export class NodeCordons {
    */
   async set(order: CordonOrder, actor: string): Promise<{ record: NodeRecord; changed: boolean }> {
     check(order);
-    const { registry, events, nowMs } = this.#options;
+    const { registry, nowMs } = this.#options;
     const { cluster, name, cordoned } = order;
     let changed = false;
-    const record = await registry.update(cluster, name, (current) => {
+    const change = (current: NodeRecord): NodeRecord | undefined => {
       const { cordon: _earlier, ...rest } = current;
       const earlier = activeCordon(current, nowMs());
       const wanted = cordoned ? cordonOf(order, actor, nowMs()) : undefined;
       changed = !same(earlier, wanted);
       if (!changed) return undefined;
       return wanted ? { ...rest, cordon: wanted } : rest;
-    });
-    if (changed) {
-      events.record({
-        cluster,
-        node: name,
-        actor,
-        reason: cordoned ? 'NodeCordoned' : 'NodeUncordoned',
-        source: renewalSource(record.role),
-        message: cordoned ? cordonedMessage(name, record.cordon) : `node ${name} may be replaced again`,
-      });
-    }
+    };
+    const record = await registry.update(cluster, name, change, ({ cordon, role }) => ({
+      cluster,
+      node: name,
+      actor,
+      reason: cordoned ? 'NodeCordoned' : 'NodeUncordoned',
+      source: renewalSource(role),
+      message: cordoned ? cordonedMessage(name, cordon) : `node ${name} may be replaced again`,
+      details: { cordonReason: cordon?.reason, until: cordon?.untilMs && formatRfc3339(cordon.untilMs) },
+    }));
     return { record, changed };
   }
 }

@@ -1,6 +1,6 @@
 import { canonicalAddress as parseAddress } from '@evercert/shared/config';
 import { EvercertError } from '@evercert/shared/errors';
-import type { EventRecorder } from '../events/recorder.ts';
+import type { EventRecorder, NewEvent } from '../events/recorder.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import { decodeRecord, encodeRecord, type NodeRecord } from '../state/records.ts';
@@ -105,14 +105,20 @@ export class NodeRegistry {
   }
 
   /** Changes a node by a pure function, again when another change came between. Undefined from it means: leave as it is. NotFound: no such node. */
-  async update(cluster: string, name: string, change: (record: NodeRecord) => NodeRecord | undefined): Promise<NodeRecord> {
+  async update(
+    cluster: string,
+    name: string,
+    change: (record: NodeRecord) => NodeRecord | undefined,
+    event?: (record: NodeRecord) => NewEvent,
+  ): Promise<NodeRecord> {
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
       const earlier = await this.read(cluster, name);
       if (!earlier) throw nodeNotFound(cluster, name);
       const record = change(earlier.record);
       if (!record) return earlier.record;
       const { compares, operations } = await this.write(record, earlier);
-      const { succeeded, revision } = await this.#store.transact(compares, operations);
+      const told = event ? [this.#events.operation(event(record))] : [];
+      const { succeeded, revision } = await this.#store.transact(compares, [...operations, ...told]);
       if (!succeeded) continue;
       this.#model.nodes.accept(layout.node(cluster, name), record, revision);
       return record;

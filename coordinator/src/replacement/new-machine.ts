@@ -1,7 +1,7 @@
 import { EvercertError } from '@evercert/shared/errors';
 import type { NewNode } from '../provisioning/types.ts';
 import type { Model } from '../state/model.ts';
-import { finished } from './progress.ts';
+import { finished, idempotencyKey } from './progress.ts';
 import type { SagaOptions } from './saga-options.ts';
 import type { Steps } from './steps.ts';
 import type { ReplacementRecord } from './types.ts';
@@ -133,7 +133,11 @@ export class NewMachine {
         ...part,
         operations: [
           ...part.operations,
-          swap.event(record, { reason: 'ReplacementSucceeded', message: `replacement ${record.id}: ${message}` }),
+          swap.event(record, {
+            reason: 'ReplacementSucceeded',
+            message: `replacement ${record.id}: ${message}`,
+            details: { step: 'Verify', result: 'Done', idempotencyKey: idempotencyKey(record, 'Verify') },
+          }),
         ],
       };
     });

@@ -1,6 +1,7 @@
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import type { DesiredStates } from '../desired/desired-states.ts';
+import { revocationDetails } from '../events/details.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { renewalSource } from '../events/renewal-log.ts';
 import { nodeRequestNames } from '../kubernetes/signers/certificate-names.ts';
@@ -9,7 +10,7 @@ import type { NodeStatuses } from '../nodes/statuses.ts';
 import type { Revocations } from '../revocation/index.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
-import { encodeRecord, type NodeRecord, type RevocationEpochRecord } from '../state/records.ts';
+import { encodeRecord, type NodeRecord, type RevocationEpochRecord, type RevocationRecord } from '../state/records.ts';
 import type { Compare, Operation, Store } from '../store/index.ts';
 import { entriesAtOnce, type RemovedCertificate, removalRevocation, removalSource } from './removal-revocation.ts';
 import type { RemovedNodes } from './returned.ts';
@@ -186,7 +187,10 @@ export class NodeRemoval {
         nowMs: clock.nowMs(),
       });
       const key = layout.revocation(cluster, more.name);
-      const { revision } = await store.transact([], [{ type: 'put', key, value: encodeRecord(more) }, ...operations]);
+      const { revision } = await store.transact(
+        [],
+        [{ type: 'put', key, value: encodeRecord(more) }, this.#revoked(more, by), ...operations],
+      );
       revocations.objects.accept(key, more, revision);
       accept(revision);
     }
@@ -201,12 +205,19 @@ export class NodeRemoval {
     });
     const key = layout.revocation(cluster, record.name);
     return {
-      operations: [...operations, { type: 'put', key, value: encodeRecord(record) }],
+      operations: [...operations, { type: 'put', key, value: encodeRecord(record) }, this.#revoked(record, by)],
       accept: (revision) => {
         revocations.objects.accept(key, record, revision);
         accept(revision);
       },
     };
+  }
+
+  #revoked(record: RevocationRecord, by: string): Operation {
+    const { cluster, name, description } = record;
+    const message = `created RenewRevocation ${name}: ${description}`;
+    const details = { ...revocationDetails(record), by };
+    return this.#options.events.operation({ cluster, actor: 'coordinator', reason: 'RenewRevocationApplied', message, details });
   }
 
   #removedRecords(node: NodeRecord, certificates: readonly RemovedCertificate[], by: string): [string, RemovedNodeRecord][] {

@@ -91,6 +91,7 @@ export class Steps {
       warning: true,
       errorCode: error.code,
       message: `replacement ${this.id}: ${step} failed (tries so far: ${after.failures}), it is tried again: ${error.message}`,
+      details: { replacementId: this.id, attempt: after.attempt, step },
     });
   }
 
@@ -120,7 +121,8 @@ export class Steps {
               warning: true,
               message: `replacement ${this.id}: ${step} was not done in its time, going on without it (${key})${said}`,
             };
-      return { ...change, operations: [...(change.operations ?? []), swap.event(before, event)] };
+      const details = { step, result, idempotencyKey: key };
+      return { ...change, operations: [...(change.operations ?? []), swap.event(before, { ...event, details })] };
     });
     await this.fault(step, 'done');
   }

@@ -183,16 +183,20 @@ export class NodeSwap {
     return join(...parts);
   }
 
-  event(record: ReplacementRecord, event: Pick<NewEvent, 'reason' | 'message' | 'warning'>): Operation {
+  event(record: ReplacementRecord, event: Pick<NewEvent, 'reason' | 'message' | 'warning' | 'details'>): Operation {
     return this.#event(record, { node: record.node, ...event });
   }
 
-  #event({ cluster, id }: ReplacementRecord, event: Pick<NewEvent, 'node' | 'reason' | 'message' | 'warning'>): Operation {
+  #event(
+    { cluster, id, attempt, newNode }: ReplacementRecord,
+    event: Pick<NewEvent, 'node' | 'reason' | 'message' | 'warning' | 'details'>,
+  ): Operation {
     return this.#options.events.operation({
       cluster,
       actor: `coordinator/replacement/${id}`,
       source: 'certificate-renewal-worker',
       ...event,
+      details: { replacementId: id, attempt, newNode, ...event.details },
     } as NewEvent);
   }
 

@@ -1,12 +1,13 @@
 import type { AdminServiceServer, AuditEntry, ExportAuditRequest, ExportAuditResponse } from '@evercert/proto';
 import type { AuditEntryLine } from '@evercert/shared/audit';
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import type { AuditReader } from '../audit/index.ts';
+import type { AuditLog } from '../audit/index.ts';
+import { actorOf } from './callers.ts';
 import type { CallContext, Guard } from './guard.ts';
 
 export interface AuditServiceOptions {
   guard: Guard;
-  audit: AuditReader;
+  audit: AuditLog;
 }
 
 type AuditMethods = 'listAuditEntries' | 'exportAudit';
@@ -16,7 +17,7 @@ export function auditMethods({ guard, audit }: AuditServiceOptions): Pick<AdminS
   return {
     listAuditEntries: guard.unary(async ({ pageSize, pageToken, since, until, ...filter }) => {
       const times = { sinceMs: since?.getTime(), untilMs: until?.getTime() };
-      const { items, next } = await audit.list({ ...filter, ...times }, { size: pageSize, token: pageToken });
+      const { items, next } = await audit.reader.list({ ...filter, ...times }, { size: pageSize, token: pageToken });
       return { entries: items.map(entryToProto), nextPageToken: next };
     }),
     exportAudit: guard.endless((call: ServerWritableStream<ExportAuditRequest, ExportAuditResponse>, context) =>
@@ -27,11 +28,12 @@ export function auditMethods({ guard, audit }: AuditServiceOptions): Pick<AdminS
 
 async function exportAudit(
   call: ServerWritableStream<ExportAuditRequest, ExportAuditResponse>,
-  { signal }: CallContext,
-  audit: AuditReader,
+  { caller, signal }: CallContext,
+  audit: AuditLog,
 ): Promise<void> {
   const { fromSequence: from, follow } = call.request;
-  for await (const lines of audit.export({ from, follow, signal })) {
+  await audit.noteExport(actorOf(caller), from);
+  for await (const lines of audit.reader.export({ from, follow, signal })) {
     if (signal.aborted) return;
     if (!call.write({ lines: Buffer.from(lines) })) await drained(call, signal);
   }

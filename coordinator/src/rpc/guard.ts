@@ -13,6 +13,7 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { authorize } from './authorization.ts';
+import type { CallLog } from './call-log.ts';
 import { actorOf, type Caller, type Callers } from './callers.ts';
 import { Strangers } from './strangers.ts';
 
@@ -43,12 +44,16 @@ const unbounded = new Set(['/grpc.health.v1.Health/Watch']);
 
 /** A call that the server answers with a stream. */
 export interface StreamCall {
+  /** Absent for one that the caller streams too. */
+  request?: unknown;
   end(): unknown;
   emit(event: 'error', error: Error): unknown;
 }
 
 export interface CallContext {
   caller: Caller;
+  /** As `/evercert.v1.AdminService/Apply`. */
+  method: string;
   /** `address:port` of the connection. */
   peer: string;
   /** Aborts when the caller goes away. */
@@ -68,9 +73,12 @@ export class Guard {
   readonly #endless = new Map<StreamCall, CallContext>();
   readonly #peers = new WeakMap<object, { certificate: PeerCertificate | undefined }>();
   readonly #clock: Clock;
+  readonly #calls: CallLog | undefined;
   readonly #strangers = new Strangers();
 
-  constructor(callers: Callers, logger: Logger, clock: Clock) {
+  /** @param calls told of every call that has ended, and of those that were refused. */
+  constructor(callers: Callers, logger: Logger, clock: Clock, calls?: CallLog) {
+    this.#calls = calls;
     this.#callers = callers;
     this.#logger = logger;
     this.#clock = clock;
@@ -81,13 +89,15 @@ export class Guard {
    * connection; without this, whoever reaches the port fills the memory.
    */
   readonly interceptor: ServerInterceptor = ({ path }, call: EarlyCall) => {
+    let caller: Caller | undefined;
     try {
-      const caller = this.#callers.identify(this.#peerCertificate(call, call.stream?.session), call.getPeer());
+      caller = this.#callers.identify(this.#peerCertificate(call, call.stream?.session), call.getPeer());
       authorize(path, caller);
       this.#bound(path, call, caller);
       // As it is: of what an interceptor returns grpc-js uses the interface alone, and most calls need no wrapping.
       return call as ServerInterceptingCallInterface as ServerInterceptingCall;
     } catch (error) {
+      this.#calls?.refused(path, caller, call.getPeer(), error);
       const { code = status.UNKNOWN, details = '', metadata } = toServiceError(error);
       return new ServerInterceptingCall(call, { start: () => call.sendStatus({ code, details, ...(metadata && { metadata }) }) });
     }
@@ -129,8 +139,14 @@ export class Guard {
     return (call, callback) => {
       const context = this.contextOf(call);
       handler(call.request, context).then(
-        (response) => callback(null, response),
-        (error: unknown) => callback(this.failure(error, context)),
+        (response) => {
+          this.#calls?.ended(context, call.request, undefined);
+          callback(null, response);
+        },
+        (error: unknown) => {
+          this.#calls?.ended(context, call.request, error);
+          callback(this.failure(error, context));
+        },
       );
     };
   }
@@ -142,8 +158,14 @@ export class Guard {
       const expiry = this.#endAtExpiry(call, context);
       handler(call, context)
         .then(
-          () => call.end(),
-          (error: unknown) => this.fail(call, error, context),
+          () => {
+            this.#calls?.ended(context, call.request, undefined);
+            call.end();
+          },
+          (error: unknown) => {
+            this.#calls?.ended(context, call.request, error);
+            this.fail(call, error, context);
+          },
         )
         .finally(() => expiry?.cancel());
     };
@@ -238,6 +260,7 @@ export class Guard {
     let controller: AbortController | undefined;
     return {
       caller: check(peer),
+      method: path,
       peer,
       recheck: () => {
         check(undefined);

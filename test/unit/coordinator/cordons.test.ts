@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
-import { activeCordon, type CordonOrder, EventRecorder, NodeCordons } from '@evercert/coordinator';
-import { openSqliteStore, type Store } from '@evercert/coordinator/store';
+import { activeCordon, type CordonOrder, NodeCordons } from '@evercert/coordinator';
 import { FakeClock } from '@evercert/shared/clock';
-import { silentLogger } from '@evercert/shared/logging';
 import { withCode } from '../../support/node-calls.ts';
 
 const hour = 3600_000;
@@ -10,15 +8,10 @@ const day = 24 * hour;
 
 describe('a cordon', () => {
   const clock = new FakeClock();
-  let store: Store;
   let record: Parameters<typeof activeCordon>[0];
   let cordons: NodeCordons;
   const actor = 'admin/ada';
 
-  before(async () => {
-    store = await openSqliteStore({ file: ':memory:', clock, logger: silentLogger });
-  });
-  after(() => store.close());
   beforeEach(() => {
     record = {};
     const registry = {
@@ -27,8 +20,7 @@ describe('a cordon', () => {
         return Promise.resolve(record);
       },
     };
-    const events = new EventRecorder(store, clock, silentLogger);
-    cordons = new NodeCordons({ registry: registry as never, events, nowMs: () => clock.nowMs() });
+    cordons = new NodeCordons({ registry: registry as never, nowMs: () => clock.nowMs() });
   });
   const set = async (change: Partial<CordonOrder> = {}): Promise<boolean> =>
     (await cordons.set({ cluster: 'demo', name: 'w-1', cordoned: true, reason: '', ...change }, actor)).changed;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { encodeRecord, layout, Retention } from '@evercert/coordinator';
+import { EventRecorder, encodeRecord, layout, Retention } from '@evercert/coordinator';
 import { removalSource } from '@evercert/coordinator/replacement';
 import { openSqliteStore, type Store } from '@evercert/coordinator/store';
 import { FakeClock } from '@evercert/shared/clock';
@@ -21,7 +21,15 @@ describe('what retention forgets', () => {
   const revocation = (name: string, source: string, ...serials: string[]): Promise<void> =>
     put(layout.revocation(cluster, name), { cluster, name, source, entries: serials.map((value) => ({ kind: 'SerialNumber', value })) });
   const pass = async (certificatesMs: number): Promise<number> => {
-    const retention = new Retention({ store, clock, logger: silentLogger, certificatesMs, eventsMs: 30 * day });
+    const retention = new Retention({
+      store,
+      clock,
+      logger: silentLogger,
+      certificatesMs,
+      eventsMs: 30 * day,
+      events: new EventRecorder(store, clock, silentLogger),
+      isSealed: ({ key }) => !key.includes('unsealed'),
+    });
     let gone: number | undefined;
     void retention.pass().then((count) => {
       gone = count;
