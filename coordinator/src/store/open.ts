@@ -38,7 +38,8 @@ export async function openConfiguredEtcd(
   const store = await openEtcdStore({
     endpoints,
     files: { caFile, certFile, keyFile },
-    keyPrefix,
+    // So that `/team-a` does not see `/team-ab`.
+    keyPrefix: keyPrefix === '' ? '' : `${keyPrefix}/`,
     dialTimeoutMs: dialTimeout,
     requestTimeoutMs: requestTimeout,
     clock,

@@ -34,7 +34,7 @@ export interface EtcdStoreOptions {
   files: PairFiles;
   clock: Clock;
   logger: Logger;
-  /** In front of every key; default: none. */
+  /** In front of every key; default: none. It ends with a slash, or a store under `/a` would see that under `/ab`. */
   keyPrefix?: string;
   /** Longest wait for a connection, in milliseconds (default 2000). */
   dialTimeoutMs?: number;

@@ -1,8 +1,9 @@
 import type { WatchEvent } from '../types.ts';
 
 /**
- * One watch. What etcd sends is gathered here into one array for each revision, in a bounded queue. When that is full the watch is given up at etcd and taken up again from the first
- * revision that was not taken, once the consumer has caught up: a slow consumer costs no memory, and finds out (FailedPrecondition) when etcd has forgotten its place.
+ * One watch. What etcd sends is gathered here into one array for each revision, in a bounded queue (its bound and one message of etcd).
+ * When that is full the watch is given up at etcd, and taken up again once the consumer has emptied the queue: a slow consumer costs no more memory, and finds out
+ * (FailedPrecondition) when etcd has forgotten its place.
  */
 export class EtcdWatch {
   readonly prefix: string;
@@ -32,8 +33,13 @@ export class EtcdWatch {
     return this.#ended;
   }
 
-  /** Events as they came, in order of revision. `fragment`: more of the last revision may follow. Returns false when the queue is full. */
+  /** Events as they came, in order of revision. `fragment`: more of the last revision may follow. Returns false when the queue is full: these were not taken. */
   receive(events: readonly WatchEvent[], fragment: boolean): boolean {
+    if (this.#queued > this.#queueEvents) {
+      this.#partial = [];
+      this.behind = true;
+      return false;
+    }
     for (const event of events) {
       // Nothing is handed out twice, whatever a resumed watch repeats.
       if (event.revision < this.next) continue;
@@ -41,15 +47,8 @@ export class EtcdWatch {
       this.#partial.push(event);
     }
     if (!fragment) this.#complete();
-    if (this.#queued > this.#queueEvents && this.#queue.length > 1) {
-      this.next = this.#queue[0]![0]!.revision;
-      this.#queue = [];
-      this.#queued = 0;
-      this.#partial = [];
-      this.behind = true;
-    }
     this.#wake?.();
-    return !this.behind;
+    return true;
   }
 
   /** Nothing happened under the prefix up to this revision. */
