@@ -59,6 +59,7 @@ export async function startCoordinator(options: CoordinatorParts): Promise<Runni
     parts.hub.sayGoodbye('the coordinator stops');
     await server.shutDown();
     await parts.stop();
+    await keys.close();
     await store.close();
   };
   let stopping: Promise<void> | undefined;

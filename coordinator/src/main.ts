@@ -10,7 +10,7 @@ import { version } from '@evercert/shared/version';
 import { Command, CommanderError } from 'commander';
 import { type CoordinatorConfig, configSchema } from './config.ts';
 import { startCoordinator } from './coordinator.ts';
-import { openFileKeyProvider } from './keys/index.ts';
+import { openKeyProvider } from './keys/index.ts';
 import { addMachineCommand } from './machine-command.ts';
 import { openProvisioners } from './provisioning/index.ts';
 import { resetClockMark } from './recovery/index.ts';
@@ -52,10 +52,10 @@ async function run(config: CoordinatorConfig): Promise<void> {
   const systemd = createSystemdNotifier({ env: process.env, clock: systemClock, logger });
   crashOnSurprise(logger);
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
-  const keys = await openFileKeyProvider({ directory: join(config.dataDir, 'keys'), ...passphrase(config), logger });
   const stateDir = join(config.dataDir, 'provisioning');
   const provisioners = await openProvisioners(config.provisioners, { clock: systemClock, logger, stateDir });
   const store = await openStore(config, { clock: systemClock, logger });
+  const keys = await openKeyProvider(config, { store, clock: systemClock, logger, env: process.env });
   const coordinator = await startCoordinator({ config, store, keys, provisioners, clock: systemClock, logger });
   const stopWatchdog = systemd.startWatchdog(() => true);
 
@@ -73,14 +73,6 @@ async function run(config: CoordinatorConfig): Promise<void> {
     });
   }
   await systemd.ready(`serving on ${coordinator.address}`);
-}
-
-/** Where systemd passes a passphrase as a credential, that one counts and is never made here. */
-function passphrase({ caKeys, dataDir }: CoordinatorConfig): { passphraseFile: string; createPassphrase: boolean } {
-  const credential = process.env['CREDENTIALS_DIRECTORY'] && join(process.env['CREDENTIALS_DIRECTORY'], 'ca-passphrase');
-  if (caKeys.passphraseFile) return { passphraseFile: caKeys.passphraseFile, createPassphrase: false };
-  if (credential && existsSync(credential)) return { passphraseFile: credential, createPassphrase: false };
-  return { passphraseFile: join(dataDir, 'ca-passphrase'), createPassphrase: true };
 }
 
 /** A state that nobody foresaw is not served from: the supervisor starts afresh from the store. */

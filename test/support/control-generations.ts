@@ -36,6 +36,14 @@ export class MemoryKeys implements KeyProvider {
   async list(): Promise<string[]> {
     return [...this.keys.keys()];
   }
+
+  async kindOf(): Promise<'file'> {
+    return 'file';
+  }
+
+  async close(): Promise<void> {
+    this.keys.clear();
+  }
 }
 
 /** The steps of a rotation on a record alone. */

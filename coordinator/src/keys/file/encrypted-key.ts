@@ -1,13 +1,14 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { EvercertError } from '@evercert/shared/errors';
+import { withSecret } from '../private-file.ts';
 
 /** PKCS#8 EncryptedPrivateKeyInfo (RFC 5958): PBES2 with PBKDF2 and AES-256-CBC, which OpenSSL reads too. */
-export function encryptKey(key: KeyObject, passphrase: string): string {
-  return key.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase });
+export function encryptKey(key: KeyObject, passphrase: KeyObject): string {
+  return withSecret(passphrase, (bytes) => key.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: bytes }));
 }
 
 /** DataLoss: the file holds no encrypted key. FailedPrecondition: the passphrase does not open it. */
-export function decryptKey(pem: string, passphrase: string, path: string): KeyObject {
+export function decryptKey(pem: string, passphrase: KeyObject, path: string): KeyObject {
   const details = { metadata: { path } };
   if (!/^-----BEGIN ENCRYPTED PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+-----END ENCRYPTED PRIVATE KEY-----\n$/.test(pem)) {
     throw new EvercertError(
@@ -17,7 +18,7 @@ export function decryptKey(pem: string, passphrase: string, path: string): KeyOb
     );
   }
   try {
-    return createPrivateKey({ key: pem, format: 'pem', passphrase });
+    return withSecret(passphrase, (bytes) => createPrivateKey({ key: pem, format: 'pem', passphrase: bytes }));
   } catch (cause) {
     throw new EvercertError(
       'FailedPrecondition',

@@ -1,7 +1,6 @@
 import { type KeyObject, randomBytes } from 'node:crypto';
 import { chmod, link, lstat, mkdir, readdir, readFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import { EvercertError } from '@evercert/shared/errors';
 import { faultPoint } from '@evercert/shared/fault-points';
 import {
   createFileDurable,
@@ -14,10 +13,11 @@ import {
 } from '@evercert/shared/files';
 import type { Logger } from '@evercert/shared/logging';
 import { generateKeyPair, type KeyAlgorithm, privateKeyToPem, signerFor } from '@evercert/shared/x509';
+import { checkKeyId, checkSharedKeyId, missingKey, takenId } from '../ids.ts';
+import { OpenKeys } from '../open-keys.ts';
+import type { KeyHolder, KeyProviderKind, Signer } from '../types.ts';
 import { decryptKey, encryptKey } from './encrypted-key.ts';
-import { checkKeyId } from './ids.ts';
 import { readPassphrase } from './passphrase.ts';
-import type { KeyProvider, Signer } from './types.ts';
 
 export interface FileKeyProviderOptions {
   /** Folder of the keys; made with mode 0700 when it is missing. */
@@ -26,22 +26,25 @@ export interface FileKeyProviderOptions {
   passphraseFile: string;
   /** True: make the passphrase file when neither it nor any key exists. */
   createPassphrase?: boolean;
+  /** Folder of systemd's credentials, where the passphrase file may lie. */
+  credentialsDirectory?: string | undefined;
+  /** True: other processes may be writing keys here; then what an interrupted write left behind stays. */
+  shared?: boolean;
   logger: Logger;
   /** For a new passphrase. */
   randomBytes?: (size: number) => Buffer;
 }
 
 const suffix = '.key';
-const sharedPrefix = 'shared/';
 
 /**
  * Opens the folder of encrypted keys, and checks that the passphrase opens them.
  * FailedPrecondition: the passphrase file is missing while keys exist, can be read by others, or is not the one that the keys were encrypted with. DiskFull, FileSystem.
  */
-export async function openFileKeyProvider(options: FileKeyProviderOptions): Promise<KeyProvider> {
+export async function openFileKeyProvider(options: FileKeyProviderOptions): Promise<KeyHolder> {
   const { directory, logger } = options;
   await makePrivateFolder(directory);
-  for (const folder of await foldersUnder(directory)) {
+  for (const folder of options.shared ? [] : await foldersUnder(directory)) {
     for (const path of await sweepTemporaries(folder)) logger.info('took away what an interrupted write of a key left behind', { path });
   }
   const ids = await keyIds(directory);
@@ -49,6 +52,7 @@ export async function openFileKeyProvider(options: FileKeyProviderOptions): Prom
     create: options.createPassphrase === true,
     keysExist: ids.length > 0,
     randomBytes: options.randomBytes ?? randomBytes,
+    credentialsDirectory: options.credentialsDirectory,
   });
   const provider = new FileKeyProvider(directory, passphrase, logger);
   // One key stands for all: they share the passphrase, and it fails here rather than at the first renewal.
@@ -61,14 +65,14 @@ interface OpenKey {
   signer: Signer;
 }
 
-class FileKeyProvider implements KeyProvider {
+class FileKeyProvider implements KeyHolder {
+  readonly kind = 'file';
   readonly #directory: string;
-  readonly #passphrase: string;
+  readonly #passphrase: KeyObject;
   readonly #logger: Logger;
-  /** Keys that are open, or being opened or made: whoever asks at the same time waits for the same one. */
-  readonly #open = new Map<string, Promise<OpenKey>>();
+  readonly #open = new OpenKeys<OpenKey>();
 
-  constructor(directory: string, passphrase: string, logger: Logger) {
+  constructor(directory: string, passphrase: KeyObject, logger: Logger) {
     this.#directory = directory;
     this.#passphrase = passphrase;
     this.#logger = logger;
@@ -76,14 +80,14 @@ class FileKeyProvider implements KeyProvider {
 
   async generate(id: string, algorithm: KeyAlgorithm): Promise<Signer> {
     checkKeyId(id);
-    if (this.#open.has(id)) throw taken(id);
-    return (await this.#remember(id, this.#make(id, algorithm))).signer;
+    if (this.#open.has(id)) throw takenId(id);
+    return (await this.#open.remember(id, this.#make(id, algorithm))).signer;
   }
 
   async import(id: string, privateKey: KeyObject): Promise<Signer> {
     checkKeyId(id);
-    if (this.#open.has(id)) throw taken(id);
-    return (await this.#remember(id, this.#take(id, privateKey))).signer;
+    if (this.#open.has(id)) throw takenId(id);
+    return (await this.#open.remember(id, this.#take(id, privateKey))).signer;
   }
 
   async signer(id: string): Promise<Signer> {
@@ -92,24 +96,13 @@ class FileKeyProvider implements KeyProvider {
   }
 
   async exportShared(id: string): Promise<string> {
-    checkKeyId(id);
-    if (!id.startsWith(sharedPrefix)) {
-      throw new EvercertError(
-        'PermissionDenied',
-        `the key ${id} never leaves the coordinator; only keys under ${sharedPrefix} are handed out`,
-        {
-          metadata: { id },
-        },
-      );
-    }
+    checkSharedKeyId(id);
     return privateKeyToPem((await this.#key(id)).privateKey);
   }
 
   async delete(id: string): Promise<void> {
     checkKeyId(id);
-    // Not under the hands of one who makes or opens it; whether that worked does not matter here.
-    await this.#open.get(id)?.catch(() => undefined);
-    this.#open.delete(id);
+    await this.#open.forgetSettled(id);
     const path = this.#path(id);
     if (!(await removeIfThere(path))) return;
     await syncDirectory(dirname(path));
@@ -120,23 +113,35 @@ class FileKeyProvider implements KeyProvider {
     return keyIds(this.#directory);
   }
 
-  #key(id: string): Promise<OpenKey> {
-    return this.#open.get(id) ?? this.#remember(id, this.#load(id));
+  async kindOf(id: string): Promise<KeyProviderKind> {
+    if (!(await this.has(id))) throw missingKey(id);
+    return this.kind;
   }
 
-  /** Keeps the key for later callers; a failure is not kept. */
-  async #remember(id: string, opening: Promise<OpenKey>): Promise<OpenKey> {
-    this.#open.set(id, opening);
-    try {
-      return await opening;
-    } catch (error) {
-      if (this.#open.get(id) === opening) this.#open.delete(id);
-      throw error;
-    }
+  async has(id: string): Promise<boolean> {
+    checkKeyId(id);
+    return isThere(this.#path(id));
+  }
+
+  async takeOut(id: string): Promise<KeyObject> {
+    checkKeyId(id);
+    return (await this.#key(id)).privateKey;
+  }
+
+  forget(id: string): void {
+    this.#open.forget(id);
+  }
+
+  async close(): Promise<void> {
+    this.#open.clear();
+  }
+
+  #key(id: string): Promise<OpenKey> {
+    return this.#open.get(id, () => this.#load(id));
   }
 
   async #make(id: string, algorithm: KeyAlgorithm): Promise<OpenKey> {
-    if (await isThere(this.#path(id))) throw taken(id);
+    if (await isThere(this.#path(id))) throw takenId(id);
     const { privateKey } = await generateKeyPair(algorithm);
     const opened = await this.#store(id, privateKey);
     this.#logger.info('made a key', { key: id, algorithm });
@@ -166,7 +171,7 @@ class FileKeyProvider implements KeyProvider {
       // A rename would replace, a link does not.
       await link(temporary, path);
     } catch (error) {
-      throw errnoOf(error) === 'EEXIST' ? taken(id) : toFileError(error, 'write', path);
+      throw errnoOf(error) === 'EEXIST' ? takenId(id) : toFileError(error, 'write', path);
     } finally {
       await removeIfThere(temporary);
     }
@@ -187,9 +192,7 @@ class FileKeyProvider implements KeyProvider {
     try {
       pem = await readFile(path, 'utf8');
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') {
-        throw new EvercertError('NotFound', `there is no key ${id}`, { cause: error, metadata: { id } });
-      }
+      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') throw missingKey(id, error);
       throw toFileError(error, 'read', path);
     }
     const privateKey = decryptKey(pem, this.#passphrase, path);
@@ -201,16 +204,12 @@ class FileKeyProvider implements KeyProvider {
   }
 }
 
-function taken(id: string): EvercertError {
-  return new EvercertError('AlreadyExists', `a key with the id ${id} exists already`, { metadata: { id } });
-}
-
 async function isThere(path: string): Promise<boolean> {
   try {
     await lstat(path);
     return true;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return false;
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return false;
     throw toFileError(error, 'look at', path);
   }
 }
