@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { configSchema } from '@evercert/coordinator';
+import { activated, spread, withNext } from '@evercert/coordinator/ca';
 import {
   type RevocationSource,
   type StatusService,
@@ -28,6 +29,8 @@ export class StatusWorld implements RevocationSource {
   readonly folder = mkdtempSync(join(tmpdir(), 'evercert-status-'));
   readonly clock = new FakeClock(startMs);
   readonly cas = new Map<string, { ca: Ca; record: Authority; modRevision: number }>();
+  /** Of all generations, by the serial of the CA's certificate. */
+  readonly keys = new Map<string, Ca>();
   readonly revoked: (Revoked & { issuer: string })[] = [];
   readonly events: string[] = [];
   /** Thrown by whatever asks for a CA's signer. */
@@ -36,6 +39,7 @@ export class StatusWorld implements RevocationSource {
   /** Questions about single certificates. */
   asked = 0;
   store!: Store;
+  readonly #issuers = new Map<string, string>();
   readonly #changed = new Set<(cluster: string) => void>();
   readonly #authorityChanged = new Set<(change: AuthorityChange) => void>();
   readonly #services: StatusService[] = [];
@@ -67,12 +71,12 @@ export class StatusWorld implements RevocationSource {
       store,
       model: { authorities },
       authorities: {
-        issuer: async ({ name }) => {
+        issuer: async ({ serial }) => {
           if (this.signing) {
             this.refused += 1;
             throw this.signing;
           }
-          return this.cas.get(name)!.ca.issuer;
+          return this.keys.get(serial)!.issuer;
         },
       },
       revocations: this,
@@ -100,9 +104,26 @@ export class StatusWorld implements RevocationSource {
       bundle: [certificate],
       bundleVersion: 1,
     };
-    const key = authorityKey(issuer);
+    this.keys.set(serial, ca);
+    await this.#put(ca, record);
+  }
+
+  /** The CA has another key from now on. */
+  async rotate(issuer: string, lastLeafNotAfterMs: number): Promise<void> {
+    const { record } = this.cas.get(issuer)!;
+    const ca = await makeCa(issuer, newSerial().slice(0, 8));
+    const { serial, notBefore, notAfter } = parseCertificate(ca.der);
+    const times = { notBeforeMs: notBefore.getTime(), notAfterMs: notAfter.getTime() };
+    const own = { keyId: `${statusCluster}/${issuer}/${serial}`, keyAlgorithm: 'ecdsa-p384' as const };
+    const next = { ...own, serial, certificate: ca.der.toString('base64'), ...times };
+    this.keys.set(serial, ca);
+    await this.#put(ca, activated(spread(withNext(record, next)), { nowMs: this.clock.nowMs(), lastLeafNotAfterMs }));
+  }
+
+  async #put(ca: Ca, record: Authority): Promise<void> {
+    const key = authorityKey(record.name);
     const { revision } = await this.store.transact([], [{ type: 'put', key, value: Buffer.from('{}') }]);
-    this.cas.set(issuer, { ca, record, modRevision: revision });
+    this.cas.set(record.name, { ca, record, modRevision: revision });
     for (const listener of this.#authorityChanged) listener({ type: 'put', key, record });
   }
 
@@ -117,7 +138,9 @@ export class StatusWorld implements RevocationSource {
   /** A record of an issued certificate, as the coordinator keeps it. */
   async issued(issuer: string, notAfterMs = this.clock.nowMs() + 96 * 3_600_000): Promise<string> {
     const serial = newSerial();
-    const value = Buffer.from(JSON.stringify({ v: 1, serial, issuer, notAfterMs }));
+    const issuerSerial = this.cas.get(issuer)?.record.serial;
+    const value = Buffer.from(JSON.stringify({ v: 1, serial, issuer, issuerSerial, notAfterMs }));
+    if (issuerSerial !== undefined) this.#issuers.set(serial, issuerSerial);
     await this.store.transact([], [{ type: 'put', key: `/evercert/v1/certificates/${statusCluster}/${serial}`, value }]);
     return serial;
   }
@@ -128,7 +151,8 @@ export class StatusWorld implements RevocationSource {
     reason: RevocationReason = 'keyCompromise',
     notAfterMs = this.clock.nowMs() + 96 * 3_600_000,
   ): void {
-    this.revoked.push({ issuer, serial, reason, revokedAtMs: this.clock.nowMs(), notAfterMs });
+    const issuerSerial = this.#issuers.get(serial);
+    this.revoked.push({ issuer, serial, issuerSerial, reason, revokedAtMs: this.clock.nowMs(), notAfterMs });
     this.announce();
   }
 

@@ -3,7 +3,7 @@ import { describeError, EvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import { type CrlEntry, createCrl, parseCrl } from '@evercert/shared/x509';
 import type { Authorities } from '../ca/authorities.ts';
-import { firstGeneration } from '../ca/generations.ts';
+import { firstGeneration, liveGenerations } from '../ca/generations.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import type { RunningController } from '../leadership/index.ts';
 import { type Change, Informer } from '../state/informer.ts';
@@ -135,8 +135,10 @@ export class RevocationLists {
   get(cluster: string, issuer: string, serial?: string): CurrentCrl | undefined {
     const authority = this.#authority(cluster, issuer);
     if (!authority) return undefined;
-    if (serial !== undefined) return this.#current(authority, listName(authority, serial));
-    return this.#current(authority, issuer) ?? this.#current(authority, listName(authority, authority.serial));
+    const live = new Set(liveGenerations(authority, this.#options.clock.nowMs()).map((generation) => generation.serial));
+    const first = firstGeneration(authority).serial;
+    const wanted = serial ?? (live.has(first) ? first : authority.serial);
+    return live.has(wanted) ? this.#current(authority, listName(authority, wanted)) : undefined;
   }
 
   /** What nodes hold in files. Undefined: as of `get`. */
@@ -239,6 +241,7 @@ export class RevocationLists {
     const lists = new Map<string, Held | undefined>();
     this.#unread.delete(key);
     for (const slot of slots) lists.set(slot.name, known?.get(slot.name) ?? (await this.#load(key, slot)));
+    this.#forgetOthers(key, authority, slots);
     // Without its key nothing can be signed: whoever holds it makes the list.
     if (authority.keyId === '' || !this.#making) return;
     const first = firstGeneration(authority).serial;
@@ -247,7 +250,9 @@ export class RevocationLists {
       const listed = revoked.filter(({ issuerSerial = first }) => slot.covers.has(issuerSerial));
       await this.#refreshOne(key, decided, slot, lists.get(slot.name), listed.map(crlEntry));
     }
-    await this.#drop(key, decided, slots);
+    if (authority.earlier === undefined) return;
+    const names = new Set(slots.map(({ name }) => name));
+    await this.#maker().keepOnly(authority.cluster, authority.name, names, [unchanged(decided)]);
   }
 
   async #refreshOne(key: string, decided: Decided, slot: ListSlot, held: Held | undefined, matched: readonly CrlEntry[]): Promise<void> {
@@ -261,7 +266,10 @@ export class RevocationLists {
     const entries = [...matched, ...(held ? await this.#justExpired(cluster, held, matched) : [])];
     const same = held?.stored.record.authoritySerial === generation.serial && sameEntries(held.entries, entries);
     if (same && held && nowMs < held.renewAtMs) return;
-    const stored = await this.#make(decided, slot, entries, held?.stored, nowMs);
+    // All lists of a CA count together: those for files are now of one key, now of all.
+    const numbers = [...(this.#held.get(key)?.values() ?? []), ...(held ? [held] : [])].map(({ stored: { record } }) => record.number);
+    const number = Math.max(nowMs, ...numbers.map((each) => each + 1));
+    const stored = await this.#make(decided, slot, entries, { before: held?.stored, number, nowMs });
     this.#hold(key, slot, { stored, entries, renewAtMs: this.#renewAtMs(stored) });
     logger.info('made a CRL', { cluster, issuer, list: name, number: stored.record.number, entries: entries.length });
     // The one for files tells nothing new.
@@ -275,10 +283,14 @@ export class RevocationLists {
     });
   }
 
-  async #make(decided: Decided, slot: ListSlot, entries: CrlEntry[], before: StoredCrl | undefined, nowMs: number): Promise<StoredCrl> {
+  async #make(
+    decided: Decided,
+    slot: ListSlot,
+    entries: CrlEntry[],
+    { before, number, nowMs }: { before: StoredCrl | undefined; number: number; nowMs: number },
+  ): Promise<StoredCrl> {
     const { authorities, backdateMs, lifetimeMs } = this.#options;
     const { cluster, issuer, generation, name } = slot;
-    const number = Math.max((before?.record.number ?? 0) + 1, nowMs);
     const nextUpdateMs = nowMs + lifetimeMs;
     const der = await createCrl({
       issuer: await authorities.issuer({ cluster, name: issuer, ...generation }),
@@ -292,14 +304,14 @@ export class RevocationLists {
   }
 
   /** Lists of generations whose last certificates have ended. */
-  async #drop(key: string, decided: Decided, slots: readonly ListSlot[]): Promise<void> {
-    const { authority } = decided;
-    const names = new Set(slots.map(({ name }) => name));
-    const gone = [...(this.#held.get(key)?.keys() ?? [])].filter((name) => !names.has(name));
-    for (const name of gone) this.#held.get(key)?.delete(name);
-    if (authority.earlier === undefined) return;
-    await this.#maker().keepOnly(authority.cluster, authority.name, names, [unchanged(decided)]);
-    if (gone.length > 0) this.#tell(authority.cluster, authority.name);
+  #forgetOthers(key: string, { cluster, name }: AuthorityRecord, slots: readonly ListSlot[]): void {
+    const gone = this.#spare(key, slots);
+    for (const list of gone) this.#held.get(key)?.delete(list);
+    if (gone.length > 0) this.#tell(cluster, name);
+  }
+
+  #spare(key: string, slots: readonly ListSlot[]): string[] {
+    return [...(this.#held.get(key)?.keys() ?? [])].filter((name) => !slots.some((slot) => slot.name === name));
   }
 
   /** A certificate that has expired stays for one list more (RFC 5280 section 3.3): whoever reads every list learns of it. */
@@ -355,9 +367,13 @@ export class RevocationLists {
 
   /** When a CA is to be looked at again: one of its lists is to be renewed, or the last certificate of a generation has ended. */
   #dueMs(key: string): number {
-    const authority = this.#options.model.authorities.get(key)?.record;
+    const { model, clock } = this.#options;
+    const authority = model.authorities.get(key)?.record;
+    const nowMs = clock.nowMs();
+    // One has ended while the others were being made.
+    if (authority && this.#spare(key, listSlots(authority, nowMs)).length > 0) return nowMs;
     const renewals = [...(this.#held.get(key)?.values() ?? [])].map(({ renewAtMs }) => renewAtMs);
-    return Math.min(...renewals, authority ? nextEndMs(authority, this.#options.clock.nowMs()) : Number.POSITIVE_INFINITY);
+    return Math.min(...renewals, authority ? nextEndMs(authority, nowMs) : Number.POSITIVE_INFINITY);
   }
 
   #arm(): void {
