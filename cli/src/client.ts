@@ -1,27 +1,27 @@
-import {
-  AdminServiceClient,
-  type AdminServiceService,
-  type RepairRequest,
-  type RepairResponse,
-  type WatchRequest,
-  type WatchResponse,
-} from '@evercert/proto';
+import type { AdminServiceClient, AdminServiceService, RepairRequest, RepairResponse, WatchRequest, WatchResponse } from '@evercert/proto';
 import { EvercertError } from '@evercert/shared/errors';
-import { createClientCredentials, fromServiceError, type UnaryMethod, unary } from '@evercert/shared/grpc';
+import { fromServiceError, type UnaryMethod, unary } from '@evercert/shared/grpc';
 import type { ClientReadableStream } from '@grpc/grpc-js';
 import type { ContextMaterial } from './contexts/index.ts';
+import { Reach } from './reach.ts';
 
 type Service = typeof AdminServiceService;
-type UnaryName = Exclude<keyof Service, 'watch' | 'repair'>;
+/** Calls that are answered by a stream. */
+type StreamName = 'watch' | 'repair' | 'createBackup' | 'exportAudit';
+type UnaryName = Exclude<keyof Service, StreamName>;
 export type RequestOf<Name extends UnaryName> = Parameters<Service[Name]['requestSerialize']>[0];
 export type ResponseOf<Name extends UnaryName> = ReturnType<Service[Name]['responseDeserialize']>;
+export type StreamRequestOf<Name extends StreamName> = Parameters<Service[Name]['requestSerialize']>[0];
+export type StreamResponseOf<Name extends StreamName> = ReturnType<Service[Name]['responseDeserialize']>;
 
 /** The coordinator's admin service, as the commands use it. */
 export interface AdminApi {
-  /** HOST:PORT. */
+  /** HOST:PORT of the coordinator that is spoken to. */
   readonly server: string;
   /** Errors: the server's own code, or Unavailable, DeadlineExceeded and Cancelled from the transport. */
   call<Name extends UnaryName>(method: Name, request: RequestOf<Name>): Promise<ResponseOf<Name>>;
+  /** Messages until the server ends the stream. Leaving the loop cancels the call. Errors as `call`. */
+  stream<Name extends StreamName>(method: Name, request: StreamRequestOf<Name>): AsyncIterable<StreamResponseOf<Name>>;
   /** Ends when the server ends the stream. Leaving the loop cancels the call. */
   watch(request: WatchRequest): AsyncIterable<WatchResponse>;
   /** Ends when the repair does. Leaving the loop breaks the repair off. */
@@ -34,41 +34,68 @@ export interface ConnectOptions {
   requestTimeoutMs: number;
 }
 
-/** Longest answer that is taken, in bytes: a page of 1,000 certificates with room to spare. */
-const maxAnswerBytes = 32 * 1024 * 1024;
+/** These change nothing: another coordinator may be asked for the same. */
+const reads = /^(?:get|list|plan)/;
+/** Another coordinator may do what this one could not. */
+const elsewhere = new Set(['Unavailable', 'StoreFailure']);
 
 /** Opens no connection yet: grpc connects at the first call. InvalidCertificate when the credentials do not fit together. */
 export function connectAdmin(material: ContextMaterial, { requestTimeoutMs }: ConnectOptions): AdminApi {
-  const { server, trustAnchors, chain, privateKey } = material;
-  const client = new AdminServiceClient(server, createClientCredentials({ trustAnchors, chain, privateKey }), {
-    'grpc.max_receive_message_length': maxAnswerBytes,
-    // A watch would not notice otherwise that its server's machine is gone.
-    'grpc.keepalive_time_ms': 30_000,
-    'grpc.keepalive_timeout_ms': 10_000,
-  });
+  const reach = new Reach(material);
+  const stream = <Name extends StreamName>(name: Name, request: StreamRequestOf<Name>): AsyncIterable<StreamResponseOf<Name>> =>
+    messagesOf(reach, name, (client) => {
+      const method = client[name].bind(client) as unknown as (message: typeof request) => ClientReadableStream<StreamResponseOf<Name>>;
+      return method(request);
+    });
   return {
-    server,
+    get server() {
+      return reach.server;
+    },
     async call<Name extends UnaryName>(name: Name, request: RequestOf<Name>): Promise<ResponseOf<Name>> {
-      const method = client[name].bind(client) as unknown as UnaryMethod<RequestOf<Name>, ResponseOf<Name>>;
-      try {
-        return await unary(method, request, { deadlineMs: requestTimeoutMs });
-      } catch (error) {
-        throw withServer(fromServiceError(error), server);
+      const endMs = performance.now() + requestTimeoutMs;
+      for (let followed = false; ; ) {
+        const { server, client } = await reach.get();
+        const method = client[name].bind(client) as unknown as UnaryMethod<RequestOf<Name>, ResponseOf<Name>>;
+        try {
+          return await unary(method, request, { deadlineMs: Math.max(1, endMs - performance.now()) });
+        } catch (caught) {
+          const error = fromServiceError(caught);
+          if (!goesOn(reach, name, error, followed)) throw withServer(error, server);
+          followed ||= error.code === 'NotLeader';
+        }
       }
     },
-    watch: (request) => messagesOf(client.watch(request), server),
-    repair: (request) => messagesOf(client.repair(request), server),
-    close: () => client.close(),
+    stream,
+    watch: (request) => stream('watch', request),
+    repair: (request) => stream('repair', request),
+    close: () => reach.close(),
   };
 }
 
-async function* messagesOf<T>(stream: ClientReadableStream<T>, server: string): AsyncIterable<T> {
-  try {
-    for await (const message of stream) yield message as T;
-  } catch (error) {
-    throw withServer(fromServiceError(error), server);
-  } finally {
-    stream.cancel();
+/** Whether the same is asked of another coordinator: of the one that runs the controllers, once; and where nothing was changed, of the next. */
+function goesOn(reach: Reach, name: string, { code, metadata }: EvercertError, followed: boolean): boolean {
+  if (code === 'NotLeader') return !followed && reach.follow(metadata['leader']);
+  return reads.test(name) && elsewhere.has(code) && reach.skip();
+}
+
+async function* messagesOf<T>(reach: Reach, name: string, open: (client: AdminServiceClient) => ClientReadableStream<T>): AsyncIterable<T> {
+  for (let followed = false; ; ) {
+    const { server, client } = await reach.get();
+    const stream = open(client);
+    let begun = false;
+    try {
+      for await (const message of stream) {
+        begun = true;
+        yield message as T;
+      }
+      return;
+    } catch (caught) {
+      const error = fromServiceError(caught);
+      if (begun || !goesOn(reach, name, error, followed)) throw withServer(error, server);
+      followed ||= error.code === 'NotLeader';
+    } finally {
+      stream.cancel();
+    }
   }
 }
 

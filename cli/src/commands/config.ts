@@ -8,6 +8,7 @@ import { type CommandContext, contextsPathOf, globalsOf } from './session.ts';
 
 interface SetOptions {
   server?: string;
+  endpoints?: string;
   certificateAuthority?: string;
   clientCertificate?: string;
   clientKey?: string;
@@ -18,6 +19,8 @@ const examples = `
 Examples:
   evercert config set-context prod --server coordinator.example:7443 --certificate-authority ca.crt \\
     --client-certificate admin.crt --client-key admin.key --cluster prod
+  # Other coordinators of the same store, for when the first cannot be reached; an empty list takes them away
+  evercert config set-context prod --endpoints coordinator-2.example:7443,coordinator-3.example:7443
   evercert config use-context prod
   # Only the default cluster of an existing context
   evercert config set-context prod --cluster staging`;
@@ -73,6 +76,7 @@ export function addConfigCommand(program: Command, context: CommandContext): voi
     .description('Create or change a context. What is not named stays as it is; the first context becomes the current one.')
     .argument('<name>', 'name of the context')
     .option('--server <host:port>', "the coordinator's address")
+    .option('--endpoints <list>', 'other coordinators of the same store, HOST:PORT joined by commas, in place of those before')
     .option('--certificate-authority <file>', "PEM of the coordinator's CA (control-ca)")
     .option('--client-certificate <file>', 'PEM of the admin certificate')
     .option('--client-key <file>', 'PEM of its key, mode 0600')
@@ -90,7 +94,7 @@ export function addConfigCommand(program: Command, context: CommandContext): voi
 }
 
 function contextRow(one: Context, file: ContextsFile): string[] {
-  return [one.name === file.currentContext ? '*' : '', one.name, one.server, one.cluster ?? ''];
+  return [one.name === file.currentContext ? '*' : '', one.name, [one.server, ...(one.endpoints ?? [])].join(','), one.cluster ?? ''];
 }
 
 /** Paths that are named now become absolute; those that stay are relative to the file, as they were. */
@@ -104,9 +108,11 @@ function contextFrom(name: string, known: Context | undefined, options: SetOptio
     throw usageError(`a new context needs --server, --certificate-authority, --client-certificate and --client-key`);
   }
   const defaultCluster = cluster ?? known?.cluster;
+  const endpoints = options.endpoints?.split(',').filter((endpoint) => endpoint !== '') ?? known?.endpoints ?? [];
   return {
     name,
     server,
+    ...(endpoints.length > 0 && { endpoints }),
     certificateAuthority,
     clientCertificate,
     clientKey,

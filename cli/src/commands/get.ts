@@ -28,6 +28,8 @@ Examples:
   evercert get certificate cp-1/apiserver -o yaml
   # Workers that were replaced, or are being replaced, and each step of it as it comes
   evercert get replacements -w
+  # The coordinators that serve, and which of them runs the controllers
+  evercert get coordinators -o wide
   # Certificates of all clusters, for a script
   evercert get certificates -A -o json | jq -r '.items[].status.notAfter'`;
 
@@ -36,7 +38,7 @@ export function addGetCommand(program: Command, context: CommandContext): void {
     .command('get')
     .summary('show one or many resources')
     .description(
-      'Show clusters, nodes, certificates, cas, manifests (also certificatemanifests, trustbundlemanifests, keypairmanifests, revocationlistmanifests), revocations, replacements, tokens or events.',
+      'Show clusters, nodes, certificates, cas, manifests (also certificatemanifests, trustbundlemanifests, keypairmanifests, revocationlistmanifests), revocations, replacements, tokens, events or coordinators.',
     )
     .argument('<type>', 'TYPE or TYPE/NAME; singular, plural or short name')
     .argument('[names...]', 'names; certificates as NODE/NAME or by serial number')

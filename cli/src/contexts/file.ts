@@ -10,6 +10,8 @@ const context = z.strictObject({
   name: z.string().min(1).max(253),
   /** HOST:PORT of the coordinator. */
   server: hostPort(),
+  /** Other coordinators of the same store, as HOST:PORT: tried in turn while `server` cannot be reached. */
+  endpoints: z.array(hostPort()).max(16).optional(),
   /** PEM files; relative paths are relative to the contexts file. */
   certificateAuthority: z.string().min(1),
   clientCertificate: z.string().min(1),

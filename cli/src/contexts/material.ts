@@ -9,6 +9,8 @@ import type { ResolvedContext } from './resolve.ts';
 /** What a context's files hold. */
 export interface ContextMaterial {
   server: string;
+  /** `server`, then the others; each once. */
+  endpoints: string[];
   /** DER. */
   trustAnchors: Buffer[];
   /** DER, leaf first. */
@@ -32,6 +34,7 @@ export async function loadMaterial(context: ResolvedContext): Promise<ContextMat
   }
   return {
     server: context.server,
+    endpoints: [...new Set([context.server, ...(context.endpoints ?? [])])],
     trustAnchors: parsed(context, 'certificateAuthority', (await read(context, 'certificateAuthority')).text, certificatesFromPem),
     chain: parsed(context, 'clientCertificate', (await read(context, 'clientCertificate')).text, certificatesFromPem),
     privateKey: parsed(context, 'clientKey', keyText, privateKeyFromPem),

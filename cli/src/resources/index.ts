@@ -2,6 +2,7 @@ import { usageError } from '../errors.ts';
 import { cas } from './ca.ts';
 import { certificates } from './certificate.ts';
 import { clusters } from './cluster.ts';
+import { coordinators } from './coordinator.ts';
 import { events } from './event.ts';
 import { certificateManifests, keyPairManifests, manifests, revocationListManifests, trustBundleManifests } from './manifest.ts';
 import { nodes } from './node.ts';
@@ -19,6 +20,7 @@ export {
   certificateManifests,
   certificates,
   clusters,
+  coordinators,
   events,
   keyPairManifests,
   manifests,
@@ -45,6 +47,7 @@ export const resources: readonly Resource<unknown>[] = [
   replacements,
   tokens,
   events,
+  coordinators,
 ];
 
 /** By plural, singular, short name or kind, in any case. InvalidArgument names what there is. */

@@ -78,6 +78,18 @@ describe('the contexts file', () => {
     assert.match(err, /config\.yaml:8:\d+: contexts\[0\]\.clientkey: unknown key "clientkey"; did you mean "clientKey"/);
   });
 
+  it('holds other coordinators of the same store beside the server', async () => {
+    await config('set-context', 'prod', '--server', 'a:1', ...files, '--endpoints', 'B.example:2,a:1,c:3');
+    const { contexts } = await readContexts(join(folder, 'deep', 'config.yaml'));
+    assert.deepEqual(contexts[0]?.endpoints, ['b.example:2', 'a:1', 'c:3']);
+    assert.match((await config('get-contexts')).out, /prod {3}a:1,b\.example:2,a:1,c:3/);
+    await config('set-context', 'prod', '--server', 'd:4');
+    assert.equal((await readContexts(join(folder, 'deep', 'config.yaml'))).contexts[0]?.endpoints?.length, 3);
+    await config('set-context', 'prod', '--endpoints', '');
+    assert.equal((await readContexts(join(folder, 'deep', 'config.yaml'))).contexts[0]?.endpoints, undefined);
+    assert.equal((await config('set-context', 'prod', '--endpoints', 'no port')).exitCode, 2);
+  });
+
   describe('and the files that it names', () => {
     const material = async () => loadMaterial(await resolveContext(join(folder, 'config.yaml'), 'demo'));
     beforeEach(async () => {
@@ -91,6 +103,7 @@ describe('the contexts file', () => {
 
     it('are read', async () => {
       const { server, trustAnchors, chain, privateKey } = await material();
+      assert.deepEqual((await material()).endpoints, [server]);
       assert.deepEqual([server, trustAnchors.length, chain.length, privateKey.type], ['coordinator.test:7443', 1, 1, 'private']);
     });
 

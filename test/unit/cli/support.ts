@@ -28,6 +28,10 @@ export function fakeApi(handlers: Handlers, watch: WatchResponse[] = [], repair:
       if (!handler) throw new Error(`unexpected call of ${method}`);
       return handler(request) as never;
     },
+    // biome-ignore lint/correctness/useYield: it fails before it could
+    async *stream(method) {
+      throw new Error(`unexpected call of ${method}`);
+    },
     async *watch(request) {
       calls.push({ method: 'watch', request });
       yield* watch;
