@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import type { StatusService } from '@evercert/coordinator/status-service';
+import { parseCertificate, parseCrl } from '@evercert/shared/x509';
 import { ocspRequest, readOcspResponse, statusText } from '../support/ocsp.ts';
 import { eventually, StatusWorld } from '../support/status-service.ts';
 
@@ -154,6 +155,72 @@ describe('the HTTP server for CRL and OCSP', () => {
 
   it('takes no headers over 16 KiB', async () => {
     assert.equal(await rawStatus(`GET / HTTP/1.1\r\nx: ${'y'.repeat(20_000)}`), 431);
+  });
+
+  describe('after the CA got another key', () => {
+    const lastEndMs = 96 * 3_600_000;
+    let keys: { old: Buffer; present: Buffer };
+    let before: string;
+    let after: string;
+    beforeEach(async () => {
+      const old = ca();
+      before = await world.issued('etcd-ca');
+      world.revoke('etcd-ca', before);
+      await world.rotate('etcd-ca', world.clock.nowMs() + lastEndMs);
+      keys = { old, present: ca() };
+      after = await world.issued('etcd-ca');
+      world.revoke('etcd-ca', after);
+      await eventually(async () => (await listed(`${serialOf(keys.present)}`))?.length === 1, 'the list of the present key');
+    });
+    const serialOf = (der: Buffer): string => parseCertificate(der).serial;
+    const listed = async (generation?: string): Promise<string[] | undefined> => {
+      const response = await fetch(`${url}/crl/demo/etcd-ca${generation === undefined ? '' : `/${generation}`}.crl`);
+      if (response.status !== 200) return undefined;
+      return parseCrl(Buffer.from(await response.arrayBuffer())).revoked.map(({ serial }) => serial);
+    };
+    const certificateAt = async (path: string): Promise<Buffer> =>
+      Buffer.from(await (await fetch(`${url}/ca/demo/${path}.crt`)).arrayBuffer());
+    const askBy = async (key: Buffer, serial: string) => {
+      const response = await post(await ocspRequest(key, serial));
+      return readOcspResponse(Buffer.from(await response.arrayBuffer()), key);
+    };
+
+    it('serves the CRL and the certificate of each key by its serial number, and those of the old one where certificates name none', async () => {
+      const { old, present } = keys;
+      assert.deepEqual([await listed(), await listed(serialOf(old)), await listed(serialOf(present))], [[before], [before], [after]]);
+      assert.deepEqual(await certificateAt('etcd-ca'), old);
+      for (const der of [old, present]) assert.deepEqual(await certificateAt(`etcd-ca/${serialOf(der)}`), der);
+      assert.equal(await listed('abcd'), undefined);
+      assert.equal((await fetch(`${url}/ca/demo/etcd-ca/abcd.crt`)).status, 404);
+      assert.equal((await fetch(`${url}/ca/demo/etcd-ca/${serialOf(old)}.crl`)).status, 404);
+    });
+
+    it('answers OCSP for each key by a signer of that key, and knows of each only what it signed', async () => {
+      const answers = await Promise.all([
+        askBy(keys.old, before),
+        askBy(keys.present, after),
+        askBy(keys.old, after),
+        askBy(keys.present, before),
+      ]);
+      assert.deepEqual(
+        answers.map(({ status, signedByDelegate }) => [status, signedByDelegate]),
+        [
+          ['revoked', true],
+          ['revoked', true],
+          ['unknown', true],
+          ['unknown', true],
+        ],
+      );
+    });
+
+    it('has nothing more of the old key when its last certificate has ended', async () => {
+      await world.clock.advance(lastEndMs);
+      assert.equal(await listed(serialOf(keys.old)), undefined);
+      assert.deepEqual(await certificateAt('etcd-ca'), keys.present);
+      const response = await post(await ocspRequest(keys.old, before));
+      assert.equal(statusText(Buffer.from(await response.arrayBuffer())), 'unauthorized');
+      assert.deepEqual(await certificateAt(`etcd-ca/${serialOf(keys.old)}`), keys.old, 'its certificate is kept');
+    });
   });
 
   /** Sends a request's first lines as they are; `fetch` would tidy the path. */
