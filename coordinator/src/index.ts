@@ -26,6 +26,7 @@ export {
 } from './nodes/health/index.ts';
 export { NodeRegistry } from './nodes/registry.ts';
 export { quorumObjection, RestartLeases, type RestartLeasesOptions } from './nodes/restart-lease.ts';
+export { Sessions, type SessionsOptions } from './nodes/sessions.ts';
 export { NodeStatuses } from './nodes/statuses.ts';
 export { Retention } from './retention.ts';
 export { authorization, authorize } from './rpc/authorization.ts';

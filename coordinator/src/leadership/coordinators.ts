@@ -31,7 +31,7 @@ export class Coordinators {
 
   constructor(options: CoordinatorsOptions) {
     this.#options = options;
-    this.informer = new Informer(options.store, layout.coordinators, options.logger);
+    this.informer = new Informer(options.store, layout.coordinators, options.logger, options.clock);
   }
 
   start(): Promise<void> {

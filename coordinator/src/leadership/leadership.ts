@@ -50,7 +50,7 @@ export class StoreLeadership implements Leadership {
   constructor(options: StoreLeadershipOptions) {
     this.#options = options;
     this.id = options.id;
-    this.#leader = new Informer(options.store, layout.leader, options.logger);
+    this.#leader = new Informer(options.store, layout.leader, options.logger, options.clock);
   }
 
   /** Begins to follow who leads. */
@@ -174,7 +174,7 @@ export class StoreLeadership implements Leadership {
     const current = known !== undefined && known <= term.fence.modRevision;
     if (current && lease.id === term.lease && lease.isHeld()) return true;
     // Once lost is lost: a lease that is held again later would revive what has been told to stop.
-    term.lost.abort();
+    this.#lose(term);
     return false;
   }
 

@@ -62,7 +62,7 @@ export class Sessions {
 
   constructor(options: SessionsOptions) {
     this.#options = options;
-    this.informer = new Informer(options.store, layout.sessions, options.logger);
+    this.informer = new Informer(options.store, layout.sessions, options.logger, options.clock);
   }
 
   async start(): Promise<void> {
