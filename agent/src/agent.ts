@@ -26,6 +26,7 @@ import { DesiredApplier } from './desired/applier.ts';
 import { EventQueue } from './events.ts';
 import { createCertificateFiles, createPlainFiles, type PathWatcher, underRoot, watchPaths } from './files/index.ts';
 import { createProbe, HealthChecker } from './health/index.ts';
+import { ControlTrust } from './identity/control-trust.ts';
 import { IdentityStore } from './identity/store.ts';
 import { IdentitySupervisor } from './identity/supervisor.ts';
 import { readToken, writeToken } from './identity/token.ts';
@@ -36,7 +37,7 @@ import { CounterStore } from './state/counters.ts';
 import { createStateFolder } from './state/folder.ts';
 import { buildStatus } from './status/build.ts';
 import { startStatusServer } from './status/server.ts';
-import type { AgentStatus } from './status/types.ts';
+import type { AgentStatus, RecoverOrder } from './status/types.ts';
 
 export interface AgentOptions {
   config: AgentConfig;
@@ -62,6 +63,7 @@ export class Agent {
   readonly #events: EventQueue;
   readonly #counters: CounterStore;
   readonly #store: IdentityStore;
+  readonly #controlTrust: ControlTrust;
   readonly #supervisor: IdentitySupervisor;
   readonly #endpoints: Endpoints;
   readonly #connection: Connection;
@@ -91,16 +93,16 @@ export class Agent {
     const events = new EventQueue({ clock, logger, newId: randomUUID });
     this.#events = events;
     this.#counters = new CounterStore({ folder, logger });
-    this.#store = new IdentityStore({ folder, logger, nodeName: config.node.name });
+    this.#store = new IdentityStore({ folder, logger, nodeName: config.node.name, caPins: config.coordinator.caPins });
     this.#files = createCertificateFiles({ stateDir, rootDir, allowedPaths, clock, logger, pairStrategy });
     const plainFiles = createPlainFiles({ rootDir, allowedPaths, logger });
     this.#reporter = new Reporter({ clock, random, events, report: () => this.#report() });
 
     const facts = { hostname: hostname(), addresses: [...config.node.addresses], agentVersion: version, os: `${type()} ${release()}` };
-    const { endpoints: configured, caPins: pins } = config.coordinator;
+    const { endpoints: configured } = config.coordinator;
     const endpoints = new Endpoints({ configured, nodeName: config.node.name, folder, clock, logger });
     this.#endpoints = endpoints;
-    const asked = { endpoints, random, pins, clock };
+    const asked = { endpoints, random, pins: () => this.#store.pins, clock };
     const enrollment = createEnrollmentApi({ ...asked, nodeName: config.node.name, role: config.node.role, facts });
     this.#connection = new Connection({
       endpoints,
@@ -120,10 +122,13 @@ export class Agent {
         this.#connected();
       },
       onIdentityExpired: (serial) => this.#supervisor.expiredByCoordinator(serial),
+      onIdentityNotTaken: (serial) => this.#supervisor.notTakenByCoordinator(serial),
       onIdentityRevoked: (serial, error) => this.#supervisor.revokedByCoordinator(serial, error),
       onChange,
     });
     const { api } = this.#connection;
+    const presented = (fresh: boolean): Promise<Buffer[]> => this.#connection.presented(fresh);
+    this.#controlTrust = new ControlTrust({ store: this.#store, presented, clock, logger, onChange });
     this.#supervisor = new IdentitySupervisor({
       store: this.#store,
       enrollment,
@@ -196,7 +201,7 @@ export class Agent {
       keyPairs,
       certificates: this.#certificates,
       healthChecks: this.#health,
-      saveTrustAnchors: (anchors) => this.#store.saveTrustAnchors(anchors),
+      takeTrustAnchors: (anchors) => this.#controlTrust.take(anchors),
       events,
       logger,
       onChange,
@@ -225,7 +230,7 @@ export class Agent {
     const status = await startStatusServer(
       config.statusSocket,
       () => this.status(),
-      (token) => this.#tryToComeBack(token),
+      (order) => this.#tryToComeBack(order),
     );
     // Before the connection goes, so that the end of its calls is not taken for failed renewals.
     signal.addEventListener('abort', () => void this.#certificates.stop(), { once: true });
@@ -261,6 +266,7 @@ export class Agent {
       connection: this.#connection.snapshot(),
       report: this.#report(),
       events: { waiting: this.#events.size, dropped: this.#events.dropped },
+      controlTrust: { pins: this.#store.trustAnchors.map((anchor) => publicKeyPin(anchor)), lastError: this.#controlTrust.lastError },
     });
   }
 
@@ -309,9 +315,13 @@ export class Agent {
     this.#scanner.request();
   }
 
-  async #tryToComeBack(token: string | undefined): Promise<void> {
+  async #tryToComeBack({ token, caPins }: RecoverOrder): Promise<void> {
     const { config, logger } = this.#options;
-    logger.info('An administrator at the node asks for a new identity', { byToken: token !== undefined });
+    logger.info('An administrator at the node asks for a new identity', { byToken: token !== undefined, byPin: caPins !== undefined });
+    if (caPins !== undefined) {
+      await this.#store.trustOnly(caPins);
+      this.#connection.distrusted();
+    }
     if (token !== undefined) await writeToken(config.tokenFile, token);
     this.#supervisor.tryNow({ token: token !== undefined });
   }
@@ -334,6 +344,7 @@ export class Agent {
         message: `${file} in the state folder was missing or changed and was put right`,
       });
     }
+    await this.#controlTrust.retry();
     this.#certificates.tick();
   }
 

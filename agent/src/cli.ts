@@ -54,8 +54,12 @@ export async function runCli(argv: string[], options: CliOptions): Promise<numbe
     .description('bring this node back at once: by a token, or by its expired identity; exit code 0 when it is back, 1 when not')
     .addOption(configOption())
     .option('--token <token>', "bootstrap token for this node's name, from 'evercert token create'; written to the token file")
-    .action(async ({ config, token }: { config: string; token?: string }) => {
-      exitCode = await runRecover({ config: readAgentConfig(config), token, clock: options.clock, write: options.write });
+    .option(
+      '--ca-pin <pin...>',
+      'the control CA has this public key, and no other is to be trusted any more; the pin that `evercert version` shows',
+    )
+    .action(async ({ config, token, caPin: caPins }: { config: string; token?: string; caPin?: string[] }) => {
+      exitCode = await runRecover({ config: readAgentConfig(config), token, caPins, clock: options.clock, write: options.write });
     });
   try {
     await program.parseAsync(argv, { from: 'user' });

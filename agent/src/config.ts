@@ -5,7 +5,8 @@ import { roles } from '@evercert/shared/manifest';
 import * as z from 'zod';
 
 const absolutePath = z.string().refine(isAbsolute, 'expected an absolute path');
-const pin = z
+/** Of a control CA's public key. */
+export const pinSchema = z
   .string()
   .regex(/^sha256:[0-9a-fA-F]{64}$/, 'expected a pin as "sha256:" and 64 hexadecimal digits, as `evercert token create` prints it');
 const address = z.union([z.ipv4(), z.ipv6()], {
@@ -24,7 +25,7 @@ export const agentConfigSchema = z.strictObject({
       .min(1)
       .max(16)
       .describe('Coordinators. The node prefers one of them, by a hash of its name, and goes on to another when that one does not answer.'),
-    caPins: z.array(pin).min(1).max(16).describe('Public keys of the control CA; any may match.'),
+    caPins: z.array(pinSchema).min(1).max(16).describe('Public keys of the control CA; any may match.'),
   }),
   node: z
     .strictObject({

@@ -36,7 +36,7 @@ export interface CoordinatorApi {
     request: { name: string; chain: Buffer[]; privateKey: KeyObject; specHash: string },
     limits: CallLimits,
   ): Promise<Adoption>;
-  renewIdentity(csr: Buffer, limits: CallLimits): Promise<{ chain: Buffer[]; trustAnchors: Buffer[] }>;
+  renewIdentity(csr: Buffer, limits: CallLimits): Promise<GivenIdentity>;
   getKeyPair(name: string, limits: CallLimits): Promise<{ version: string; privateKeyPem: string; publicKeyPem: string }>;
   /** Errors: Conflict, with a hint when to ask again: another node of the cluster restarts a component now. */
   acquireRestartLease(request: { component: string; durationMs: number }, limits: CallLimits): Promise<void>;
@@ -44,9 +44,17 @@ export interface CoordinatorApi {
   releaseRestartLease(request: { serving: boolean }, limits: CallLimits): Promise<void>;
 }
 
-export interface Enrollment {
+/** An identity as a coordinator gives it. */
+export interface GivenIdentity {
+  /** DER, leaf first. */
   chain: Buffer[];
+  /** DER of the control CAs that are trusted now. */
   trustAnchors: Buffer[];
+  /** What the coordinator presented, DER, leaf first. */
+  serverChain: Buffer[];
+}
+
+export interface Enrollment extends GivenIdentity {
   cluster: string;
   role: RoleName;
 }
@@ -59,16 +67,16 @@ export interface EnrollmentApi {
   fetchTrustAnchors(limits: CallLimits): Promise<Buffer[]>;
 }
 
-/** With what a node proves an identity that has expired, and the request for the next one. */
+/** With what a node proves the identity that opens no connection any more, and the request for the next one. */
 export interface RecoveryProof {
-  /** DER of the expired identity, and its key. */
+  /** DER of that identity, and its key. */
   certificate: Buffer;
   privateKey: KeyObject;
   csr: Buffer;
 }
 
-/** Coming back on an expired identity over server-authenticated TLS. */
+/** Coming back on an identity that has expired, or is by a control CA that was replaced, over server-authenticated TLS. */
 export interface RecoveryApi {
   /** Errors: RecoveryNotOpen (with a hint when to ask again), RecoveryRefused, Revoked, PermissionDenied, FailedPrecondition, Overloaded, Unavailable… */
-  recover(proof: RecoveryProof, limits: CallLimits): Promise<{ chain: Buffer[]; trustAnchors: Buffer[]; issuedAtMs?: number }>;
+  recover(proof: RecoveryProof, limits: CallLimits): Promise<GivenIdentity & { issuedAtMs?: number }>;
 }

@@ -2,7 +2,7 @@
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError, toEvercertError } from '@evercert/shared/errors';
 import { visibleLine } from '@evercert/shared/text';
-import type { AgentConfig } from './config.ts';
+import { type AgentConfig, pinSchema } from './config.ts';
 import { isToken, writeToken } from './identity/token.ts';
 import { askToRecover, fetchStatus } from './status/client.ts';
 import type { AgentStatus } from './status/types.ts';
@@ -11,6 +11,8 @@ export interface RecoverOptions {
   config: Pick<AgentConfig, 'statusSocket' | 'tokenFile'>;
   /** Bootstrap token; absent: only asks the agent to try the recovery at once. */
   token?: string | undefined;
+  /** Public keys of the control CA that alone are to be trusted from here on; absent: what the agent trusts stays. */
+  caPins?: string[] | undefined;
   clock: Clock;
   write: (text: string) => void;
 }
@@ -21,7 +23,8 @@ const pollMs = 250;
 const settledMs = 4000;
 
 /** Resolves with the exit code: 0 when the node has its identity or, without an agent, the token is in its place. Errors: InvalidToken, Unavailable, FileSystem. */
-export async function runRecover({ config, token, clock, write }: RecoverOptions): Promise<number> {
+export async function runRecover({ config, token, caPins, clock, write }: RecoverOptions): Promise<number> {
+  checkPins(caPins);
   if (token !== undefined && !isToken(token)) {
     throw new EvercertError(
       'InvalidToken',
@@ -31,32 +34,61 @@ export async function runRecover({ config, token, clock, write }: RecoverOptions
   let before: AgentStatus;
   try {
     before = await fetchStatus(config.statusSocket);
-    await askToRecover(config.statusSocket, token);
+    await askToRecover(config.statusSocket, { token, caPins });
   } catch (caught) {
     const error = toEvercertError(caught);
-    if (error.code !== 'Unavailable' || token === undefined) throw error;
+    // Pins are written where the agent alone writes.
+    if (error.code !== 'Unavailable' || token === undefined || caPins !== undefined) throw error;
     await writeToken(config.tokenFile, token);
     write(
       `No agent runs; the token is in ${config.tokenFile}. Start the agent ('systemctl start evercert-agent'): it comes back by itself.\n`,
     );
     return 0;
   }
-  write('The agent asks the coordinator for an identity.\n');
-  return await watchOutcome({ config, clock, write }, before.identity.serial);
+  write(
+    caPins === undefined
+      ? 'The agent asks the coordinator for an identity.\n'
+      : 'The agent trusts this control CA and no other, and looks for a coordinator that stands under it.\n',
+  );
+  return await watchOutcome({ config, clock, write }, { serialBefore: before.identity.serial, caPins });
 }
 
-async function watchOutcome({ config, clock, write }: Omit<RecoverOptions, 'token'>, serialBefore: string): Promise<number> {
+function checkPins(caPins: string[] | undefined): void {
+  const wrong = caPins?.find((each) => !pinSchema.safeParse(each).success);
+  if (wrong === undefined) return;
+  throw new EvercertError(
+    'InvalidArgument',
+    `--ca-pin ${wrong}: expected "sha256:" and 64 hexadecimal digits, as 'evercert version' prints it`,
+  );
+}
+
+/** Whether the agent has found a coordinator by one of the pins, and what it is connected to stands under it. */
+function foundBy({ controlTrust, connection }: AgentStatus, caPins: string[] | undefined): boolean {
+  if (caPins === undefined) return false;
+  return connection.state === 'Connected' && controlTrust.pins.some((each) => caPins.some((pin) => pin.toLowerCase() === each));
+}
+
+async function watchOutcome(
+  { config, clock, write }: Omit<RecoverOptions, 'token' | 'caPins'>,
+  { serialBefore, caPins }: { serialBefore: string; caPins: string[] | undefined },
+): Promise<number> {
   const startMs = clock.monotonicMs();
+  let status: AgentStatus;
   let identity: AgentStatus['identity'];
   for (;;) {
     await clock.sleep(pollMs);
-    ({ identity } = await fetchStatus(config.statusSocket));
-    if (identity.state === 'Ready' && identity.serial !== serialBefore) {
+    status = await fetchStatus(config.statusSocket);
+    ({ identity } = status);
+    if (identity.state === 'Ready' && (identity.serial !== serialBefore || foundBy(status, caPins))) {
       write(`Node ${identity.nodeName} is back: identity ${identity.serial}, good until ${identity.notAfter ?? 'its end'}.\n`);
       return 0;
     }
     const elapsedMs = clock.monotonicMs() - startMs;
-    if (elapsedMs > longestMs || (elapsedMs > settledMs && (identity.code !== '' || identity.state === 'Ready'))) break;
+    if (elapsedMs > longestMs || (elapsedMs > settledMs && settled(status, caPins))) break;
+  }
+  if (caPins !== undefined && status.connection.state !== 'Connected' && identity.code === '') {
+    write(`No coordinator was found by this pin yet: ${visibleLine(status.connection.lastError || 'none answers')}\n`);
+    return 1;
   }
   if (identity.state === 'Ready') {
     write(`Node ${identity.nodeName} has an identity that is good until ${identity.notAfter ?? 'its end'}; nothing had to be done.\n`);
@@ -64,4 +96,10 @@ async function watchOutcome({ config, clock, write }: Omit<RecoverOptions, 'toke
   }
   write(`The node is not back yet (${identity.state}${identity.code ? `, ${identity.code}` : ''}): ${visibleLine(identity.message)}\n`);
   return 1;
+}
+
+/** Nothing more is to be expected soon. */
+function settled({ identity, connection }: AgentStatus, caPins: string[] | undefined): boolean {
+  if (identity.code !== '') return true;
+  return identity.state === 'Ready' && (caPins === undefined || connection.lastErrorCode === 'PinMismatch');
 }

@@ -5,12 +5,14 @@
 import type { DesiredState, Hello, RenewNow, Welcome } from '@evercert/proto';
 import type { Clock } from '@evercert/shared/clock';
 import { type EvercertError, toEvercertError } from '@evercert/shared/errors';
+import { fetchServerChain } from '@evercert/shared/grpc';
 import type { Logger } from '@evercert/shared/logging';
+import { identityNotValid } from '@evercert/shared/wire';
 import type { EnrollmentApi } from '../coordinator-api.ts';
 import type { Identity, IdentityStore } from '../identity/store.ts';
 import { Waker } from '../identity/waker.ts';
 import { Calls } from './calls.ts';
-import { silenceMs } from './channel.ts';
+import { silenceMs, splitEndpoint } from './channel.ts';
 import { durationToMs } from './convert.ts';
 import type { Endpoints } from './endpoints.ts';
 import { Link, type LinkEnd } from './link.ts';
@@ -46,6 +48,8 @@ export interface ConnectionOptions {
   onConnected: (welcome: Welcome) => void;
   /** The coordinator refused the identity of this serial as expired. */
   onIdentityExpired: (serial: string) => void;
+  /** The identity of this serial opens no connection: it has ended by the coordinator's clock, or is by a control CA that was replaced. */
+  onIdentityNotTaken: (serial: string) => void;
   /** The coordinator refused the identity of this serial as revoked. It is tried again: a revocation can be lifted. */
   onIdentityRevoked: (serial: string, error: EvercertError) => void;
   onChange: () => void;
@@ -69,6 +73,9 @@ const skewMs = 10_000;
 /** After so many failures in a row the control CA may have been replaced: it is looked for by the pins, and then every so many failures again. */
 const anchorsAfter = 2;
 const anchorsEvery = 5;
+const dialMs = 5000;
+const whatToDo =
+  "if the control CA was replaced while this node was off, run 'evercert-agent recover --ca-pin PIN' here, with the pin that 'evercert version' shows where the coordinator is known";
 
 export class Connection {
   /** Calls with the node's identity, over whichever coordinator is connected. */
@@ -97,6 +104,20 @@ export class Connection {
     this.#waker.wake();
   }
 
+  /** What the coordinator in use presented, DER, leaf first: on the connection that stands, or on a fresh one; empty: there is none. Errors: Unavailable. */
+  async presented(fresh: boolean): Promise<Buffer[]> {
+    const { link } = this.api;
+    if (!link) return [];
+    if (!fresh) return link.serverChain();
+    return await fetchServerChain({ ...splitEndpoint(link.endpoint), trustAnchors: this.#options.store.trustAnchors, timeoutMs: dialMs });
+  }
+
+  /** What was trusted is not any more: whoever proved himself by it is left at once. */
+  distrusted(): void {
+    this.api.link?.close();
+    this.#waker.wake();
+  }
+
   /** Runs until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
@@ -113,7 +134,8 @@ export class Connection {
   }
 
   async #connectAndServe(identity: Identity, signal: AbortSignal): Promise<LinkEnd> {
-    const { endpoints, reporter } = this.#options;
+    const { endpoints, reporter, store } = this.#options;
+    if (store.trustAnchors.length === 0) await this.#lookForAnchors(signal);
     const { endpoint } = endpoints.next();
     if (this.#snapshot.state !== 'Connecting' || this.#snapshot.endpoint !== endpoint) this.#set('Connecting', endpoint, this.#snapshot);
     try {
@@ -127,6 +149,7 @@ export class Connection {
       const error = toEvercertError(caught);
       this.#failures += 1;
       if (error.code === 'IdentityExpired') this.#options.onIdentityExpired(identity.serial);
+      if (error.metadata['reason'] === identityNotValid) this.#options.onIdentityNotTaken(identity.serial);
       if (error.code === 'Revoked') this.#options.onIdentityRevoked(identity.serial, error);
       this.#failed(endpoint, error);
       return { error };
@@ -310,7 +333,8 @@ export class Connection {
       const error = toEvercertError(caught);
       if (error.code === 'Unavailable' || error.code === 'Cancelled') return;
       logger.warn('The coordinator does not show a control CA that this agent may trust', { code: error.code, error: error.message });
-      this.#snapshot = { ...this.#snapshot, lastError: error.message, lastErrorCode: error.code };
+      const message = error.code === 'PinMismatch' ? `${error.message}; ${whatToDo}` : error.message;
+      this.#snapshot = { ...this.#snapshot, lastError: message, lastErrorCode: error.code };
     }
   }
 

@@ -10,7 +10,8 @@ import { type AskOptions, firstThatAnswers } from './ask.ts';
 import { channelOptions, splitEndpoint } from './channel.ts';
 
 export interface EnrollmentOptions extends AskOptions {
-  pins: readonly string[];
+  /** By which public keys a coordinator is found now. */
+  pins: () => readonly string[];
   nodeName: string;
   role?: RoleName | undefined;
   facts: NodeFacts;
@@ -23,7 +24,7 @@ const dialMs = 10_000;
 export function createEnrollmentApi(options: EnrollmentOptions): EnrollmentApi {
   const { pins, nodeName, role, facts, clock } = options;
   const anchorsOf = (endpoint: string, { deadlineMs }: CallLimits): Promise<Buffer[]> =>
-    fetchTrustAnchors({ ...splitEndpoint(endpoint), pins: [...pins], timeoutMs: Math.min(dialMs, deadlineMs), clock });
+    fetchTrustAnchors({ ...splitEndpoint(endpoint), pins: [...pins()], timeoutMs: Math.min(dialMs, deadlineMs), clock });
   return {
     fetchTrustAnchors: (limits) => firstThatAnswers(options, anchorsOf, limits),
     enroll: ({ token, csr }, limits) =>
@@ -31,7 +32,8 @@ export function createEnrollmentApi(options: EnrollmentOptions): EnrollmentApi {
         options,
         async (endpoint, tryLimits) => {
           const trustAnchors = await anchorsOf(endpoint, tryLimits);
-          const client = new EnrollmentServiceClient(endpoint, createClientCredentials({ trustAnchors }), channelOptions);
+          const credentials = createClientCredentials({ trustAnchors });
+          const client = new EnrollmentServiceClient(endpoint, credentials, channelOptions);
           try {
             const request = { token, nodeName, csr, facts, role: roleToProto(role) };
             const response = await unary(client.enroll.bind(client), request, tryLimits);
@@ -40,6 +42,7 @@ export function createEnrollmentApi(options: EnrollmentOptions): EnrollmentApi {
             return {
               chain: buffers(response.chain),
               trustAnchors: buffers(response.trustAnchors),
+              serverChain: credentials.serverChain(),
               cluster: response.cluster,
               role: granted,
             };

@@ -11,7 +11,7 @@ import {
 } from '@evercert/proto';
 import type { Clock, Timer } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
-import { createClientCredentials, fromServiceError, unary } from '@evercert/shared/grpc';
+import { type ClientCredentials, createClientCredentials, fromServiceError, unary } from '@evercert/shared/grpc';
 import type { Logger } from '@evercert/shared/logging';
 import { signAdoption } from '@evercert/shared/wire';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
@@ -56,6 +56,7 @@ export class Link implements CoordinatorApi {
   /** The stream is over; never rejects. */
   readonly ended: Promise<LinkEnd>;
   readonly #options: LinkOptions;
+  readonly #credentials: ClientCredentials;
   readonly #client: NodeServiceClient;
   readonly #stream: ClientDuplexStream<ConnectRequest, ConnectResponse>;
   readonly #welcome = Promise.withResolvers<Welcome>();
@@ -75,9 +76,9 @@ export class Link implements CoordinatorApi {
     this.endpoint = options.endpoint;
     this.identity = options.identity;
     const { chain, privateKey } = options.identity;
-    const credentials = createClientCredentials({ trustAnchors: options.trustAnchors, chain, privateKey });
+    this.#credentials = createClientCredentials({ trustAnchors: options.trustAnchors, chain, privateKey });
     const keepalive = { 'grpc.keepalive_time_ms': options.silenceMs, 'grpc.keepalive_timeout_ms': options.silenceMs };
-    this.#client = new NodeServiceClient(options.endpoint, credentials, { ...channelOptions, ...keepalive });
+    this.#client = new NodeServiceClient(options.endpoint, this.#credentials, { ...channelOptions, ...keepalive });
     this.welcomed = this.#welcome.promise;
     this.ended = this.#end.promise;
     this.#stream = this.#client.connect();
@@ -97,6 +98,11 @@ export class Link implements CoordinatorApi {
   /** False when the stream is full or over: then `onDrain` tells when to go on. */
   get writable(): boolean {
     return !this.#over && this.#stream.writable && !this.#stream.writableNeedDrain;
+  }
+
+  /** What the coordinator presented on this connection, DER, leaf first. */
+  serverChain(): Buffer[] {
+    return this.#credentials.serverChain();
   }
 
   send(message: NonNullable<ConnectRequest['message']>): void {
@@ -130,7 +136,7 @@ export class Link implements CoordinatorApi {
       (signal) => unary(this.#client.renewIdentity.bind(this.#client), { csr }, { ...limits, signal }),
       limits.signal,
     );
-    return { chain: buffers(response.chain), trustAnchors: buffers(response.trustAnchors) };
+    return { chain: buffers(response.chain), trustAnchors: buffers(response.trustAnchors), serverChain: this.serverChain() };
   }
 
   getKeyPair(...[name, limits]: Parameters<CoordinatorApi['getKeyPair']>): ReturnType<CoordinatorApi['getKeyPair']> {

@@ -9,7 +9,8 @@ import { type AskOptions, firstThatAnswers } from './ask.ts';
 import { channelOptions, splitEndpoint } from './channel.ts';
 
 export interface RecoveryOptions extends AskOptions {
-  pins: readonly string[];
+  /** By which public keys a coordinator is found now. */
+  pins: () => readonly string[];
   /** DER of the control CA's certificates as the agent has them on disk. */
   trustAnchors: () => Buffer[];
   clock: Clock;
@@ -33,7 +34,7 @@ export function createRecoveryApi(options: RecoveryOptions): RecoveryApi {
     // Nobody answers, or the control CA was replaced while this agent was off: the pins tell which.
     const found = await fetchTrustAnchors({
       ...splitEndpoint(endpoint),
-      pins: [...pins],
+      pins: [...pins()],
       timeoutMs: Math.min(dialMs, limits.deadlineMs),
       clock,
     });
@@ -48,7 +49,8 @@ async function recover(
   { certificate, privateKey, csr }: RecoveryProof,
   limits: CallLimits,
 ): ReturnType<RecoveryApi['recover']> {
-  const client = new RecoveryServiceClient(endpoint, createClientCredentials({ trustAnchors }), channelOptions);
+  const credentials = createClientCredentials({ trustAnchors });
+  const client = new RecoveryServiceClient(endpoint, credentials, channelOptions);
   try {
     const { nonce } = await unary(client.beginRecovery.bind(client), {}, limits);
     const signature = await signRecovery(privateKey, { nonce, certificate, csr });
@@ -56,6 +58,7 @@ async function recover(
     return {
       chain: response.chain.map((der) => Buffer.from(der)),
       trustAnchors: response.trustAnchors.map((der) => Buffer.from(der)),
+      serverChain: credentials.serverChain(),
       ...(response.issuedAt && { issuedAtMs: response.issuedAt.getTime() }),
     };
   } finally {

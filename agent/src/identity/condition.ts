@@ -1,8 +1,9 @@
+import type { Clock } from '@evercert/shared/clock';
 import type { EvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import type { Identity } from './store.ts';
 
-/** WaitingForToken: there is none to try. JoinRefused: the coordinator, or the pin, said no. */
+/** WaitingForToken: there is none to try. JoinRefused: the coordinator, or the pin, said no. IdentityNotTaken: it has not ended, but opens no connection. */
 export type IdentityState =
   | 'WaitingForToken'
   | 'Joining'
@@ -10,17 +11,20 @@ export type IdentityState =
   | 'Ready'
   | 'RenewalFailing'
   | 'IdentityExpired'
+  | 'IdentityNotTaken'
   | 'IdentityRevoked';
 
 /** How the node's identity is, in words for an administrator. Each change is logged once. */
 export class IdentityCondition {
   readonly #logger: Logger;
   readonly #onChange: () => void;
+  readonly #nowMs: () => number;
   #state: IdentityState = 'Joining';
   #message = '';
   #code = '';
 
-  constructor({ logger, onChange }: { logger: Logger; onChange: () => void }) {
+  constructor({ logger, onChange, clock }: { logger: Logger; onChange: () => void; clock: Pick<Clock, 'nowMs'> }) {
+    this.#nowMs = () => clock.nowMs();
     this.#logger = logger;
     this.#onChange = onChange;
   }
@@ -49,12 +53,22 @@ export class IdentityCondition {
     this.#onChange();
   }
 
-  setExpired({ notAfterMs, nodeName }: Identity, detail: string, error?: EvercertError): void {
+  /** The node is on its way back. */
+  get comingBack(): boolean {
+    return this.#state === 'IdentityExpired' || this.#state === 'IdentityNotTaken';
+  }
+
+  /** The identity opens no connection any more: it has ended, or the coordinator says so. */
+  setOver({ notAfterMs, nodeName }: Identity, detail: string, error?: EvercertError): void {
     const end = new Date(notAfterMs).toISOString();
+    const ended = notAfterMs <= this.#nowMs();
+    const what = ended
+      ? `expired at ${end}`
+      : `is good until ${end} by this node's clock, but the coordinator does not take it: the control CA was replaced, or one of the clocks is wrong`;
     this.set(
-      'IdentityExpired',
+      ended ? 'IdentityExpired' : 'IdentityNotTaken',
       error,
-      `the identity of node ${nodeName} expired at ${end}; the agent keeps all files and asks for a new one by itself every few seconds: ${detail}`,
+      `the identity of node ${nodeName} ${what}; the agent keeps all files and asks for a new one by itself every few seconds: ${detail}`,
     );
   }
 }

@@ -71,7 +71,7 @@ export class Joiner {
     const { readToken, clock, condition, waker } = this.#options;
     const reading = await readToken();
     if (!('token' in reading)) {
-      if (expired) condition.setExpired(expired.identity, reading.message);
+      if (expired) condition.setOver(expired.identity, reading.message);
       else condition.set('WaitingForToken', undefined, reading.message);
       await waker.wait(tokenPollMs, signal);
       return;
@@ -90,8 +90,8 @@ export class Joiner {
   async #try(token: Token, expired: Expired | undefined, signal: AbortSignal): Promise<void> {
     const { store, enrollment, nodeName, clock, logger, condition, onJoined } = this.#options;
     // What the last try ended with stands until this one has an answer.
-    if (expired && condition.state !== 'IdentityExpired') {
-      condition.setExpired(expired.identity, `the token in ${token.source} is being tried`);
+    if (expired && !condition.comingBack) {
+      condition.setOver(expired.identity, `the token in ${token.source} is being tried`);
     } else if (!expired && condition.state === 'WaitingForToken') condition.set('Joining');
     try {
       const csr = await requestFor(store, nodeName);
@@ -118,11 +118,7 @@ export class Joiner {
         : `put a new token for this node into ${tokenFile} ('evercert token create'); the agent takes it by itself`;
     if (expired) {
       const { advice } = expired;
-      condition.setExpired(
-        expired.identity,
-        `${advice}${advice && '; '}the token in ${token.source} is of no use: ${error.message}`,
-        error,
-      );
+      condition.setOver(expired.identity, `${advice}${advice && '; '}the token in ${token.source} is of no use: ${error.message}`, error);
     } else condition.set(error.retryable ? 'Joining' : 'JoinRefused', error, `${error.message}; ${nextStep}`);
     const hint = error.retryAfterMs === undefined ? {} : { hintMs: error.retryAfterMs };
     const delayMs =

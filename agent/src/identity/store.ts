@@ -11,6 +11,7 @@ import {
   certificatesFromPem,
   certificatesToPem,
   generateKeyPair,
+  matchesPin,
   pairMatches,
   parseCertificate,
   privateKeyFromPem,
@@ -20,6 +21,7 @@ import {
 import * as z from 'zod';
 import type { StateFolder } from '../state/folder.ts';
 import { KeyedLock } from '../state/keyed-lock.ts';
+import { ControlPins } from './pins.ts';
 
 export interface Identity {
   nodeName: string;
@@ -37,6 +39,8 @@ export interface Identity {
 export interface NewIdentity {
   chain: Buffer[];
   trustAnchors: Buffer[];
+  /** What the coordinator that gave it presented, DER, leaf first. */
+  serverChain: Buffer[];
   cluster: string;
   role: RoleName;
   issuedAtMs: number;
@@ -74,11 +78,19 @@ export class IdentityStore {
   readonly #turn = new KeyedLock();
   #identity: Identity | undefined;
   #anchors: Buffer[] = [];
+  readonly #pins: ControlPins;
 
-  constructor({ folder, logger, nodeName }: { folder: StateFolder; logger: Logger; nodeName: string }) {
+  /** `caPins`: of the configuration. */
+  constructor({
+    folder,
+    logger,
+    nodeName,
+    caPins = [],
+  }: { folder: StateFolder; logger: Logger; nodeName: string; caPins?: readonly string[] }) {
     this.#folder = folder;
     this.#logger = logger;
     this.#nodeName = nodeName;
+    this.#pins = new ControlPins({ folder, logger, configured: caPins });
   }
 
   /** The identity in use, valid or expired; undefined before the node has joined. */
@@ -91,8 +103,14 @@ export class IdentityStore {
     return this.#anchors;
   }
 
+  /** By which public keys a coordinator may be found. */
+  get pins(): string[] {
+    return this.#pins.inEffect(this.#anchors);
+  }
+
   /** Reads what is on disk. What is damaged or for another node name counts as absent: a token then brings the node back. Errors: FileSystem. */
   async load(): Promise<void> {
+    await this.#pins.load();
     const anchors = await this.#folder.read(anchorsFile);
     const content = await this.#folder.read(identityFile);
     this.#anchors = (anchors && this.#understand('trust anchors', () => certificatesFromPem(anchors))) ?? [];
@@ -132,13 +150,18 @@ export class IdentityStore {
   async #install(received: NewIdentity): Promise<Identity> {
     faultPoint('agent.identity.chain-received');
     const privateKey = await this.nextKey();
-    const { chain, trustAnchors, cluster, role, issuedAtMs } = received;
+    const { chain, trustAnchors, serverChain, cluster, role, issuedAtMs } = received;
     const leaf = chain[0];
     if (!leaf || !pairMatches(leaf, privateKey)) {
       throw new EvercertError('PairMismatch', 'the coordinator answered with an identity for another key; the next try makes a new key');
     }
     verifyChain({ chain, anchors: trustAnchors, atMs: issuedAtMs, usage: 'client auth' });
-    await this.#saveTrustAnchors(trustAnchors);
+    try {
+      await this.#adoptTrustAnchors(trustAnchors, { serverChain, atMs: issuedAtMs });
+    } catch (error) {
+      // The coordinator proved itself by what is trusted: with that the new identity is as good, and the set is told again with the desired state.
+      if (this.#anchors.length === 0) throw error;
+    }
     faultPoint('agent.identity.anchors-written');
     const { serial, notAfter } = parseCertificate(leaf);
     const identity: Identity = {
@@ -159,9 +182,41 @@ export class IdentityStore {
     return identity;
   }
 
-  /** Replaces the trust anchors, never by none. True when they changed. */
-  saveTrustAnchors(anchors: Buffer[]): Promise<boolean> {
-    return this.#turn.run('', () => this.#saveTrustAnchors(anchors));
+  /**
+   * Replaces the trust anchors by those that a coordinator told, never by none; durable before they are used. True when they changed. InvalidCertificate: the coordinator itself does
+   * not stand under them.
+   *
+   * @param shown what it presented, DER, leaf first.
+   */
+  adoptTrustAnchors(anchors: Buffer[], shown: { serverChain: Buffer[]; atMs: number }): Promise<boolean> {
+    return this.#turn.run('', () => this.#adoptTrustAnchors(anchors, shown));
+  }
+
+  /** An administrator's word at the node: the control CA has one of these public keys, and no other is trusted from here on. */
+  trustOnly(pins: readonly string[]): Promise<void> {
+    return this.#turn.run('', async () => {
+      await this.#pins.give(pins, this.#anchors);
+      const kept = this.#anchors.filter((der) => matchesPin(der, [...pins]));
+      if (kept.length === this.#anchors.length) return;
+      await (kept.length > 0 ? this.#folder.write(anchorsFile, certificatesToPem(kept)) : this.#folder.remove(anchorsFile));
+      this.#anchors = kept;
+    });
+  }
+
+  async #adoptTrustAnchors(anchors: Buffer[], { serverChain, atMs }: { serverChain: Buffer[]; atMs: number }): Promise<boolean> {
+    if (anchors.length === 0) return false;
+    try {
+      verifyChain({ chain: serverChain, anchors, atMs, usage: 'server auth' });
+    } catch (error) {
+      throw new EvercertError(
+        'InvalidCertificate',
+        `the coordinator told control CAs by which it does not stand itself; those that were trusted before stay: ${toEvercertError(error).message}`,
+        { cause: error },
+      );
+    }
+    // First: a crash in between leaves a pin out that what is still trusted stands for anyway.
+    await this.#pins.replaced(this.#anchors, anchors);
+    return await this.#saveTrustAnchors(anchors);
   }
 
   async #saveTrustAnchors(anchors: Buffer[]): Promise<boolean> {
@@ -177,7 +232,9 @@ export class IdentityStore {
   /** Adds anchors that were found by their pins, the newest first. True when one was new. */
   addTrustAnchors(found: Buffer[]): Promise<boolean> {
     const fresh = found.filter((der) => !this.#anchors.some((known) => known.equals(der)));
-    return fresh.length === 0 ? Promise.resolve(false) : this.saveTrustAnchors([...fresh, ...this.#anchors].slice(0, maxAnchors));
+    return fresh.length === 0
+      ? Promise.resolve(false)
+      : this.#turn.run('', () => this.#saveTrustAnchors([...fresh, ...this.#anchors].slice(0, maxAnchors)));
   }
 
   /** Writes the identity and the anchors again if somebody took them away or changed them while the agent ran. Returns the names of what was mended. */

@@ -109,8 +109,22 @@ export class IdentitySupervisor {
     this.#waker.wake();
   }
 
-  /** The coordinator asks for another identity in place of the one of this serial; empty: it asks for none. */
+  /** The identity of this serial opens no connection, although it has not ended by this node's clock: what it proves is proved by recovery. */
+  notTakenByCoordinator(serial: string): void {
+    if (this.#expiredSerial === serial) return;
+    this.#expiredSerial = serial;
+    this.#options.logger.warn('The coordinator does not take the identity: its control CA was replaced, or one of the clocks is wrong', {
+      serial,
+    });
+    this.#waker.wake();
+  }
+
+  /**
+   * The coordinator asks for another identity in place of the one of this serial; empty: it asks for none. A wish stands until that identity is replaced: the coordinator may have
+   * given another already, by an answer that was lost.
+   */
   renewalRequested(serial: string): void {
+    if (serial === '') return;
     const news = this.#renewSerial !== serial;
     this.#renewSerial = serial;
     if (news) this.#waker.wake();
@@ -207,7 +221,7 @@ export class IdentitySupervisor {
   /** One step of a node whose identity has expired: the recovery, then a token, then a wait in which a new token is seen. */
   async #comeBack(expired: Identity, signal: AbortSignal): Promise<void> {
     const { store, recovery, clock, random, tokenFile } = this.#options;
-    if (this.#condition.state !== 'IdentityExpired') this.#condition.setExpired(expired, 'asking the coordinator to take it back');
+    if (!this.#condition.comingBack) this.#condition.setOver(expired, 'asking the coordinator to take it back');
     try {
       const identity = await withNextKey(store, () => comeBack({ store, recovery, clock }, expired, signal));
       // The answer to an earlier request that was lost can have ended meanwhile: that identity now comes back itself. Twice in a row it is this node's clock that is wrong.
@@ -222,7 +236,7 @@ export class IdentitySupervisor {
       const error = toEvercertError(caught);
       this.#failures += 1;
       this.#advice = `${error.message}; ${adviceAfter(error, expired, tokenFile)}`;
-      this.#condition.setExpired(expired, this.#advice, error);
+      this.#condition.setOver(expired, this.#advice, error);
       if (!transportErrors.has(error.code) && (await this.#joiner.hasUntriedToken())) return this.#join(expired, signal);
       const endMs = clock.monotonicMs() + waitToComeBackMs(error, this.#failures, random());
       for (let left = endMs - clock.monotonicMs(); left > 0 && !signal.aborted; left = endMs - clock.monotonicMs()) {

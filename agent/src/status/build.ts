@@ -12,9 +12,10 @@ export interface StatusSources {
   connection: ConnectionSnapshot;
   report: Report;
   events: { waiting: number; dropped: number };
+  controlTrust: AgentStatus['controlTrust'];
 }
 
-export function buildStatus({ pid, startedAtMs, identity, connection, report, events }: StatusSources): AgentStatus {
+export function buildStatus({ pid, startedAtMs, identity, connection, report, events, controlTrust }: StatusSources): AgentStatus {
   const { notAfterMs, nextRenewalAtMs, ...identityRest } = identity;
   const { sinceMs, ...connectionRest } = connection;
   return {
@@ -32,6 +33,7 @@ export function buildStatus({ pid, startedAtMs, identity, connection, report, ev
     keyPairs: report.keyPairs,
     components: report.components.map(({ checkedAtMs, ...rest }) => ({ ...rest, checkedAt: iso(checkedAtMs) })),
     events,
+    controlTrust,
   };
 }
 

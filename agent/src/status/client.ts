@@ -1,6 +1,6 @@
 import { request } from 'node:http';
 import { EvercertError } from '@evercert/shared/errors';
-import type { AgentStatus } from './types.ts';
+import type { AgentStatus, RecoverOrder } from './types.ts';
 
 const answerMs = 5000;
 const maxBytes = 16 * 1024 * 1024;
@@ -10,9 +10,9 @@ export function fetchStatus(socketPath: string): Promise<AgentStatus> {
   return ask<AgentStatus>(socketPath, { method: 'GET', path: '/status', expected: 200 });
 }
 
-/** Has the running agent try at once to come back; a token goes into its token file first. Errors: as for fetchStatus. */
-export async function askToRecover(socketPath: string, token: string | undefined): Promise<void> {
-  await ask(socketPath, { method: 'POST', path: '/recover', expected: 202 }, token === undefined ? {} : { token });
+/** Has the running agent try at once to come back; a token goes into its token file first, and pins take the place of what it trusts. Errors: as for fetchStatus. */
+export async function askToRecover(socketPath: string, order: RecoverOrder): Promise<void> {
+  await ask(socketPath, { method: 'POST', path: '/recover', expected: 202 }, order);
 }
 
 interface Question {

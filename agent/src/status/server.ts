@@ -6,21 +6,25 @@ import { EvercertError, toEvercertError } from '@evercert/shared/errors';
 import { removeIfThere } from '@evercert/shared/files';
 import { readText } from '@evercert/shared/http';
 import * as z from 'zod';
+import { pinSchema } from '../config.ts';
 import { isToken } from '../identity/token.ts';
 import { fetchStatus } from './client.ts';
-import type { AgentStatus } from './types.ts';
+import type { AgentStatus, RecoverOrder } from './types.ts';
 
 /** Of `sockaddr_un`, less the closing zero. */
 const maxSocketPath = 107;
 
 const maxBody = 4096;
 const wrongMethod = { code: 405, body: { error: 'this path has another method' } };
-const recoverSchema = z.strictObject({ token: z.string().refine(isToken).optional() });
+const recoverSchema = z.strictObject({
+  token: z.string().refine(isToken).optional(),
+  caPins: z.array(pinSchema).min(1).max(16).optional(),
+});
 
 interface Handlers {
   status: () => AgentStatus;
-  /** Tries at once to come back, by the token if there is one. */
-  recover: (token: string | undefined) => Promise<void>;
+  /** Tries at once to come back. */
+  recover: (order: RecoverOrder) => Promise<void>;
 }
 
 export interface StatusServer {
@@ -28,13 +32,13 @@ export interface StatusServer {
 }
 
 /**
- * GET /status, and POST /recover with `{"token": …}` or `{}`. A socket that a dead agent left behind is replaced.
+ * GET /status, and POST /recover with `{"token": …, "caPins": […]}`, both optional. A socket that a dead agent left behind is replaced.
  * Errors: AlreadyExists when another agent answers on it, InvalidConfig when the path is too long, FileSystem.
  */
 export async function startStatusServer(
   socketPath: string,
   status: () => AgentStatus,
-  recover: (token: string | undefined) => Promise<void>,
+  recover: (order: RecoverOrder) => Promise<void>,
 ): Promise<StatusServer> {
   if (Buffer.byteLength(socketPath) > maxSocketPath) {
     throw new EvercertError(
@@ -82,8 +86,7 @@ async function answer(request: IncomingMessage, { status, recover }: Handlers): 
   if (request.url !== '/recover') return { code: 404, body: { error: 'GET /status and POST /recover are all there is' } };
   if (request.method !== 'POST') return wrongMethod;
   try {
-    const { token } = recoverSchema.parse(JSON.parse(await readBody(request)));
-    await recover(token);
+    await recover(recoverSchema.parse(JSON.parse(await readBody(request))));
     return { code: 202, body: { accepted: true } };
   } catch (error) {
     // Only the code: the body may hold a token.

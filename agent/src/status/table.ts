@@ -4,11 +4,13 @@ import type { AgentStatus, CertificateLine } from './types.ts';
 
 /** The status for a person; `nowMs` for what is shown as a distance. */
 export function statusTable(status: AgentStatus, nowMs: number): string {
-  const { identity, connection, certificates, bundles, keyPairs, revocationLists, components } = status;
+  const { identity, connection, certificates, bundles, keyPairs, revocationLists, components, controlTrust } = status;
   const lines = [
     `Node        ${identity.nodeName}${identity.cluster ? ` in cluster ${identity.cluster} (${identity.role})` : ''}`,
     `Identity    ${identity.state}${identity.notAfter ? `, expires ${distance(identity.notAfter, nowMs)}` : ''}`,
     ...(identity.message ? [`            ${identity.message}`] : []),
+    ...controlTrust.pins.map((pin, index) => `${(index === 0 ? 'Control CA' : '').padEnd(12)}${pin}`),
+    ...(controlTrust.lastError ? [`            ${controlTrust.lastError}`] : []),
     `Connection  ${connection.state}${connection.endpoint ? ` ${connection.endpoint}` : ''}`,
     ...(connection.endpoints.length > 1 ? [`            known: ${connection.endpoints.join(', ')}`] : []),
     ...(connection.lastError && connection.state !== 'Connected' ? [`            ${connection.lastError}`] : []),

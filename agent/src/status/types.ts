@@ -21,6 +21,16 @@ export interface AgentStatus {
   components: { name: string; state: string; message: string; checkedAt: string }[];
   keyPairs: { name: string; state: string; lastError: string }[];
   events: { waiting: number; dropped: number };
+  /** Pins of the control CAs that are trusted, and why those that the coordinator told last are not; empty: they are. */
+  controlTrust: { pins: string[]; lastError: string };
+}
+
+/** What an administrator at the node wants tried. */
+export interface RecoverOrder {
+  /** Bootstrap token for the node's name. */
+  token?: string | undefined;
+  /** The control CA has one of these public keys, and no other is to be trusted. */
+  caPins?: string[] | undefined;
 }
 
 export interface CertificateLine {
