@@ -142,6 +142,8 @@ export class LogCheck {
       this.#hashes = new EntryHashes(header.sequence);
       if (header.sequence === 1 && header.previous !== genesis(header.log))
         this.fault('broken', 'the header is not that of a log that begins');
+    } else if (this.#entries + this.#checkpoints === 0) {
+      this.fault('order', 'a second header stands where entries are expected');
     } else if (header.log !== this.#log) {
       this.fault('broken', `another log begins here: ${header.log}, not ${String(this.#log)}`);
     } else if (!this.#isInOrder(header.sequence) || header.previous !== this.#value) {

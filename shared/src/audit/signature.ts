@@ -23,13 +23,16 @@ export function encodeSignature(der: Buffer): string {
 /** Undefined: the signature is the certificate's key's; else what is wrong. */
 export function signatureFault(checkpoint: AuditCheckpoint): string | undefined {
   const signature = Buffer.from(checkpoint.signature, 'base64');
+  const der = Buffer.from(checkpoint.certificate, 'base64');
+  // Base64 may end in bits that say nothing: those too have one spelling.
+  if (der.toString('base64') !== checkpoint.certificate) return 'its certificate is not in the form expected';
   if (signature.toString('base64') !== checkpoint.signature || signature.length !== 2 * coordinateBytes) {
     return 'its signature is not in the form expected';
   }
   if (toNumber(signature.subarray(coordinateBytes)) > order / 2n) return 'its signature is not in the form expected';
   let key: X509Certificate['publicKey'];
   try {
-    key = new X509Certificate(Buffer.from(checkpoint.certificate, 'base64')).publicKey;
+    key = new X509Certificate(der).publicKey;
   } catch (error) {
     return `its certificate cannot be read: ${String(error)}`;
   }

@@ -41,7 +41,22 @@ export function oid(node: Asn1 | undefined, what: string): string {
   if (!hasTag(node, 0x06) || bytes.length === 0 || bytes.length > 32 || (bytes.at(-1) ?? 0) >= 0x80) {
     throw new Error(`${what} is not an OBJECT IDENTIFIER`);
   }
-  return asn1.derToOid(bytes.toString('latin1'));
+  return dotted(bytes);
+}
+
+/** Arcs may have more bits than a number holds: those that are made of UUIDs have 128. */
+function dotted(bytes: Buffer): string {
+  const arcs: bigint[] = [];
+  let arc = 0n;
+  for (const byte of bytes) {
+    arc = (arc << 7n) | BigInt(byte & 0x7f);
+    if (byte >= 0x80) continue;
+    arcs.push(arc);
+    arc = 0n;
+  }
+  const [first = 0n, ...rest] = arcs;
+  const top = first < 80n ? first / 40n : 2n;
+  return [top, first - top * 40n, ...rest].join('.');
 }
 
 /** Compares class, number and constructed bit with an identifier octet. */
