@@ -41,7 +41,11 @@ describe('a context with several coordinators', () => {
       call.write({ event: { $case: 'summary', value: { outcomes: [] } } });
       call.end();
     };
-    const service = { listTokens: unary('listTokens', { tokens: [] }), createToken: unary('createToken', CreateTokenResponse.fromPartial({ token: 't' })), repair };
+    const service = {
+      listTokens: unary('listTokens', { tokens: [] }),
+      createToken: unary('createToken', CreateTokenResponse.fromPartial({ token: 't' })),
+      repair,
+    };
     server.addService(AdminServiceService, service as never);
     const port = await new Promise<number>((resolve, reject) =>
       server.bindAsync('127.0.0.1:0', credentials, (error, bound) => (error ? reject(error) : resolve(bound))),
