@@ -19,6 +19,7 @@ export class IdentityCondition {
   readonly #logger: Logger;
   readonly #onChange: () => void;
   readonly #nowMs: () => number;
+  #notTakenSerial = '';
   #state: IdentityState = 'Joining';
   #message = '';
   #code = '';
@@ -58,10 +59,15 @@ export class IdentityCondition {
     return this.#state === 'IdentityExpired' || this.#state === 'IdentityNotTaken';
   }
 
+  /** The coordinator does not take the identity of this serial, for another reason than its end as far as it says. */
+  notTaken(serial: string): void {
+    this.#notTakenSerial = serial;
+  }
+
   /** The identity opens no connection any more: it has ended, or the coordinator says so. */
-  setOver({ notAfterMs, nodeName }: Identity, detail: string, error?: EvercertError): void {
+  setOver({ notAfterMs, nodeName, serial }: Identity, detail: string, error?: EvercertError): void {
     const end = new Date(notAfterMs).toISOString();
-    const ended = notAfterMs <= this.#nowMs();
+    const ended = serial !== this.#notTakenSerial || notAfterMs <= this.#nowMs();
     const what = ended
       ? `expired at ${end}`
       : `is good until ${end} by this node's clock, but the coordinator does not take it: the control CA was replaced, or one of the clocks is wrong`;

@@ -113,6 +113,7 @@ export class IdentitySupervisor {
   notTakenByCoordinator(serial: string): void {
     if (this.#expiredSerial === serial) return;
     this.#expiredSerial = serial;
+    this.#condition.notTaken(serial);
     this.#options.logger.warn('The coordinator does not take the identity: its control CA was replaced, or one of the clocks is wrong', {
       serial,
     });

@@ -8,6 +8,7 @@ import { systemClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { createHotSwapServerCredentials, toServiceError } from '@evercert/shared/grpc';
 import { silentLogger } from '@evercert/shared/logging';
+import { identityNotValid } from '@evercert/shared/wire';
 import { parseCertificate } from '@evercert/shared/x509';
 import { Server, type ServerDuplexStream } from '@grpc/grpc-js';
 import { SeverableProxy } from '../../support/severable-proxy.ts';
@@ -138,6 +139,7 @@ describe('the connection', () => {
       renewals: [] as string[][],
       expired: [] as string[],
       revoked: [] as string[],
+      notTaken: [] as string[],
     };
     const events = new EventQueue({ clock: systemClock, logger: silentLogger, newId: () => 'id' });
     const report = {
@@ -177,6 +179,7 @@ describe('the connection', () => {
         world.connected += 1;
       },
       onIdentityExpired: (serial) => world.expired.push(serial),
+      onIdentityNotTaken: (serial) => world.notTaken.push(serial),
       onIdentityRevoked: (serial, error) => world.revoked.push(`${serial} ${error.code}`),
       onChange: () => {},
       ...change,
@@ -321,6 +324,26 @@ describe('the connection', () => {
     await until('told', () => world.expired.length > 0);
     assert.equal(world.expired[0], world.identity.serial);
     await until('shown', () => connection.snapshot().lastErrorCode === 'IdentityExpired');
+  });
+
+  it('tells that the identity opens no connection', async () => {
+    const { endpoint, state } = await startServer();
+    state.refuse = new EvercertError('Unauthenticated', 'by a control CA that is over', { metadata: { reason: identityNotValid } });
+    const { world } = await connect([endpoint]);
+    await until('told', () => world.notTaken.length > 0);
+    assert.equal(world.notTaken[0], world.identity.serial);
+  });
+
+  it('leaves whoever proved himself by what is not trusted any more, and finds another by its pin', async () => {
+    const { endpoint } = await startServer();
+    const { connection, world } = await connect([endpoint]);
+    await until('connected', () => connection.snapshot().state === 'Connected');
+    world.anchors = [];
+    connection.distrusted();
+    await until('left', () => connection.snapshot().state !== 'Connected');
+    // What the pin finds is not what this server stands under.
+    await until('looked for', () => world.anchors.length > 0);
+    assert.notEqual(connection.snapshot().state, 'Connected');
   });
 
   it('tells that the coordinator refuses the identity as revoked, and connects by itself once that is lifted', async () => {

@@ -25,8 +25,12 @@ async function until(condition: () => boolean): Promise<void> {
 
 describe('the identity supervisor', () => {
   let ca: TestCa;
+  /** The coordinator's certificate. */
+  let server: Buffer;
   before(async () => {
-    ca = await createTestCa(new FakeClock().nowMs());
+    const nowMs = new FakeClock().nowMs();
+    ca = await createTestCa(nowMs);
+    server = (await keyAndLeaf(ca, nowMs)).leaf;
   });
 
   let stop: (() => Promise<void>) | undefined;
@@ -49,7 +53,7 @@ describe('the identity supervisor', () => {
       if (world.failure) throw new EvercertError(world.failure, `the coordinator said ${world.failure}`);
       const chain = [await ca.sign(csr, { notBeforeMs: clock.nowMs() - 60_000, notAfterMs: clock.nowMs() + lifeMs })];
       if (world.loseReply) throw new EvercertError('Unavailable', 'the reply was lost');
-      return { chain, trustAnchors: [ca.der] };
+      return { chain, trustAnchors: [ca.der], serverChain: [server] };
     };
     const enrollment: EnrollmentApi = {
       enroll: async ({ token, csr }) => {
@@ -322,11 +326,44 @@ describe('the identity supervisor', () => {
   it('never lets the trust anchors shrink to none, and adds found ones', async () => {
     const { store } = setUp();
     const other = await createTestCa(new FakeClock().nowMs());
-    assert.equal(await store.saveTrustAnchors([ca.der]), true);
-    assert.equal(await store.saveTrustAnchors([]), false);
-    assert.equal(await store.saveTrustAnchors([ca.der]), false);
+    const shown = { serverChain: [server], atMs: new FakeClock().nowMs() };
+    assert.equal(await store.adoptTrustAnchors([ca.der], shown), true);
+    assert.equal(await store.adoptTrustAnchors([], shown), false);
+    assert.equal(await store.adoptTrustAnchors([ca.der], shown), false);
     assert.equal(await store.addTrustAnchors([other.der]), true);
     assert.equal(store.trustAnchors.length, 2);
+  });
+
+  it('comes back on an identity that has not ended and that the coordinator does not take, and says so', async () => {
+    const { clock, store, supervisor, start, world, seen } = setUp();
+    await start();
+    await until(() => supervisor.snapshot().state === 'Ready');
+    const { serial } = store.identity!;
+    world.token = noToken;
+    supervisor.notTakenByCoordinator(serial);
+    await until(() => supervisor.snapshot().state === 'IdentityNotTaken' && supervisor.snapshot().code !== '');
+    assert.match(supervisor.snapshot().message, /the coordinator does not take it: the control CA was replaced/);
+    assert.equal(supervisor.usable(), undefined);
+    world.recovery = 'granted';
+    await clock.advance(5000);
+    await until(() => supervisor.snapshot().state === 'Ready');
+    assert.notEqual(store.identity?.serial, serial);
+    assert.deepEqual(new Set(seen.recoveries), new Set([serial]));
+  });
+
+  it('is renewed at once when the coordinator asks for it, and still when another answer has taken the wish back', async () => {
+    const { clock, store, supervisor, start, world, seen } = setUp();
+    await start();
+    await until(() => supervisor.snapshot().state === 'Ready');
+    const { serial } = store.identity!;
+    world.loseReply = true;
+    supervisor.renewalRequested(serial);
+    await until(() => seen.renewed === 1 && supervisor.snapshot().state === 'RenewalFailing');
+    supervisor.renewalRequested('');
+    world.loseReply = false;
+    await clock.advance(10_000);
+    await until(() => supervisor.snapshot().state === 'Ready');
+    assert.notEqual(store.identity?.serial, serial);
   });
 
   it('shows that the identity is revoked until that is lifted, and takes a token that is made meanwhile', async () => {
@@ -359,7 +396,8 @@ describe('the identity supervisor', () => {
   it('refuses an identity for another key', async () => {
     const { store, clock } = setUp();
     const { leaf } = await keyAndLeaf(ca, clock.nowMs());
-    const received = { chain: [leaf], trustAnchors: [ca.der], cluster: 'demo', role: 'worker' as const, issuedAtMs: clock.nowMs() };
+    const given = { chain: [leaf], trustAnchors: [ca.der], serverChain: [server] };
+    const received = { ...given, cluster: 'demo', role: 'worker' as const, issuedAtMs: clock.nowMs() };
     await assert.rejects(store.install(received), { code: 'PairMismatch' });
     assert.equal(store.identity, undefined);
   });
@@ -378,7 +416,8 @@ describe('the identity supervisor', () => {
     };
     const csr = await createCsr({ privateKey: await store.nextKey(), commonName: 'node-1' });
     const chain = [await ca.sign(csr, { notBeforeMs: clock.nowMs(), notAfterMs: clock.nowMs() + lifeMs })];
-    await store.install({ chain, trustAnchors: [ca.der], cluster: 'demo', role: 'worker', issuedAtMs: clock.nowMs() });
+    const given = { chain, trustAnchors: [ca.der], serverChain: [server] };
+    await store.install({ ...given, cluster: 'demo', role: 'worker', issuedAtMs: clock.nowMs() });
     assert.deepEqual((await Promise.all(looks)).flat(), []);
     const again = setUp(folder, clock);
     await again.store.load();

@@ -141,7 +141,7 @@ describe('the applier of desired states', () => {
         },
       },
       healthChecks: { apply: () => {} },
-      saveTrustAnchors: async () => false,
+      takeTrustAnchors: async () => false,
       events,
       logger: silentLogger,
       onChange: () => {},

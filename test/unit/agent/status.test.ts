@@ -51,6 +51,7 @@ function status(change: Partial<AgentStatus> = {}): AgentStatus {
     keyPairs: [],
     revocationLists: [],
     components: [],
+    controlTrust: { pins: [`sha256:${'ab'.repeat(32)}`], lastError: '' },
     events: { waiting: 0, dropped: 0 },
     ...change,
   };
@@ -112,6 +113,7 @@ describe('the status of the agent', () => {
       [
         'Node        node-1 in cluster demo (worker)',
         'Identity    Ready, expires in 72h',
+        `Control CA  sha256:${'ab'.repeat(32)}`,
         'Connection  Connected 127.0.0.1:7443',
         '',
         'NAME            STATE  SERIAL        EXPIRES  RENEWS     SERVED  ERROR',

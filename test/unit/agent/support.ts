@@ -226,7 +226,7 @@ export class FakeCoordinator implements CoordinatorApi {
 
   async releaseRestartLease(): Promise<void> {}
 
-  renewIdentity(): Promise<{ chain: Buffer[]; trustAnchors: Buffer[] }> {
+  renewIdentity(): ReturnType<CoordinatorApi['renewIdentity']> {
     throw new EvercertError('Internal', 'not in this test');
   }
 
