@@ -15,6 +15,7 @@ import { addMachineCommand } from './machine-command.ts';
 import { openProvisioners } from './provisioning/index.ts';
 import { resetClockMark } from './recovery/index.ts';
 import { openStore } from './store/index.ts';
+import { addStoreCommand } from './store-command.ts';
 
 const program = new Command('evercert-coordinator')
   .description("Holds the CAs of clusters and issues their nodes' certificates")
@@ -46,6 +47,7 @@ program
   });
 
 addMachineCommand(program, { clock: systemClock, stdin: process.stdin });
+addStoreCommand(program, { clock: systemClock, random: Math.random, stdout: process.stdout, stderr: process.stderr });
 
 async function run(config: CoordinatorConfig): Promise<void> {
   const logger = createLogger({ ...config.log, component: 'coordinator' });

@@ -2,6 +2,8 @@
 const root = '/evercert/v1';
 
 export const layout = {
+  /** Everything that is Evercert's; of the store's other keys nothing is known. */
+  root: `${root}/`,
   /** Clusters cannot be called this: it stands for what belongs to no cluster. */
   controlScope: '_control',
 
@@ -104,6 +106,8 @@ export const layout = {
   auditSigner: `${root}/audit/signer`,
   auditStore: `${root}/audit/store`,
   auditRelink: `${root}/audit/relink`,
+  /** That this store is not to be used: it is being filled, or was moved elsewhere. */
+  storeMark: `${root}/store-mark`,
   events: `${root}/events/`,
   eventsOf: (cluster: string) => `${root}/events/${cluster}/`,
   event: (cluster: string, id: string) => `${root}/events/${cluster}/${id}`,

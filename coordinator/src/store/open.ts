@@ -5,6 +5,7 @@ import type { Logger } from '@evercert/shared/logging';
 import type { EtcdConfig, StoreConfig } from './config.ts';
 import { startCompaction } from './etcd/compaction.ts';
 import { type EtcdStore, openEtcdStore } from './etcd/store.ts';
+import { refuseMarked } from './mark.ts';
 import { openSqliteStore } from './sqlite/store.ts';
 import type { Store } from './types.ts';
 
@@ -20,10 +21,23 @@ export interface StoreDependencies {
   random?: () => number;
   /** False: forget nothing of etcd's past (for a command that looks only). Default: as configured. */
   compact?: boolean;
+  /** True: open a store that was moved away, or is being filled, too. */
+  marked?: boolean;
 }
 
-/** Opens the store that a configuration names. Errors: as openSqliteStore and openEtcdStore. */
-export async function openStore({ store, dataDir }: StoreLocation, dependencies: StoreDependencies): Promise<Store> {
+/** Opens the store that a configuration names. Errors: as openSqliteStore and openEtcdStore; FailedPrecondition: its content was moved to another, or is not complete. */
+export async function openStore(location: StoreLocation, dependencies: StoreDependencies): Promise<Store> {
+  const store = await openUnmarked(location, dependencies);
+  try {
+    if (!dependencies.marked) await refuseMarked(store, describeLocation(location));
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function openUnmarked({ store, dataDir }: StoreLocation, dependencies: StoreDependencies): Promise<Store> {
   if (store.etcd !== undefined) return openConfiguredEtcd(store.etcd, dependencies);
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
   return openSqliteStore({ file: sqliteFile(dataDir), clock: dependencies.clock, logger: dependencies.logger });
@@ -58,5 +72,5 @@ export function sqliteFile(dataDir: string): string {
 export function describeLocation({ store, dataDir }: StoreLocation): string {
   if (store.etcd === undefined) return `SQLite ${sqliteFile(dataDir)}`;
   const { endpoints, keyPrefix } = store.etcd;
-  return `etcd ${endpoints.join(', ')}${keyPrefix === '' ? '' : ` under ${keyPrefix}`}`;
+  return `etcd ${endpoints.toSorted().join(', ')}${keyPrefix === '' ? '' : ` under ${keyPrefix}`}`;
 }

@@ -99,6 +99,11 @@ async function openEndpoint(target: string, { files, clock, logger }: EtcdStoreO
   return new Endpoint(target, credentials, tls);
 }
 
+/** True: what only etcd has can be asked of it. */
+export function isEtcdStore(store: Store): store is EtcdStore {
+  return store instanceof RealEtcdStore;
+}
+
 class RealEtcdStore implements EtcdStore {
   readonly shared = true;
   readonly endpoints: Endpoints;

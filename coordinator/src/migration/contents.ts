@@ -1,0 +1,75 @@
+import { createHash, type Hash } from 'node:crypto';
+import { layout, partsAfter } from '../state/layout.ts';
+import type { KeyValue, Store } from '../store/index.ts';
+
+/** What a store holds, so that two can be compared. */
+export interface Contents {
+  /** By what the keys begin with: `nodes`, `certificates`, … */
+  prefixes: Map<string, { entries: number; bytes: number; digest: string }>;
+  entries: number;
+  bytes: number;
+  /** SHA-256 over everything, hexadecimal. */
+  digest: string;
+  /** Keys on leases, which are not counted: they are of processes that run, and are made anew. */
+  leased: string[];
+}
+
+/** What tells of the store itself, not of what is in it. */
+const ofTheStore: ReadonlySet<string> = new Set([layout.storeMark, layout.auditStore, layout.auditRelink]);
+
+/** True: it belongs to what is moved. */
+export function isContent({ key, lease }: Pick<KeyValue, 'key' | 'lease'>): boolean {
+  return lease === undefined && !ofTheStore.has(key);
+}
+
+export class ContentsCounter {
+  readonly #prefixes = new Map<string, { entries: number; bytes: number; hash: Hash }>();
+  readonly #leased: string[] = [];
+
+  /** Entries come in the order of their keys. */
+  add(entry: KeyValue): void {
+    if (entry.lease !== undefined) this.#leased.push(entry.key);
+    if (!isContent(entry)) return;
+    const name = partsAfter(layout.root, entry.key)[0] ?? '';
+    let prefix = this.#prefixes.get(name);
+    if (prefix === undefined) {
+      prefix = { entries: 0, bytes: 0, hash: createHash('sha256') };
+      this.#prefixes.set(name, prefix);
+    }
+    prefix.entries += 1;
+    prefix.bytes += entry.value.byteLength;
+    // With their lengths, so that no two contents read the same.
+    prefix.hash.update(`${Buffer.byteLength(entry.key)} ${entry.value.byteLength}\n${entry.key}`).update(entry.value);
+  }
+
+  finish(): Contents {
+    const prefixes = new Map<string, { entries: number; bytes: number; digest: string }>();
+    const all = createHash('sha256');
+    let [entries, bytes] = [0, 0];
+    for (const [name, { hash, ...counts }] of [...this.#prefixes].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const digest = hash.digest('hex');
+      prefixes.set(name, { ...counts, digest });
+      all.update(`${name} ${counts.entries} ${digest}\n`);
+      entries += counts.entries;
+      bytes += counts.bytes;
+    }
+    return { prefixes, entries, bytes, digest: all.digest('hex'), leased: this.#leased };
+  }
+}
+
+/** Reads everything of Evercert's once, as it is at one revision. */
+export async function readContents(store: Store, signal: AbortSignal): Promise<Contents> {
+  const counter = new ContentsCounter();
+  for await (const page of store.snapshot({ prefix: layout.root, signal })) for (const entry of page.entries) counter.add(entry);
+  return counter.finish();
+}
+
+/** The first differences, one in a line; empty: there are none. */
+export function differences(expected: Contents, found: Contents): string[] {
+  const names = new Set([...expected.prefixes.keys(), ...found.prefixes.keys()]);
+  return [...names].flatMap((name) => {
+    const [a, b] = [expected.prefixes.get(name), found.prefixes.get(name)];
+    if (a?.entries !== b?.entries) return [`${name}: ${a?.entries ?? 0} entries expected, ${b?.entries ?? 0} found`];
+    return a?.digest === b?.digest ? [] : [`${name}: the digests of its ${a?.entries} entries differ`];
+  });
+}
