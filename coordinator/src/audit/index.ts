@@ -4,5 +4,5 @@ export type { AuditFilter } from './filter.ts';
 export { relinkOperations } from './head.ts';
 export { AuditReader } from './reader.ts';
 export type { AuditHeadRecord, AuditRelinkRecord } from './records.ts';
-export { Sealer } from './sealer.ts';
+export { Sealer, type SealerOptions } from './sealer.ts';
 export { CheckpointSigner } from './signer.ts';
