@@ -103,6 +103,8 @@ function ledBy(fenced: FencedStore, options: PartsOptions, parts: LedParts): Led
       { name: 'repair', make: () => ({ start() {}, stop: () => repairs.stop() }) },
       { name: 'repair windows', make: () => windows.through(fenced, writers.events).tidying() },
       { name: 'CRLs', make: () => status.lists.maker(fenced) },
+      { name: 'CA rotation', make: () => parts.rotationRunner(fenced) },
+      { name: 'CA care', make: () => parts.authorityCare(fenced) },
       { name: 'retention', make: () => retention },
       { name: 'Kubernetes', make: () => bridges.running(features) },
     ],

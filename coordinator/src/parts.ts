@@ -37,6 +37,7 @@ import { NodeRemoval } from './replacement/removal.ts';
 import { RemovedNodes } from './replacement/returned.ts';
 import { ShownReplacements } from './replacement/shown.ts';
 import { Revocations, refusalError } from './revocation/index.ts';
+import { startRotating } from './rotating.ts';
 import { Model } from './state/model.ts';
 import type { RevocationRecord } from './state/records.ts';
 import { startStatusService } from './status-service/index.ts';
@@ -236,7 +237,9 @@ async function startFollowing({ config, store, clock, logger }: PartsOptions, pa
   const objection = (cluster: string, node: string, component: string): string | undefined =>
     component === 'etcd' ? quorumObjection(node, quorumNow(repairFacts, cluster)) : undefined;
   const bridges = new KubernetesBridges({ config: config.kubernetes, clock, logger, random: Math.random });
+  const rotating = await startRotating({ ...parts, config, store, clock, logger, newSuffix });
   return {
+    ...rotating,
     unreachableAfterMs,
     health,
     shown,
@@ -251,6 +254,7 @@ async function startFollowing({ config, store, clock, logger }: PartsOptions, pa
       return source === kubernetesSource && bridge?.revocations === true && bridge.revocationNamespaces.includes(namespace);
     },
     async stop(): Promise<void> {
+      await rotating.stopReadingRotations();
       bridges.stop();
       availability.end();
       await shown.stop();

@@ -26,6 +26,7 @@ import type { ReplacementRecords } from '../replacement/records.ts';
 import type { NodeRemoval } from '../replacement/removal.ts';
 import type { ShownReplacements } from '../replacement/shown.ts';
 import type { Revocations } from '../revocation/index.ts';
+import type { Rotations } from '../rotation/index.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import type { Store } from '../store/index.ts';
@@ -70,6 +71,7 @@ export interface AdminServiceOptions {
   leader: Leader;
   shown: ShownReplacements;
   replacementRecords: ReplacementRecords;
+  rotations: Rotations;
   pauses: ReplacementPauses;
   health: FollowedHealth;
   desired: DesiredStates;
