@@ -43,6 +43,7 @@ export async function serve({ config, clock, logger, parts, credentials, address
   const { model, revocations, removed, backdateMs, controlCa } = parts;
   const calls = new CallLog({ events: parts.events, reads: config.audit.reads });
   const guard = new Guard(new Callers({ model, clock, revocations, removed, backdateMs, controlCa }), logger, clock, calls);
+  const unsubscribe = controlCa.subscribe(() => guard.recheckStreams());
   const server = new Server({
     interceptors: [guard.interceptor],
     'grpc.max_receive_message_length': 4 * 1024 * 1024,
@@ -66,6 +67,7 @@ export async function serve({ config, clock, logger, parts, credentials, address
     advertised: formatHostPort(config.serverNames[0] ?? 'localhost', boundPort),
     setServing: (serving) => health.set(serving),
     shutDown: () => {
+      unsubscribe();
       guard.endEndless();
       return shutDown(server, clock, config.shutdownGrace * 1000);
     },

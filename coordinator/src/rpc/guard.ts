@@ -71,6 +71,7 @@ export class Guard {
   readonly #contexts = new WeakMap<object, CallContext>();
   readonly #failed = new WeakSet<object>();
   readonly #endless = new Map<StreamCall, CallContext>();
+  readonly #streams = new Map<StreamCall, CallContext>();
   readonly #peers = new WeakMap<object, { certificate: PeerCertificate | undefined }>();
   readonly #clock: Clock;
   readonly #calls: CallLog | undefined;
@@ -156,6 +157,7 @@ export class Guard {
     return (call) => {
       const context = this.contextOf(call);
       const expiry = this.#endAtExpiry(call, context);
+      this.#streams.set(call, context);
       handler(call, context)
         .then(
           () => {
@@ -167,7 +169,10 @@ export class Guard {
             this.fail(call, error, context);
           },
         )
-        .finally(() => expiry?.cancel());
+        .finally(() => {
+          expiry?.cancel();
+          this.#streams.delete(call);
+        });
     };
   }
 
@@ -192,13 +197,20 @@ export class Guard {
   /** A stream that was opened with a good certificate is of no use beyond its end (invariant 9). */
   #endAtExpiry(call: StreamCall, context: CallContext): Timer | undefined {
     if (context.caller.kind === 'anonymous') return undefined;
-    return this.#clock.at(context.caller.notAfterMs, () => {
-      try {
-        context.recheck();
-      } catch (error) {
-        this.fail(call, error, context);
-      }
-    });
+    return this.#clock.at(context.caller.notAfterMs, () => this.#recheck(call, context));
+  }
+
+  /** Other identities are trusted than before: whoever has a stream open is judged anew. */
+  recheckStreams(): void {
+    for (const [call, context] of this.#streams) this.#recheck(call, context);
+  }
+
+  #recheck(call: StreamCall, context: CallContext): void {
+    try {
+      context.recheck();
+    } catch (error) {
+      this.fail(call, error, context);
+    }
   }
 
   /** Ends a stream with an error; the first one counts. grpc-js sends the status of an 'error' event, and none for a stream that is destroyed. */

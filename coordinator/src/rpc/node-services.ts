@@ -185,19 +185,14 @@ export function nodeService({
     const link = streamLink(call, cluster, name, (error) => guard.fail(call, error, context));
     hub.attach(link);
     // An agent may be silent for long: its revoked identity must not wait for its next word.
-    const check = (): void => {
+    const stopChecking = revocations.subscribe((changed) => {
+      if (changed !== cluster) return;
       try {
         context.recheck();
       } catch (error) {
         guard.fail(call, error, context);
       }
-    };
-    const stopChecking = [
-      revocations.subscribe((changed) => {
-        if (changed === cluster) check();
-      }),
-      controlCa.subscribe(check),
-    ];
+    });
     try {
       for await (const message of call as AsyncIterable<ConnectRequest>) {
         context.recheck();
@@ -207,7 +202,7 @@ export function nodeService({
       // An agent that goes away ends its stream in many ways; none of them is a fault of ours.
       if (!context.signal.aborted && !call.destroyed) throw error;
     } finally {
-      for (const stop of stopChecking) stop();
+      stopChecking();
       hub.detach(link);
     }
   };
