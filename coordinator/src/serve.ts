@@ -87,12 +87,14 @@ function changing(parts: Parts) {
     revocationChanges,
     nowMs,
     replacementRecords,
+    rotationRecords,
     status,
     provisioners,
   } = parts;
   const webUrl = status.url;
   const replacing = (cluster: string): readonly { id: string }[] => replacementRecords.running(cluster);
-  const clusters = new Clusters({ store, model, authorities, keyPairs, events, clock, replacing, webUrl });
+  const rotating = (cluster: string): readonly { id: string; authority: string }[] => rotationRecords.running(cluster);
+  const clusters = new Clusters({ store, model, authorities, keyPairs, events, clock, replacing, rotating, webUrl });
   return {
     clusters,
     imports: new ClusterImports({ store, model, authorities, keyPairs, clusters, nowMs, webUrl }),

@@ -11,6 +11,7 @@ import {
   validateSet,
 } from '@evercert/shared/manifest';
 import type { Authorities } from '../ca/authorities.ts';
+import { generationsOf } from '../ca/generations.ts';
 import type { EventRecorder, NewEvent } from '../events/recorder.ts';
 import { manifestSet } from '../manifest-sets/index.ts';
 import { checkClusterName } from '../nodes/names.ts';
@@ -29,6 +30,8 @@ export interface ClustersOptions {
   clock: Clock;
   /** Replacements under way in a cluster. */
   replacing: (cluster: string) => readonly { id: string }[];
+  /** Rotations of its CAs that are under way. */
+  rotating: (cluster: string) => readonly { id: string; authority: string }[];
   /** Base of the URLs in certificates; undefined: none are served. */
   webUrl: string | undefined;
 }
@@ -122,6 +125,13 @@ export class Clusters {
         `replacement ${replacement.id} in cluster ${name} is under way: end it first ('evercert replacement cancel ${replacement.id}')`,
       );
     }
+    const [rotation] = this.#options.rotating(name);
+    if (rotation) {
+      throw new EvercertError(
+        'FailedPrecondition',
+        `rotation ${rotation.id} of ${rotation.authority} of cluster ${name} is under way: end it first ('evercert ca abort ${name} --ca ${rotation.authority}')`,
+      );
+    }
     const cas = model.authorities.list(layout.authority(name, ''));
     const pairs = model.keyPairs.list(layout.keyPair(name, ''));
     const under = [
@@ -139,6 +149,9 @@ export class Clusters {
       layout.replacementVerdict(name, ''),
       layout.refusedRecovery(name, ''),
       layout.removedNodesOf(name),
+      layout.rotationsOf(name),
+      layout.rotatingOf(name),
+      layout.authorityEndings(name),
     ];
     await this.#removeTokens(name, actor);
     const { succeeded, revision } = await store.transact(
@@ -159,7 +172,8 @@ export class Clusters {
     );
     if (!succeeded) throw new EvercertError('Conflict', `cluster ${name} changed under this request: try again`);
     model.clusters.drop(key, revision);
-    await authorities.destroyKeys([...cas, ...pairs].map(({ keyId }) => keyId));
+    const generations = cas.flatMap(generationsOf).map(({ generation }) => generation);
+    await authorities.destroyKeys([...generations, ...pairs].map(({ keyId }) => keyId));
   }
 
   async #removeTokens(cluster: string, actor: string): Promise<void> {
