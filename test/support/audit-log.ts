@@ -51,7 +51,7 @@ export async function newAuditKey(profile: LeafProfile = auditProfile, ca?: Prep
     profile,
     serial: newSerial(),
     notBefore: new Date(auditStartMs - day),
-    notAfter: new Date(auditStartMs + day),
+    notAfter: new Date(auditStartMs + 30 * day),
   });
   const signer = signerFor(privateKey);
   return { ca: issuer, certificate, sign: (bytes) => signer.sign(bytes) };
@@ -59,7 +59,7 @@ export async function newAuditKey(profile: LeafProfile = auditProfile, ca?: Prep
 
 async function newCa(): Promise<PreparedIssuer> {
   const signer = signerFor((await generateKeyPair('ecdsa-p256')).privateKey);
-  const times = { notBefore: new Date(auditStartMs - 2 * day), notAfter: new Date(auditStartMs + 10 * day) };
+  const times = { notBefore: new Date(auditStartMs - 2 * day), notAfter: new Date(auditStartMs + 40 * day) };
   return prepareIssuer(await createRootCertificate({ commonName: 'evercert-control-ca', signer, serial: newSerial(), ...times }), signer);
 }
 

@@ -1,4 +1,5 @@
 export { AuditLog } from './audit-log.ts';
+export { decodeBlockHead } from './blocks.ts';
 export { AuditFiles } from './files.ts';
 export type { AuditFilter } from './filter.ts';
 export { relinkOperations } from './head.ts';
