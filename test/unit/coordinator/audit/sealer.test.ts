@@ -105,7 +105,7 @@ describe('the sealer of the audit log', () => {
         await sealing.tell(`R${round}a`, `R${round}b`);
         await clock.advance(1500);
       }
-      await sealing.sealedTo(12);
+      await sealing.until(async () => (await sealing.reader.head())?.checkpointSequence === 12);
       await doomed.stop();
       assert.ok(deaths <= 0);
       assert.deepEqual(
