@@ -71,6 +71,8 @@ export async function startParts(options: PartsOptions) {
     ...led,
     provisioners,
     newSuffix,
+    // A provider that is away for now tells nothing.
+    keyProviderOf: (keyId: string) => options.keys.kindOf(keyId).catch(() => undefined),
     leader: new Leader(options, led),
     queries: new Queries({ store, model, statuses, revocations, nowMs, ...following }),
     revocationChanges,

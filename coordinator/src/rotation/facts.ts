@@ -61,7 +61,7 @@ export function rotationFactsOf(sources: RotationSources, authority: AuthorityRe
 }
 
 /** The newest certificate of each name that a CA has issued. */
-function heldOf({ model, desired }: RotationSources, authority: AuthorityRecord): Held[] {
+function heldOf({ model, desired }: Pick<RotationSources, 'model' | 'desired'>, authority: AuthorityRecord): Held[] {
   const isControl = authority.cluster === layout.controlScope;
   const prefix = isControl ? layout.allCurrents : layout.currents(authority.cluster);
   return model.currents.entries(prefix).flatMap(({ key, record: current }) => {
@@ -69,6 +69,20 @@ function heldOf({ model, desired }: RotationSources, authority: AuthorityRecord)
     const issuer = current.issuer ?? issuerBefore(desired.plan(cluster, node), name);
     return issuer === authority.name ? [{ cluster, node, name, current }] : [];
   });
+}
+
+/** How many of those have not ended, by the serial of the CA's certificate by whose key they are signed. */
+export function liveLeaves(
+  sources: Pick<RotationSources, 'model' | 'desired'>,
+  authority: AuthorityRecord,
+  nowMs: number,
+): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const { current } of heldOf(sources, authority)) {
+    const serial = issuerSerialOf(authority, current);
+    if (current.notAfterMs > nowMs) counts.set(serial, (counts.get(serial) ?? 0) + 1);
+  }
+  return counts;
 }
 
 /** Records of earlier releases do not name the CA. */

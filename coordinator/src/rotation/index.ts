@@ -2,7 +2,7 @@ export { controlCa, type RotationAction, type RotationAdminOptions, type Rotatio
 export { AuthorityCare, type AuthorityCareOptions } from './care.ts';
 export { decide } from './decision.ts';
 export { beginsByItself, endingOf, isWorse } from './endings.ts';
-export { type RotationSources, rotationFactsOf } from './facts.ts';
+export { liveLeaves, type RotationSources, rotationFactsOf } from './facts.ts';
 export { newRotation } from './new-rotation.ts';
 export { RotationOutlook } from './outlook.ts';
 export { foreseen, warningsOf } from './preview.ts';

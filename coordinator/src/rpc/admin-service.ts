@@ -26,11 +26,12 @@ import type { ReplacementRecords } from '../replacement/records.ts';
 import type { NodeRemoval } from '../replacement/removal.ts';
 import type { ShownReplacements } from '../replacement/shown.ts';
 import type { Revocations } from '../revocation/index.ts';
-import type { Rotations } from '../rotation/index.ts';
+import type { RotationRecords, Rotations } from '../rotation/index.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
 import type { Store } from '../store/index.ts';
 import { auditMethods } from './audit.ts';
+import { authorityViews } from './authorities.ts';
 import { actorOf } from './callers.ts';
 import {
   authorityToProto,
@@ -72,6 +73,9 @@ export interface AdminServiceOptions {
   shown: ShownReplacements;
   replacementRecords: ReplacementRecords;
   rotations: Rotations;
+  rotationRecords: RotationRecords;
+  /** Kind of the provider that has a CA's key; undefined: none has it. */
+  keyProviderOf: (keyId: string) => Promise<string | undefined>;
   pauses: ReplacementPauses;
   health: FollowedHealth;
   desired: DesiredStates;
@@ -113,11 +117,8 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
     listCertificateAuthorities: guard.unary(async ({ cluster }) => {
       if (cluster !== '' && !model.cluster(cluster)) throw clusterNotFound(cluster);
       const ofClusters = model.authorities.list(cluster === '' ? layout.authorities : layout.authority(cluster, ''));
-      return {
-        certificateAuthorities: [...ofClusters, ...(cluster === '' ? [options.controlCa.record] : [])].map((authority) =>
-          authorityToProto(authority),
-        ),
-      };
+      const all = [...ofClusters, ...(cluster === '' ? [options.controlCa.record] : [])];
+      return { certificateAuthorities: await authorityViews(options, all) };
     }),
     listNodes: guard.unary(async ({ cluster, name }) => {
       const nodes = model.nodes

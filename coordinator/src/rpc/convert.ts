@@ -46,6 +46,8 @@ export interface AuthorityStanding {
   keyProvider?: string;
   /** Id of the rotation that is under way. */
   rotation?: string;
+  /** Its end is near. */
+  ending?: string;
   /** Leaves that have not ended, by the serial of the CA's certificate. */
   live?: ReadonlyMap<string, number>;
 }
@@ -108,7 +110,7 @@ export function givenPolicy(spec: ClusterSpec | undefined): Partial<ClusterPolic
 
 export function authorityToProto(
   authority: AuthorityRecord,
-  { keyProvider = '', rotation = '', live }: AuthorityStanding = {},
+  { keyProvider = '', rotation = '', ending = '', live }: AuthorityStanding = {},
 ): CertificateAuthority {
   const der = Buffer.from(authority.certificate, 'base64');
   return {
@@ -137,7 +139,7 @@ export function authorityToProto(
       keyDestroyed,
     })),
     rotation,
-    ending: '',
+    ending,
   };
 }
 
