@@ -8,6 +8,7 @@ import { addClusterCommand } from './commands/cluster.ts';
 import { addCompleteNamesCommand } from './commands/complete-names.ts';
 import { addCompletionCommand } from './commands/completion.ts';
 import { addConfigCommand } from './commands/config.ts';
+import { addCoordinatorMachineCommands } from './commands/coordinator-machine.ts';
 import { addCordonCommands } from './commands/cordon.ts';
 import { addDeleteCommand } from './commands/delete.ts';
 import { addDescribeCommand } from './commands/describe.ts';
@@ -70,6 +71,7 @@ export function createProgram(context: CommandContext): Command {
     addCordonCommands,
     addReplacementCommand,
     addRevokeCommand,
+    addCoordinatorMachineCommands,
     addValidateCommand,
     addCertsCommand,
     addConfigCommand,

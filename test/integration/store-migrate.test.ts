@@ -199,6 +199,10 @@ describe('evercert-coordinator store', function () {
     }
     const local = sqlite();
     await fill(local);
+    const evercert = join(repositoryRoot, 'cli', 'src', 'main.ts');
+    const PATH = `${join(repositoryRoot, 'coordinator', 'bin')}:${process.env['PATH']}`;
+    const handedOn = await run(process.execPath, [evercert, 'store', 'status', '--config', local.file, '-o', 'json'], { env: { PATH } });
+    assert.equal(JSON.parse(ok(handedOn)).entries, 1202);
     assert.match(ok(await command(local, ['status'])), /^SQLite .*store\.db, revision 13\n/);
   });
 });
