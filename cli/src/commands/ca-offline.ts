@@ -137,12 +137,12 @@ async function signRequest(environment: Environment, options: SignOptions): Prom
   const lifetimeMs = duration(options.lifetime ?? intermediateLifetime, '--lifetime');
   const out = absolute(environment, options.out);
   await mustBeNew(out);
-  const request = await readRequest(absolute(environment, options.request));
+  const csr = await readRequest(absolute(environment, options.request));
   const ca = await openCa(environment, options);
   const nowMs = environment.clock.nowMs();
   const exactly = options.lifetime !== undefined;
-  const order: SignOrder = { ca, request, pathLength, nowMs, lifetimeMs, exactly, crlUrls: options.crlUrl ?? [] };
-  const review = await reviewRequest(order);
+  const order: SignOrder = { ca, csr, pathLength, nowMs, lifetimeMs, exactly, crlUrls: options.crlUrl ?? [] };
+  const review = reviewRequest(order);
   for (const text of reviewLines(order, review)) line(environment.err, text);
   if (!options.yes && !(await confirmed(environment))) throw usageError('nothing was signed');
   const certificate = await signReviewed(order, review);
@@ -150,7 +150,7 @@ async function signRequest(environment: Environment, options: SignOptions): Prom
   line(environment.out, `signed ${review.subject} (serial ${review.serial}) until ${review.notAfter.toISOString()}: ${out}`);
 }
 
-function reviewLines({ ca, pathLength, crlUrls }: SignOrder, { csr, subject, serial, notBefore, notAfter }: Review): string[] {
+function reviewLines({ ca, csr, pathLength, crlUrls }: SignOrder, { subject, serial, notBefore, notAfter }: Review): string[] {
   return [
     'A CA is to be signed:',
     `  subject      ${subject}`,

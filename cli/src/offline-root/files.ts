@@ -6,6 +6,8 @@ import {
   type CertificateInfo,
   certificatesFromPem,
   keyAlgorithmOf,
+  openCsr,
+  type ParsedCsr,
   type PreparedIssuer,
   pairMatches,
   parseCertificate,
@@ -62,11 +64,11 @@ function taken(path: string): EvercertError {
   return new EvercertError('AlreadyExists', `${path} is there already and is not written over; name another file, or move it away`);
 }
 
-/** The one PKCS#10 request of a PEM file, DER. InvalidCsr. */
-export async function readRequest(path: string): Promise<Buffer> {
+/** The one PKCS#10 request of a PEM file, which has proved its key. InvalidCsr, WeakKey. */
+export async function readRequest(path: string): Promise<ParsedCsr> {
   const found = pemBlocks(await readSmall(path)).filter(({ label }) => requestLabels.has(label));
   const [request] = found;
-  if (request && found.length === 1) return request.der;
+  if (request && found.length === 1) return await openCsr(request.der);
   throw new EvercertError('InvalidCsr', `${path} holds ${found.length} requests; expected one block BEGIN CERTIFICATE REQUEST`);
 }
 

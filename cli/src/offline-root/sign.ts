@@ -1,13 +1,12 @@
 /** What an offline root signs: CAs, and nothing else. */
 import { EvercertError } from '@evercert/shared/errors';
-import { issueCa, newSerial, openCsr, type ParsedCsr, parseName } from '@evercert/shared/x509';
+import { issueCa, newSerial, type ParsedCsr, parseName } from '@evercert/shared/x509';
 import { backdateMs } from './create.ts';
 import type { OfflineCa } from './files.ts';
 
 export interface SignOrder {
   ca: OfflineCa;
-  /** PKCS#10, DER. */
-  request: Buffer;
+  csr: ParsedCsr;
   pathLength: number;
   nowMs: number;
   lifetimeMs: number;
@@ -16,9 +15,8 @@ export interface SignOrder {
   crlUrls: string[];
 }
 
-/** A request that may be signed, and what would be signed. */
+/** What would be signed. */
 export interface Review {
-  csr: ParsedCsr;
   subject: string;
   serial: string;
   notBefore: Date;
@@ -26,12 +24,11 @@ export interface Review {
 }
 
 /**
- * Looks at a request, and checks that it has its key. InvalidCsr, WeakKey: it is not taken, and why (it is no CA's, it names hosts, its key is weak, or it does not prove that it has it).
- * FailedPrecondition: this CA cannot sign another one, or not for so long.
+ * Looks at a request that has proved its key. InvalidCsr: it is not taken, and why (it is no CA's, it names hosts, it is the signer's own). FailedPrecondition: this CA cannot sign
+ * another one, or not for so long.
  */
-export async function reviewRequest(order: SignOrder): Promise<Review> {
-  const { ca, nowMs, lifetimeMs, exactly } = order;
-  const csr = await openCsr(order.request);
+export function reviewRequest(order: SignOrder): Review {
+  const { ca, csr, nowMs, lifetimeMs, exactly } = order;
   const subject = parseName(csr.subject).text;
   checkRequest(csr, subject, ca);
   checkSigner(order);
@@ -43,11 +40,11 @@ export async function reviewRequest(order: SignOrder): Promise<Review> {
       `the certificate would end at ${new Date(wanted).toISOString()}, after "${ca.info.subject}" (${ca.info.notAfter.toISOString()}); give it a shorter --lifetime`,
     );
   const notBefore = new Date(Math.max(nowMs - backdateMs, ca.info.notBefore.getTime()));
-  return { csr, subject, serial: newSerial(), notBefore, notAfter: new Date(Math.min(wanted, end)) };
+  return { subject, serial: newSerial(), notBefore, notAfter: new Date(Math.min(wanted, end)) };
 }
 
 /** DER. */
-export async function signReviewed({ ca, pathLength, crlUrls }: SignOrder, { csr, serial, notBefore, notAfter }: Review): Promise<Buffer> {
+export async function signReviewed({ ca, csr, pathLength, crlUrls }: SignOrder, { serial, notBefore, notAfter }: Review): Promise<Buffer> {
   return await issueCa(ca.issuer, { subject: csr.subject, spki: csr.spki, pathLength, serial, notBefore, notAfter, crlUrls });
 }
 

@@ -55,6 +55,8 @@ export interface RunOptions {
   cwd?: string;
   env?: Record<string, string>;
   stdin?: string;
+  /** What the person at the terminal types, one after the other; absent: there is no terminal. */
+  answers?: string[];
 }
 
 /** Contexts `demo` (the current one, with its cluster) and `all` (without one). */
@@ -63,7 +65,7 @@ export const contextsFile = join(import.meta.dirname, 'contexts.yaml');
 /** A run of the program in this process; what it connects to is the given API. */
 export async function run(
   args: string[],
-  { api, cwd = '/nonexistent', env = { EVERCERT_CONFIG: contextsFile }, stdin = '' }: RunOptions = {},
+  { api, cwd = '/nonexistent', env = { EVERCERT_CONFIG: contextsFile }, stdin = '', answers }: RunOptions = {},
 ): Promise<Outcome> {
   const outcome = { out: '', err: '' };
   const environment: Environment = {
@@ -78,6 +80,7 @@ export async function run(
       outcome.err += text;
     },
     readStdin: async () => stdin,
+    ...(answers && { ask: async () => answers.shift() }),
     connect: async () => {
       if (!api) throw new EvercertError('Unavailable', 'this test has no coordinator');
       return api;
