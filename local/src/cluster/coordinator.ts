@@ -12,6 +12,8 @@ import { programs } from './programs.ts';
 
 export interface CoordinatorOptions {
   folder: RunFolder;
+  /** Of the process, its data folder and its configuration file; default `coordinator`. */
+  name?: string;
   port: number;
   /** For CRL and OCSP. */
   webPort: number;
@@ -24,7 +26,7 @@ export interface CoordinatorOptions {
 
 const startTimeoutMs = 60_000;
 
-/** The coordinator of a local cluster: a process with its configuration, its data folder and its admin API. */
+/** A coordinator of a local cluster: a process with its configuration, its data folder and its admin API. */
 export class LocalCoordinator {
   readonly process: SupervisedProcess;
   readonly dataDir: string;
@@ -34,9 +36,9 @@ export class LocalCoordinator {
   readonly #clock: Clock;
   #admin: AdminApi | undefined;
 
-  constructor({ folder, port, webPort, config: more, autoRestart, clock, notify }: CoordinatorOptions) {
-    this.dataDir = join(folder.path, 'coordinator');
-    this.configPath = join(folder.path, 'coordinator.yaml');
+  constructor({ folder, name = 'coordinator', port, webPort, config: more, autoRestart, clock, notify }: CoordinatorOptions) {
+    this.dataDir = join(folder.path, name);
+    this.configPath = join(folder.path, `${name}.yaml`);
     this.address = `127.0.0.1:${port}`;
     this.#clock = clock;
     const config = {
@@ -50,11 +52,11 @@ export class LocalCoordinator {
     writeFileSync(this.configPath, stringify(config), { mode: 0o600 });
     this.process = new SupervisedProcess(
       {
-        name: 'coordinator',
+        name,
         command: programs.coordinator,
         args: ['--config', this.configPath],
         cwd: folder.path,
-        logPath: join(folder.logs, 'coordinator.log'),
+        logPath: join(folder.logs, `${name}.log`),
         graceMs: 10_000,
         autoRestart,
       },
@@ -82,7 +84,7 @@ export class LocalCoordinator {
 
   async waitUntilServing(signal?: AbortSignal): Promise<void> {
     const ready = async (): Promise<boolean> => existsSync(join(this.adminDir, 'config.yaml')) && (await (await this.admin()).serving());
-    const what = `the coordinator to answer (log: ${this.process.spec.logPath})`;
+    const what = `${this.process.name} to answer (log: ${this.process.spec.logPath})`;
     await waitUntil(this.#clock, ready, { timeoutMs: startTimeoutMs, what, ...(signal && { signal }) });
   }
 
