@@ -175,10 +175,10 @@ export class TestDisk {
 }
 
 /** Asks for a certificate as an agent does, and installs it. */
-export async function installNew(files: ReturnType<TestDisk['files']>, ca: TestCa, spec: ResolvedCertificate) {
+export async function installNew(files: ReturnType<TestDisk['files']>, ca: TestCa, spec: ResolvedCertificate, anchors = [ca.der]) {
   const { privateKey } = await files.ensurePendingKey(spec);
   await files.savePendingChain(spec.name, await ca.issue(spec, privateKey), startMs);
-  return files.install(spec, [ca.der]);
+  return files.install(spec, anchors);
 }
 
 /** A pair as kubeadm left it: two regular files. */
