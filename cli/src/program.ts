@@ -2,6 +2,7 @@ import { visible } from '@evercert/shared/text';
 import { version } from '@evercert/shared/version';
 import { Command, CommanderError } from 'commander';
 import { addApplyCommand } from './commands/apply.ts';
+import { addAuditCommand } from './commands/audit.ts';
 import { addCaCommand } from './commands/ca.ts';
 import { addCertsCommand } from './commands/certs.ts';
 import { addClusterCommand } from './commands/cluster.ts';
@@ -60,6 +61,7 @@ export function createProgram(context: CommandContext): Command {
     addDescribeCommand,
     addEventsCommand,
     addLogsCommand,
+    addAuditCommand,
     addApplyCommand,
     addDiffCommand,
     addDeleteCommand,

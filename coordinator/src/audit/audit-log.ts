@@ -64,9 +64,10 @@ export class AuditLog {
     };
   }
 
-  /** Notes that somebody takes a copy, and waits, for a while, until the log is sealed and signed up to there: what is exported then ends with a signature. */
+  /** Notes that somebody takes a copy, and waits, for a while, until the log is sealed and signed up to there: what is exported then ends with a signature. Errors: those of `AuditReader.begin`. */
   async noteExport(actor: string, from: number): Promise<void> {
     const { store, events, clock } = this.#options;
+    await this.reader.begin(from);
     const message = `exported the audit log from ${from === 0 ? 'its beginning' : `entry ${from}`} on`;
     const event = events.operation({ actor, reason: exportedReason, message });
     const { revision } = await store.transact([], [event]);

@@ -66,15 +66,21 @@ export class AuditReader {
     return { items, next: tokenOf(before ?? 1) };
   }
 
+  /** Where an export from an entry on begins. Errors: FailedPrecondition, Unavailable, as of `export`. */
+  async begin(from: number): Promise<{ head: AuditHeadRecord; first: number }> {
+    const head = await this.head();
+    if (head === undefined) throw nothingYet();
+    const first = from === 0 ? head.oldest : from;
+    if (first < head.oldest || first > head.sequence + 1) throw notKept(first, head);
+    return { head, first };
+  }
+
   /**
    * The log as it is kept, oldest first, in pieces of whole lines; the first line is a header. Errors: FailedPrecondition (the first entry asked for is not kept any more, or not
    * there yet), Unavailable (nothing was sealed yet), DataLoss.
    */
   async *export({ from, follow, signal }: ExportOptions): AsyncIterable<string> {
-    const head = await this.head();
-    if (head === undefined) throw nothingYet();
-    const first = from === 0 ? head.oldest : from;
-    if (first < head.oldest || first > head.sequence + 1) throw notKept(first, head);
+    const { head, first } = await this.begin(from);
     const start = await this.#start(first, head);
     yield formatLine({ type: 'header', v: 1, log: head.log, sequence: first, previous: start.previous });
     if (start.text !== '') yield start.text;

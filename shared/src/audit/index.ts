@@ -1,6 +1,7 @@
 export { canonicalJson } from './canonical.ts';
 export { afterCheckpoint, entryHash, entryLine, genesis, link } from './chain.ts';
 export type { AuditFault, AuditFaultKind, CheckedLog } from './check-log.ts';
+export { judgeLogs } from './judge-logs.ts';
 export { formatLine, parseLine } from './lines.ts';
 export { checkpointBytes, encodeSignature, signatureFault } from './signature.ts';
 export * from './types.ts';

@@ -76,7 +76,7 @@ describe('the files of the audit log', () => {
     await sealing.tell('A');
     await until(1);
     await files?.stop();
-    const [{ name }] = (await auditFiles(directory)) as [{ name: string }];
+    const [{ name }] = (await auditFiles(directory)) as [{ name: string; text: string }];
     await appendFile(join(directory, name), '{"event":{"actor":"coord');
     await sealing.tell('B');
     begin();
