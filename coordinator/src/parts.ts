@@ -239,7 +239,7 @@ async function startFollowing({ config, store, clock, logger }: PartsOptions, pa
   const objection = (cluster: string, node: string, component: string): string | undefined =>
     component === 'etcd' ? quorumObjection(node, quorumNow(repairFacts, cluster)) : undefined;
   const bridges = new KubernetesBridges({ config: config.kubernetes, clock, logger, random: Math.random });
-  const rotating = await startRotating({ ...parts, config, store, clock, logger, newSuffix });
+  const rotating = await startRotating({ ...parts, config, store, clock, logger, bridges, newSuffix });
   return {
     ...rotating,
     unreachableAfterMs,

@@ -7,6 +7,7 @@ import type { ControlCa } from './ca/control-ca.ts';
 import type { CoordinatorConfig } from './config.ts';
 import type { DesiredStates } from './desired/desired-states.ts';
 import { EventRecorder } from './events/recorder.ts';
+import type { KubernetesBridges } from './kubernetes/index.ts';
 import { NodeRegistry } from './nodes/registry.ts';
 import type { NodeStatuses } from './nodes/statuses.ts';
 import type { Revocations } from './revocation/index.ts';
@@ -28,12 +29,14 @@ export interface RotatingOptions {
   desired: DesiredStates;
   statuses: NodeStatuses;
   revocations: Revocations;
+  bridges: Pick<KubernetesBridges, 'published'>;
   newSuffix: () => string;
 }
 
 /** What rotates CAs: what every coordinator answers admins with, and what the leader runs. */
 export async function startRotating(options: RotatingOptions) {
-  const { config, store, clock, logger, events, model, controlCa, authorities, desired, statuses, revocations, newSuffix } = options;
+  const { config, store, clock, logger, events, model, controlCa, authorities, desired, statuses, revocations, bridges, newSuffix } =
+    options;
   const newId = (): string => `ro-${newSuffix()}`;
   const accept = (authority: AuthorityRecord, revision: number): void => {
     if (authority.cluster === layout.controlScope) controlCa.accept(authority, revision);
@@ -62,7 +65,10 @@ export async function startRotating(options: RotatingOptions) {
     monotonicMs: () => clock.monotonicMs(),
     authority,
     controlPolicy,
-    published: () => undefined,
+    published: (cluster, name) => {
+      const bundle = name === 'cluster-ca' ? model.authority(cluster, name)?.bundle : undefined;
+      return bundle && bridges.published(cluster, bundle);
+    },
   });
   const everyAuthority = (): AuthorityRecord[] => [...model.authorities.list(), controlCa.record];
   const rotations = new Rotations({ records: rotationRecords, outlook, authorities, everyAuthority, model, clock, newId });

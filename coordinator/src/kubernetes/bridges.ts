@@ -49,6 +49,8 @@ export class KubernetesBridges {
     return {
       start: () => {
         this.#running = true;
+        // Another may have kept it since.
+        for (const { status } of this.#contexts.values()) status.publishes(undefined);
         const contexts = [...this.#contexts.values()].map((context) => ({ ...context, api: this.#open(context, abort.signal) }));
         running = contexts.flatMap((context) => features.flatMap((feature) => feature(context)));
       },
@@ -68,6 +70,12 @@ export class KubernetesBridges {
   /** Undefined: this coordinator has no bridge to the cluster, or another one is at work there. */
   statusOf(cluster: string): BridgeView | undefined {
     return this.#running ? this.#contexts.get(cluster)?.status.view() : undefined;
+  }
+
+  /** Whether cluster-info of a cluster holds exactly these CAs (DER, base64). Undefined: it is not kept from here, or the API server cannot be reached. */
+  published(cluster: string, bundle: readonly string[]): { current: boolean; message: string } | undefined {
+    const context = this.#running ? this.#contexts.get(cluster) : undefined;
+    return context?.config.bootstrapTokens ? context.status.published(bundle) : undefined;
   }
 
   /** FailedPrecondition: this coordinator has no bridge to the cluster, or the feature is not switched on. */

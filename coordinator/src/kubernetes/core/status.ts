@@ -24,6 +24,7 @@ export class BridgeStatus {
   readonly #parts = new Map<string, { message: string; unreachable: boolean } | undefined>();
   #server = '';
   #lastContactAtMs: number | undefined;
+  #published: readonly string[] | undefined;
   #signed = 0;
   #denied = 0;
   #failed = 0;
@@ -43,6 +44,27 @@ export class BridgeStatus {
 
   failing(part: string, { code, message }: Pick<EvercertError, 'code' | 'message'>): void {
     this.#parts.set(part, { message, unreachable: unreachableCodes.has(code) });
+  }
+
+  /** DER, base64: the CAs by which machines are told to trust the API server, as was last seen there; undefined: nothing was seen yet. */
+  publishes(authorities: readonly string[] | undefined): void {
+    this.#published = authorities;
+  }
+
+  /**
+   * Whether machines that join are told of exactly these CAs. Undefined: the API server cannot be reached, and nobody is told anything by it.
+   *
+   * @param bundle DER, base64.
+   */
+  published(bundle: readonly string[]): { current: boolean; message: string } | undefined {
+    const { state, message } = this.view();
+    if (state === 'Connecting' || state === 'Disconnected') return undefined;
+    const same = this.#published?.length === bundle.length && bundle.every((der) => this.#published?.includes(der));
+    if (same) return { current: true, message: '' };
+    return {
+      current: false,
+      message: `cluster-info at the API server does not hold the CAs as they are now${message === '' ? '' : ` (${message})`}`,
+    };
   }
 
   count(what: 'signed' | 'denied' | 'failed'): void {

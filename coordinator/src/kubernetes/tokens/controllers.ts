@@ -102,12 +102,14 @@ export class TokenControllers {
     if (!this.#secrets.synced || !this.#info.synced) return { againAfterMs: waitMs };
     const { context } = this.#options;
     const tokens = this.#secrets.list().flatMap((secret) => signingTokenOf(secret, context.clock.nowMs()) ?? []);
+    context.status.publishes(authoritiesOf(object?.data));
     const data = signedData(object?.data, this.#clusterInfo(object), tokens);
     if (object !== undefined && sameData(object.data, data)) return undefined;
     const metadata = object?.metadata ?? { name: infoName, namespace: infoNamespace };
     const body = { ...object, apiVersion: 'v1', kind: 'ConfigMap', metadata, data };
     if (object === undefined) await context.api.send({ method: 'POST', path: configMapsPath, body });
     else await context.api.send({ method: 'PUT', path: `${configMapsPath}/${infoName}`, body });
+    context.status.publishes(authoritiesOf(data));
     context.logger.info('wrote cluster-info', { signatures: tokens.length });
     return undefined;
   }
@@ -127,6 +129,10 @@ export class TokenControllers {
       );
     return { server, authorities: authority.bundle.map((der) => Buffer.from(der, 'base64')) };
   }
+}
+
+function authoritiesOf(data: Record<string, string> | undefined): string[] {
+  return (readInfo(data)?.authorities ?? []).map((der) => der.toString('base64'));
 }
 
 /** Exactly this one. One that has gone meanwhile is no error. */
