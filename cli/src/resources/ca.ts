@@ -41,6 +41,7 @@ async function describe(ca: CertificateAuthority, { nowMs }: DescribeContext): P
       },
     ],
     ['Certificate', { text: ca.certificatePem }],
+    ...(ca.chainPem === '' ? [] : [['Chain', { text: ca.chainPem }] as const]),
   ];
 }
 

@@ -31,7 +31,7 @@ import {
   rotationPolicyToProto,
 } from '@evercert/shared/wire';
 import { certificatesToPem, keyAlgorithms, publicKeyPin } from '@evercert/shared/x509';
-import { certificatesAbove, generationsOf } from '../ca/generations.ts';
+import { anchorOf, certificatesAbove, generationsOf } from '../ca/generations.ts';
 import type { BridgeView } from '../kubernetes/index.ts';
 import type { CertificateView, NodeView, RevocationView } from '../queries/queries.ts';
 import { referenceOf } from '../revocation/index.ts';
@@ -120,7 +120,8 @@ export function authorityToProto(
     keyAlgorithm: authority.keyAlgorithm,
     notBefore: new Date(authority.notBeforeMs),
     notAfter: new Date(authority.notAfterMs),
-    publicKeyPin: publicKeyPin(der),
+    // Of what nodes trust, by which others find the cluster.
+    publicKeyPin: publicKeyPin(Buffer.from(anchorOf(authority), 'base64')),
     certificatePem: certificatesToPem([der]),
     bundleVersion: authority.bundleVersion,
     watchOnly: authority.keyId === '',
