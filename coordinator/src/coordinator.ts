@@ -1,12 +1,13 @@
 import type { Clock } from '@evercert/shared/clock';
 import type { Logger } from '@evercert/shared/logging';
 import type { CoordinatorConfig } from './config.ts';
+import { MirrorKeeper, mirrorFile } from './emergency/index.ts';
 import type { KeyProvider } from './keys/index.ts';
 import { startParts } from './parts.ts';
 import { noProvisioners, type Provisioners } from './provisioning/provisioners.ts';
 import { serve } from './serve.ts';
 import { startOwnCertificates } from './server/own-certificates.ts';
-import type { Store } from './store/index.ts';
+import { describeLocation, type Store } from './store/index.ts';
 
 export interface CoordinatorParts {
   config: CoordinatorConfig;
@@ -37,6 +38,11 @@ export async function startCoordinator(options: CoordinatorParts): Promise<Runni
   const server = await serve({ config, clock, logger, parts, credentials: own.credentials, address: () => address });
   address = config.advertise ?? server.advertised;
   await own.keepAdminCredential(address);
+  // A store of one's own is on this disk anyway.
+  const mirror = store.shared
+    ? new MirrorKeeper({ store, storeName: describeLocation(config), path: mirrorFile(config.dataDir), clock, logger })
+    : undefined;
+  mirror?.start();
   await parts.join();
   parts.leadership.run(parts.leader);
   // Nobody else can lead: it serves whole from its first call on.
@@ -58,6 +64,7 @@ export async function startCoordinator(options: CoordinatorParts): Promise<Runni
     own.stop();
     parts.hub.sayGoodbye('the coordinator stops');
     await server.shutDown();
+    await mirror?.stop();
     await parts.stop();
     await keys.close();
     await store.close();

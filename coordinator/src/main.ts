@@ -10,6 +10,8 @@ import { version } from '@evercert/shared/version';
 import { Command, CommanderError } from 'commander';
 import { type CoordinatorConfig, configSchema } from './config.ts';
 import { startCoordinator } from './coordinator.ts';
+import { emergencyFolder, recordEmergencies } from './emergency/index.ts';
+import { addEmergencyCommand } from './emergency-command.ts';
 import { openKeyProvider } from './keys/index.ts';
 import { addMachineCommand } from './machine-command.ts';
 import { openProvisioners } from './provisioning/index.ts';
@@ -47,6 +49,7 @@ program
   });
 
 addMachineCommand(program, { clock: systemClock, stdin: process.stdin });
+addEmergencyCommand(program, { clock: systemClock, env: process.env, stdout: process.stdout });
 addStoreCommand(program, { clock: systemClock, random: Math.random, stdout: process.stdout, stderr: process.stderr });
 
 async function run(config: CoordinatorConfig): Promise<void> {
@@ -58,6 +61,7 @@ async function run(config: CoordinatorConfig): Promise<void> {
   const provisioners = await openProvisioners(config.provisioners, { clock: systemClock, logger, stateDir });
   const store = await openStore(config, { clock: systemClock, logger });
   const keys = await openKeyProvider(config, { store, clock: systemClock, logger, env: process.env });
+  await recordEmergencies(emergencyFolder(config.dataDir), { store, clock: systemClock, logger });
   const coordinator = await startCoordinator({ config, store, keys, provisioners, clock: systemClock, logger });
   const stopWatchdog = systemd.startWatchdog(() => true);
 
