@@ -1,6 +1,6 @@
 // `node scripts/production-modules.ts PART…`: the folders that PART needs at run time, one a line, relative to the repository, read from package-lock.json:
 // workspaces by their folder, packages as node_modules/…, without what only development needs. Works offline; deploy/install.sh and the packages copy these.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -39,7 +39,8 @@ function collect(folder: string, found: Set<string>): void {
   }
   for (const name of Object.keys(entry.optionalDependencies ?? {})) {
     const dependency = resolveFrom(folder, name);
-    if (dependency !== undefined) collect(dependency, found);
+    // The lock file names those of every platform; npm brought this one's.
+    if (dependency !== undefined && existsSync(join(root, dependency))) collect(dependency, found);
   }
 }
 

@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, createPublicKey, generateKeyPairSync, verify } from 'node:crypto';
-import type { KeyProvider } from '@evercert/coordinator/keys';
+import type { KeyProvider, KeyProviderKind } from '@evercert/coordinator/keys';
+import { systemClock } from '@evercert/shared/clock';
 import { keyAlgorithmOf, spkiDer } from '@evercert/shared/x509';
 
 export interface KeyProviderFixture {
   provider: KeyProvider;
-  /** Opens the same keys anew, as after a restart. */
+  /** What it says of its keys. */
+  kind: KeyProviderKind;
+  /** True: what another process destroys signs nothing here any more. */
+  seesDestruction: boolean;
+  /** Opens the same keys anew, as after a restart or in another process. The fixture closes it. */
   reopen(): Promise<KeyProvider>;
   cleanup(): Promise<void>;
 }
@@ -104,6 +109,45 @@ export function describeKeyProviderContract(name: string, open: () => Promise<Ke
       assert.notDeepEqual(spkiDer(first.publicKey), spkiDer(second.publicKey));
     });
 
+    it('signs nothing any more by a key that is deleted, whoever still has it open', async () => {
+      const signer = await provider.generate('demo/k', 'ecdsa-p256');
+      await provider.delete('demo/k');
+      await assert.rejects(signer.sign(data), { code: 'NotFound' });
+      const again = await provider.generate('demo/k', 'ecdsa-p256');
+      assert.ok(verify('sha256', data, again.publicKey, await again.sign(data)));
+      await assert.rejects(signer.sign(data), { code: 'NotFound' });
+    });
+
+    it('finds what another process makes, and follows what it destroys', async () => {
+      const other = await fixture.reopen();
+      const made = await other.generate('demo/k', 'ecdsa-p256');
+      const here = await provider.signer('demo/k');
+      assert.ok(verify('sha256', data, made.publicKey, await here.sign(data)));
+      assert.deepEqual(await provider.list(), ['demo/k']);
+      await assert.rejects(provider.generate('demo/k', 'ecdsa-p256'), { code: 'AlreadyExists' });
+      await other.delete('demo/k');
+      assert.deepEqual(await provider.list(), []);
+      if (!fixture.seesDestruction) return;
+      await eventually(() => assert.rejects(here.sign(data), { code: 'NotFound' }));
+      await eventually(() => assert.rejects(provider.signer('demo/k'), { code: 'NotFound' }));
+    });
+
+    it('never makes two keys of one id, when several processes want it at once', async () => {
+      const others = await Promise.all([fixture.reopen(), fixture.reopen()]);
+      const results = await Promise.allSettled([provider, ...others].map((each) => each.generate('demo/k', 'ecdsa-p256')));
+      const made = results.filter((result) => result.status === 'fulfilled').length;
+      for (const result of results) if (result.status === 'rejected') assert.equal(result.reason.code, 'AlreadyExists');
+      assert.deepEqual(await provider.list(), made === 1 ? ['demo/k'] : []);
+      // A token knows no unique names: there, two that see each other both withdraw.
+      assert.ok(made === 1 || (made === 0 && fixture.kind === 'pkcs11'), `${made} keys`);
+    });
+
+    it('says where a key is', async () => {
+      await provider.generate('demo/cluster-ca/1', 'ecdsa-p256');
+      assert.equal(await provider.kindOf('demo/cluster-ca/1'), fixture.kind);
+      await assert.rejects(provider.kindOf('none'), { code: 'NotFound' });
+    });
+
     it('hands out shared keys as PKCS#8, and no other', async () => {
       const signer = await provider.generate('shared/demo/sa', 'rsa-3072');
       await provider.generate('demo/cluster-ca/1', 'ecdsa-p256');
@@ -145,4 +189,17 @@ export function describeKeyProviderContract(name: string, open: () => Promise<Ke
       assert.deepEqual(await provider.list(), []);
     });
   });
+}
+
+/** A watch tells in its own time. */
+async function eventually(check: () => Promise<void>): Promise<void> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      await check();
+      return;
+    } catch (error) {
+      if (attempt >= 100) throw error;
+      await systemClock.sleep(20);
+    }
+  }
 }

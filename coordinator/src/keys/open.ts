@@ -94,7 +94,10 @@ export class KeyHolders {
       return openFileKeyProvider({ directory, ...passphraseOf(this.#config, env), credentialsDirectory, shared, logger });
     }
     if (kind === 'store') return openStoreKeyProvider({ store, keks: await openKeks(caKeys, env), clock, logger });
-    throw new EvercertError('InvalidConfig', 'caKeys.pkcs11 is missing; expected module and token there');
+    if (caKeys.pkcs11 === undefined) throw new EvercertError('InvalidConfig', 'caKeys.pkcs11 is missing; expected module and token there');
+    // Who has no token does not load what speaks to one.
+    const { openPkcs11KeyProvider } = await import('./pkcs11/index.ts');
+    return openPkcs11KeyProvider({ config: caKeys.pkcs11, credentialsDirectory, clock, logger });
   }
 }
 

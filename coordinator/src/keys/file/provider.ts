@@ -12,7 +12,8 @@ import {
   toFileError,
 } from '@evercert/shared/files';
 import type { Logger } from '@evercert/shared/logging';
-import { generateKeyPair, type KeyAlgorithm, privateKeyToPem, signerFor } from '@evercert/shared/x509';
+import { generateKeyPair, type KeyAlgorithm, privateKeyToPem } from '@evercert/shared/x509';
+import { HeldKey } from '../held-key.ts';
 import { checkKeyId, checkSharedKeyId, missingKey, takenId } from '../ids.ts';
 import { OpenKeys } from '../open-keys.ts';
 import type { KeyHolder, KeyProviderKind, Signer } from '../types.ts';
@@ -60,17 +61,12 @@ export async function openFileKeyProvider(options: FileKeyProviderOptions): Prom
   return provider;
 }
 
-interface OpenKey {
-  privateKey: KeyObject;
-  signer: Signer;
-}
-
 class FileKeyProvider implements KeyHolder {
   readonly kind = 'file';
   readonly #directory: string;
   readonly #passphrase: KeyObject;
   readonly #logger: Logger;
-  readonly #open = new OpenKeys<OpenKey>();
+  readonly #open = new OpenKeys<HeldKey>();
 
   constructor(directory: string, passphrase: KeyObject, logger: Logger) {
     this.#directory = directory;
@@ -102,9 +98,11 @@ class FileKeyProvider implements KeyHolder {
 
   async delete(id: string): Promise<void> {
     checkKeyId(id);
-    await this.#open.forgetSettled(id);
+    const opened = await this.#open.forgetSettled(id);
     const path = this.#path(id);
-    if (!(await removeIfThere(path))) return;
+    const wasThere = await removeIfThere(path);
+    opened?.destroy();
+    if (!wasThere) return;
     await syncDirectory(dirname(path));
     this.#logger.info('deleted a key', { key: id });
   }
@@ -136,11 +134,11 @@ class FileKeyProvider implements KeyHolder {
     this.#open.clear();
   }
 
-  #key(id: string): Promise<OpenKey> {
+  #key(id: string): Promise<HeldKey> {
     return this.#open.get(id, () => this.#load(id));
   }
 
-  async #make(id: string, algorithm: KeyAlgorithm): Promise<OpenKey> {
+  async #make(id: string, algorithm: KeyAlgorithm): Promise<HeldKey> {
     if (await isThere(this.#path(id))) throw takenId(id);
     const { privateKey } = await generateKeyPair(algorithm);
     const opened = await this.#store(id, privateKey);
@@ -148,18 +146,18 @@ class FileKeyProvider implements KeyHolder {
     return opened;
   }
 
-  async #take(id: string, privateKey: KeyObject): Promise<OpenKey> {
+  async #take(id: string, privateKey: KeyObject): Promise<HeldKey> {
     const opened = await this.#store(id, privateKey);
     this.#logger.info('took a key over', { key: id, algorithm: opened.signer.keyAlgorithm });
     return opened;
   }
 
-  async #store(id: string, privateKey: KeyObject): Promise<OpenKey> {
+  async #store(id: string, privateKey: KeyObject): Promise<HeldKey> {
     const path = this.#path(id);
-    const signer = signerFor(privateKey);
+    const key = new HeldKey(id, privateKey);
     await makeFoldersBetween(this.#directory, dirname(path));
     await this.#write(path, id, encryptKey(privateKey, this.#passphrase));
-    return { privateKey, signer };
+    return key;
   }
 
   /** Durable, and never over a key that is there. */
@@ -186,7 +184,7 @@ class FileKeyProvider implements KeyHolder {
     faultPoint('keys.after-sync');
   }
 
-  async #load(id: string): Promise<OpenKey> {
+  async #load(id: string): Promise<HeldKey> {
     const path = this.#path(id);
     let pem: string;
     try {
@@ -195,8 +193,7 @@ class FileKeyProvider implements KeyHolder {
       if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') throw missingKey(id, error);
       throw toFileError(error, 'read', path);
     }
-    const privateKey = decryptKey(pem, this.#passphrase, path);
-    return { privateKey, signer: signerFor(privateKey) };
+    return new HeldKey(id, decryptKey(pem, this.#passphrase, path));
   }
 
   #path(id: string): string {

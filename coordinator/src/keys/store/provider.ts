@@ -3,10 +3,11 @@ import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { faultPoint } from '@evercert/shared/fault-points';
 import type { Logger } from '@evercert/shared/logging';
-import { generateKeyPair, type KeyAlgorithm, privateKeyToPem, signerFor } from '@evercert/shared/x509';
+import { generateKeyPair, type KeyAlgorithm, privateKeyToPem } from '@evercert/shared/x509';
 import { Informer } from '../../state/informer.ts';
 import { layout } from '../../state/layout.ts';
 import type { Store } from '../../store/index.ts';
+import { HeldKey } from '../held-key.ts';
 import { checkKeyId, checkSharedKeyId, missingKey, takenId } from '../ids.ts';
 import { OpenKeys } from '../open-keys.ts';
 import type { KeyHolder, KeyProviderKind, Signer } from '../types.ts';
@@ -34,10 +35,9 @@ export async function openStoreKeyProvider(options: StoreKeyProviderOptions): Pr
 }
 
 interface OpenKey {
-  signer: Signer;
+  key: HeldKey;
+  /** Of the record; the same after a rewrapping. */
   publicKey: string;
-  /** Until the key is destroyed; nothing else holds it. */
-  held: { privateKey: KeyObject; signer: Signer } | undefined;
 }
 
 class StoreKeyProvider implements KeyHolder {
@@ -52,7 +52,7 @@ class StoreKeyProvider implements KeyHolder {
     this.#store = store;
     this.#keks = keks;
     this.#logger = logger;
-    this.#records = new Informer<Held>(store, layout.sealedKeys, logger, clock, (key, value) => held(idOf(key), value));
+    this.#records = new Informer<Held>(store, layout.sealedKeys, logger, clock, (key, value) => heldIn(idOf(key), value));
     this.#records.subscribe((change) => {
       const now = change.type === 'put' ? change.record : undefined;
       this.#follow(idOf(change.key), now && 'record' in now ? now.record.publicKey : undefined);
@@ -78,13 +78,13 @@ class StoreKeyProvider implements KeyHolder {
   async generate(id: string, algorithm: KeyAlgorithm): Promise<Signer> {
     checkKeyId(id);
     if (this.#open.has(id)) throw takenId(id);
-    return (await this.#open.remember(id, this.#make(id, algorithm))).signer;
+    return (await this.#open.remember(id, this.#make(id, algorithm))).key.signer;
   }
 
   async import(id: string, privateKey: KeyObject): Promise<Signer> {
     checkKeyId(id);
     if (this.#open.has(id)) throw takenId(id);
-    const { signer } = await this.#open.remember(id, this.#put(id, privateKey));
+    const { signer } = (await this.#open.remember(id, this.#put(id, privateKey))).key;
     this.#logger.info('took a key over', { key: id, algorithm: signer.keyAlgorithm });
     return signer;
   }
@@ -102,11 +102,15 @@ class StoreKeyProvider implements KeyHolder {
   async delete(id: string): Promise<void> {
     checkKeyId(id);
     const key = layout.sealedKey(id);
-    destroy(await this.#open.forgetSettled(id));
-    if ((await this.#store.get(key)) === undefined) return;
-    const { revision } = await this.#store.transact([], [{ type: 'delete', key }]);
-    this.#records.drop(key, revision);
-    this.#logger.info('deleted a key', { key: id });
+    // Not under the hands of one who makes it.
+    await this.#open.peek(id)?.catch(() => undefined);
+    const isThere = (await this.#store.get(key)) !== undefined;
+    if (isThere) {
+      const { revision } = await this.#store.transact([], [{ type: 'delete', key }]);
+      this.#records.drop(key, revision);
+      this.#logger.info('deleted a key', { key: id });
+    }
+    (await this.#open.forgetSettled(id))?.key.destroy();
   }
 
   async list(): Promise<string[]> {
@@ -127,9 +131,7 @@ class StoreKeyProvider implements KeyHolder {
 
   async takeOut(id: string): Promise<KeyObject> {
     checkKeyId(id);
-    const { held } = await this.#key(id);
-    if (held === undefined) throw missingKey(id);
-    return held.privateKey;
+    return (await this.#key(id)).privateKey;
   }
 
   forget(id: string): void {
@@ -141,12 +143,12 @@ class StoreKeyProvider implements KeyHolder {
     this.#open.clear();
   }
 
-  async #key(id: string): Promise<OpenKey> {
-    const opened = await this.#open.get(id, () => this.#load(id));
-    if (opened.held !== undefined) return opened;
-    // It was destroyed, and perhaps made anew, while it was opened here.
+  async #key(id: string): Promise<HeldKey> {
+    const { key } = await this.#open.get(id, () => this.#load(id));
+    if (!key.isDestroyed) return key;
+    // Destroyed, and perhaps made anew, while it was opened here.
     this.#open.forget(id);
-    return this.#open.get(id, () => this.#load(id));
+    return (await this.#open.get(id, () => this.#load(id))).key;
   }
 
   async #make(id: string, algorithm: KeyAlgorithm): Promise<OpenKey> {
@@ -158,15 +160,15 @@ class StoreKeyProvider implements KeyHolder {
   }
 
   async #put(id: string, privateKey: KeyObject): Promise<OpenKey> {
-    const { keyAlgorithm } = signerFor(privateKey);
-    const record = sealKey(id, privateKey, keyAlgorithm, this.#keks.current);
+    const held = new HeldKey(id, privateKey);
+    const record = sealKey(id, privateKey, held.signer.keyAlgorithm, this.#keks.current);
     const key = layout.sealedKey(id);
     const value = encodeSealedKey(record);
     faultPoint('keys.before-store');
     const revision = await this.#commit(id, key, value);
     faultPoint('keys.after-store');
     this.#records.accept(key, { record }, revision);
-    return openKey(id, privateKey, record);
+    return { key: held, publicKey: record.publicKey };
   }
 
   /** A transaction whose outcome nobody knows is looked up: the nonces of a record are no other's. */
@@ -187,14 +189,14 @@ class StoreKeyProvider implements KeyHolder {
     const key = layout.sealedKey(id);
     const known = this.#records.get(key)?.record ?? (await this.#read(id, key));
     if ('damage' in known) throw known.damage;
-    return openKey(id, openSealedKey(known.record, this.#keks), known.record);
+    return { key: new HeldKey(id, openSealedKey(known.record, this.#keks)), publicKey: known.record.publicKey };
   }
 
   /** Another coordinator may have made it a moment ago. */
   async #read(id: string, key: string): Promise<Held> {
     const entry = await this.#store.get(key);
     if (entry === undefined) throw missingKey(id);
-    return held(id, entry.value);
+    return heldIn(id, entry.value);
   }
 
   /** What the store says of a key now holds for the one that is open, too. */
@@ -203,7 +205,7 @@ class StoreKeyProvider implements KeyHolder {
     opening?.then(
       (opened) => {
         if (publicKey === opened.publicKey) return;
-        destroy(opened);
+        opened.key.destroy();
         this.#open.forget(id, opening);
       },
       () => undefined,
@@ -211,35 +213,13 @@ class StoreKeyProvider implements KeyHolder {
   }
 }
 
-function destroy(opened: OpenKey | undefined): void {
-  if (opened) opened.held = undefined;
-}
-
-function held(id: string, value: Uint8Array): Held {
+function heldIn(id: string, value: Uint8Array): Held {
   try {
     return { record: decodeSealedKey(id, value) };
   } catch (error) {
     if (error instanceof EvercertError) return { damage: error };
     throw error;
   }
-}
-
-function openKey(id: string, privateKey: KeyObject, { publicKey }: SealedKeyRecord): OpenKey {
-  const signer = signerFor(privateKey);
-  const { keyAlgorithm, publicKey: verifying } = signer;
-  const opened: OpenKey = {
-    publicKey,
-    held: { privateKey, signer },
-    signer: {
-      keyAlgorithm,
-      publicKey: verifying,
-      sign: async (data) => {
-        if (opened.held === undefined) throw missingKey(id);
-        return opened.held.signer.sign(data);
-      },
-    },
-  };
-  return opened;
 }
 
 function idOf(key: string): string {

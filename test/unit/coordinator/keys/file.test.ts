@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type FileKeyProviderOptions, type KeyProvider, openFileKeyProvider } from '@evercert/coordinator/keys';
 import { type Logger, silentLogger } from '@evercert/shared/logging';
 import { spkiDer } from '@evercert/shared/x509';
-import { describeKeyProviderContract } from '../../contract/key-provider.ts';
+import { describeKeyProviderContract } from '../../../contract/key-provider.ts';
 
 function makeFolder(): { folder: string; options: FileKeyProviderOptions } {
   const folder = mkdtempSync(join(tmpdir(), 'evercert-keys-'));
@@ -18,7 +18,9 @@ describeKeyProviderContract('the file provider', async () => {
   const { folder, options } = makeFolder();
   return {
     provider: await openFileKeyProvider(options),
-    reopen: () => openFileKeyProvider(options),
+    kind: 'file',
+    seesDestruction: false,
+    reopen: () => openFileKeyProvider({ ...options, shared: true }),
     cleanup: async () => rmSync(folder, { recursive: true }),
   };
 });
