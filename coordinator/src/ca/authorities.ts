@@ -56,13 +56,11 @@ export class Authorities {
   }
 
   /**
-   * Makes key and root certificate of a CA's next generation, as `create` does. That of the control CA comes with a cross certificate by the present generation: who trusts only that
-   * one follows it to the next.
+   * Makes key and root certificate of a CA's next generation, as `create` does, with a cross certificate by the present generation: who trusts only that one follows it to the next.
    */
   async createNext(authority: AuthorityRecord, keyAlgorithm: KeyAlgorithm): Promise<AuthorityGeneration> {
     const { cluster, name } = authority;
     const next = await this.#createRoot(cluster, name, keyAlgorithm);
-    if (name !== 'control-ca') return next;
     return { ...next, cross: await this.#crossSign(authority, next) };
   }
 

@@ -15,15 +15,32 @@ export const coveredRotations = 4;
  * A cross certificate goes before the root of the same key, which is why only the last root is there: OpenSSL takes the first issuer that fits and does not try another.
  */
 export function chainBehind(record: AuthorityRecord, generation: AuthorityGeneration, nowMs: number): Buffer[] {
-  const behind = intermediatesOf(generation);
+  const { certificates, reached } = backwards(record, generation, nowMs);
+  return [...intermediatesOf(generation), ...certificates, Buffer.from(anchorOf(reached), 'base64')];
+}
+
+/**
+ * The certificates by which whoever trusts only an earlier generation, because a component of his has not read its trust bundle again since, finds the way from a leaf of this one; DER.
+ * Empty: there is none before it, or it stands under a root of its own.
+ */
+export function crossesBehind(record: AuthorityRecord, generation: AuthorityGeneration, nowMs: number): Buffer[] {
+  return backwards(record, generation, nowMs).certificates;
+}
+
+function backwards(
+  record: AuthorityRecord,
+  generation: AuthorityGeneration,
+  nowMs: number,
+): { certificates: Buffer[]; reached: AuthorityGeneration } {
+  const certificates: Buffer[] = [];
   let reached = generation;
   for (let crossed = 0; crossed < coveredRotations; crossed++) {
     const next = before(record, reached, nowMs);
     if (!next) break;
-    behind.push(next.cross, ...intermediatesOf(next.generation));
+    certificates.push(next.cross, ...intermediatesOf(next.generation));
     reached = next.generation;
   }
-  return [...behind, Buffer.from(anchorOf(reached), 'base64')];
+  return { certificates, reached };
 }
 
 /** The generation that signed this one's key in its time, and its certificate for it. */

@@ -1,7 +1,8 @@
 import { EvercertError } from '@evercert/shared/errors';
 import type { ResolvedCertificate } from '@evercert/shared/manifest';
 import { type Authorities, watchedOnly } from '../ca/authorities.ts';
-import { chainOf, urlsOf } from '../ca/generations.ts';
+import { crossesBehind } from '../ca/control-chain.ts';
+import { chainOf, issuingGeneration, urlsOf } from '../ca/generations.ts';
 import type { DesiredStates } from '../desired/desired-states.ts';
 import { notAccepted } from '../nodes/not-accepted.ts';
 import type { Revocations } from '../revocation/revocations.ts';
@@ -77,9 +78,11 @@ export class DeclaredCertificates {
     }
   }
 
-  /** What is delivered for a certificate, DER: itself, then the intermediates up to what nodes trust. */
+  /** What is delivered for a certificate, DER: itself, the intermediates up to what nodes trust, and the way there for components that still trust an earlier key of the CA alone. */
   chainOf(record: CertificateRecord): Buffer[] {
-    return chainOf(this.#model.authority(record.cluster, record.issuer), record);
+    const authority = this.#model.authority(record.cluster, record.issuer);
+    const generation = authority && issuingGeneration(authority, record);
+    return [...chainOf(authority, record), ...(generation ? crossesBehind(authority, generation, this.#nowMs()) : [])];
   }
 
   async #issueOnce(request: DeclaredRequest): Promise<CertificateRecord> {
