@@ -28,7 +28,7 @@ export { type KubernetesRequest, type KubernetesResponse, sendOnce } from './kub
 export { pause, repeat, type WaitOptions, waitUntil } from './loop.ts';
 export { type MachineApi, serveMachines } from './machines/api.ts';
 export { Fleet, type FleetOptions, type FleetTally } from './machines/fleet.ts';
-export { MachineHost } from './machines/host.ts';
+export { MachineHost, type MachineHostOptions } from './machines/host.ts';
 export { ActionJournal, type JournalEntry } from './machines/journal.ts';
 export type { MachineKeeper, MachineOrder, MachineView } from './machines/types.ts';
 export { isUsage, parseRunOptions, type RunOptions, type Usage } from './run-options.ts';
