@@ -1,5 +1,6 @@
 /** Looks at the declared files of every installed certificate and puts right what is not as it should be. */
 import { EvercertError, toEvercertError } from '@evercert/shared/errors';
+import { parseCertificate, spkiSha256 } from '@evercert/shared/x509';
 import { type EventSink, mendedEvent } from '../events.ts';
 import type { CertificateFiles, FileFault, InstalledPair } from '../files/types.ts';
 import type { CertificateManager } from './manager.ts';
@@ -18,6 +19,8 @@ const contentFaults = new Set<FileFault['reason']>(['Foreign', 'Truncated', 'Sym
 
 export class CertificateInspection {
   readonly #options: InspectionOptions;
+  /** Serial numbers of what stands in for an ended certificate, by the certificate's name. */
+  readonly #toldOf = new Map<string, string>();
 
   constructor(options: InspectionOptions) {
     this.#options = options;
@@ -38,7 +41,8 @@ export class CertificateInspection {
       const mended = await certificates.withFiles(name, async (): Promise<FileFault[] | undefined> => {
         if (!(await files.installed(name))) return undefined;
         const faults = await files.inspect(spec, trustAnchors);
-        return faults.length === 0 ? [] : files.restore(spec, trustAnchors);
+        if (faults.length === 0 || (await this.#standsIn(certificate, pair))) return [];
+        return files.restore(spec, trustAnchors);
       });
       if (mended === undefined) {
         this.#damaged(name, pair);
@@ -73,6 +77,24 @@ export class CertificateInspection {
     if (!watchOnly) return false;
     const error = fault && new EvercertError('FailedPrecondition', `${fault.message}; it is only watched, and nothing is put right here`);
     certificates.setError(name, 'files', error);
+    return true;
+  }
+
+  /**
+   * True: the installed pair has ended, and a certificate for the same key lies in its place that has not. Somebody put it there so that the component can go on (`evercert-coordinator
+   * emergency-certificates`): what has ended is not put back over it. The next renewal replaces it.
+   */
+  async #standsIn({ spec, trustAnchors }: DesiredCertificate, pair: InstalledPair): Promise<boolean> {
+    const { certificates, files, events } = this.#options;
+    const { name } = spec;
+    if (!certificates.hasEnded(name)) return false;
+    const look = await files.findInPlace(spec, trustAnchors);
+    if (!('found' in look) || spkiSha256(look.found.privateKey) !== spkiSha256(pair.privateKey)) return false;
+    const { serial, notAfter } = parseCertificate(look.found.chain[0]!);
+    if (this.#toldOf.get(name) === serial) return true;
+    this.#toldOf.set(name, serial);
+    const message = `another certificate for the key of ${name} lies in its place, good until ${notAfter.toISOString()}; the installed one has expired and is not put back`;
+    events.record({ reason: 'CertificateStandsIn', type: 'Warning', certificate: name, serial, message });
     return true;
   }
 

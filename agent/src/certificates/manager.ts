@@ -133,6 +133,12 @@ export class CertificateManager {
     return [...this.#entries.values()].flatMap(({ desired, installed }) => (installed ? [{ certificate: desired, pair: installed }] : []));
   }
 
+  /** True: the installed pair is over. */
+  hasEnded(name: string): boolean {
+    const installed = this.#entries.get(name)?.installed;
+    return installed !== undefined && installed.notAfterMs <= this.#options.clock.nowMs();
+  }
+
   /** Runs work on a certificate's files while nothing else does. */
   withFiles<T>(name: string, work: () => Promise<T>): Promise<T> {
     return this.#lock.run(name, work);

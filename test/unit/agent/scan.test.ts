@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
+import type { KeyObject } from 'node:crypto';
 import { CertificateInspection } from '@evercert/agent/certificates';
 import { DesiredApplier, type DesiredState } from '@evercert/agent/desired';
 import { Scanner } from '@evercert/agent/scan';
 import { FakeClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { silentLogger } from '@evercert/shared/logging';
-import { desired, EventLog, managerSetUp } from './support.ts';
+import { createTestCa, keyAndLeaf } from './pki.ts';
+import { desired, EventLog, managerSetUp, someKey } from './support.ts';
 
 describe('the inspection of certificates', () => {
   async function setUp() {
@@ -47,6 +49,28 @@ describe('the inspection of certificates', () => {
     assert.equal(api.calls.at(-1)?.reason, 'FileDamaged');
     assert.deepEqual(events.reasons(), ['PairLost', 'CertificateInstalled']);
     assert.equal(certificates.snapshots()[0]?.state, 'Ready');
+  });
+
+  it('leaves a good certificate for the same key where the installed one has expired, and puts nothing else there', async () => {
+    const { clock, files, api, events, inspection } = await setUp();
+    const foreign = [{ path: '/pki/a.crt', reason: 'Foreign' as const, message: 'another content' }];
+    const { leaf, privateKey } = await keyAndLeaf(await createTestCa(clock.nowMs()), clock.nowMs());
+    const inPlace = (key: KeyObject): void =>
+      void files.inPlace.set('a', { found: { chain: [leaf], privateKey: key, paths: ['/pki/a.crt'] } });
+    const restored = async (): Promise<boolean> => {
+      files.faults.set('a', foreign);
+      await inspection.scan();
+      return !files.faults.has('a');
+    };
+    inPlace(someKey);
+    assert.equal(await restored(), true, 'the installed one was good still');
+    api.failure = new EvercertError('Unavailable', 'nobody there');
+    await clock.advance(61_000);
+    events.events.length = 0;
+    assert.deepEqual([await restored(), await restored()], [false, false]);
+    assert.deepEqual(events.reasons(), ['CertificateStandsIn']);
+    inPlace(privateKey);
+    assert.equal(await restored(), true, 'it was for another key');
   });
 
   it('notes what it cannot put right, with one event while it stays the same', async () => {
