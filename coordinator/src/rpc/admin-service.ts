@@ -195,6 +195,9 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
     ...coordinatorMethods(options),
     ...auditMethods(options),
     ...rotationMethods(options),
+    createBackup: guard.stream(async () => {
+      throw new EvercertError('FailedPrecondition', 'this coordinator makes no backups');
+    }),
     repair: guard.stream((call: Parameters<typeof repair>[0], context) => repair(call, context, options.leader)),
     watch: guard.endless((call: Parameters<typeof watch>[0], context) => watch(call, context, options)),
     getServerInfo: guard.unary(async (_request, context) => ({
