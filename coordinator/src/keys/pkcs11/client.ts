@@ -17,6 +17,9 @@ export interface TokenClientOptions {
 const maxPending = 4096;
 /** A token that could not be opened is left alone so long. */
 const pauseMs = 1000;
+/** It is opened as often, with so long between, before it counts as away. */
+const openAttempts = 3;
+const reopenMs = 200;
 const helperFile = fileURLToPath(new URL('./helper.ts', import.meta.url));
 
 /** What may be asked again of a new process: it does no harm twice. */
@@ -84,27 +87,36 @@ export class TokenClient {
   }
 
   async #start(): Promise<Helper> {
-    const { clock, logger, open } = this.#options;
+    const { clock, logger } = this.#options;
     const failed = this.#failed;
+    // A wrong PIN is not tried twice: three of them lock the token.
+    if (failed && (!isRetryable(failed.error) || clock.monotonicMs() - failed.atMs < pauseMs)) throw failed.error;
     try {
-      // A wrong PIN is not tried twice: three of them lock the token.
-      if (failed && (isFinal(failed.error) || clock.monotonicMs() - failed.atMs < pauseMs)) throw failed.error;
+      const helper = await this.#logIn();
+      this.#failed = undefined;
+      return helper;
+    } catch (error) {
+      this.#failed = { atMs: clock.monotonicMs(), error };
+      logger.error('cannot open the token', { error: error instanceof Error ? error.message : String(error) });
+      throw error;
+    }
+  }
+
+  /** A token that another process changes at this moment may seem to be away. */
+  async #logIn(): Promise<Helper> {
+    const { clock, logger, open } = this.#options;
+    for (let attempt = 1; ; attempt += 1) {
       const helper = new Helper(this.#options);
       try {
         const { label, serial } = (await helper.call(open)) as TokenAnswers['open'];
         logger.info('opened the token', { label, serial, pid: helper.pid });
-      } catch (error) {
+        return helper;
+      } catch (thrown) {
         await helper.end();
-        throw error instanceof GoneError ? error.toCaller() : error;
+        const error = thrown instanceof GoneError ? thrown.toCaller() : thrown;
+        if (!isRetryable(error) || attempt >= openAttempts || this.#closed) throw error;
       }
-      this.#failed = undefined;
-      return helper;
-    } catch (error) {
-      if (error !== failed?.error) {
-        this.#failed = { atMs: clock.monotonicMs(), error };
-        logger.error('cannot open the token', { error: error instanceof Error ? error.message : String(error) });
-      }
-      throw error;
+      await clock.sleep(reopenMs);
     }
   }
 
@@ -236,6 +248,6 @@ function errorOf({ code, message, gone }: Failure): Error {
   return gone ? new GoneError(message) : new EvercertError(code, message);
 }
 
-function isFinal(error: unknown): boolean {
-  return error instanceof EvercertError && error.code === 'FailedPrecondition';
+function isRetryable(error: unknown): boolean {
+  return error instanceof EvercertError && error.code === 'Unavailable';
 }
