@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, createServer } from 'node:tls';
 import { certificatesFromPem, certificatesToPem, createPkcs12, privateKeyFromPem, toPem } from '@evercert/shared/x509';
-import { type IssuedLeaf, RotatingCa } from '../support/rotating-ca.ts';
+import { evercert, type IssuedLeaf, RotatingCa } from '../support/rotating-ca.ts';
 import { needTool, run, runOk } from '../support/tools.ts';
 
 const serverNames = { commonName: 'kube-apiserver', dnsNames: ['node-1'], ipAddresses: ['127.0.0.1'] };
@@ -111,6 +111,29 @@ describe("an intermediate's certificates before other people's tools", () => {
     const revoked = await run(openssl, [...check, '-untrusted', path('server-chain.pem'), path('server.pem')]);
     assert.match(revoked.stdout + revoked.stderr, /certificate revoked/);
     await runOk(openssl, [...check, '-untrusted', path('client-chain.pem'), path('client.pem')]);
+  });
+
+  it('are refused by who checks the CRLs of all CAs on the way, until the root’s is there too', async function () {
+    const openssl = needTool(this, 'openssl');
+    const signer = ['--root-certificate', 'root/root.crt', '--root-key', 'root/root.key', '--passphrase-file', 'passphrase'];
+    await evercert(join(folder, 'ca'), 'ca', 'sign-crl', ...signer, '--out', 'root.crl');
+    const check = [
+      'verify',
+      '-crl_check_all',
+      '-CAfile',
+      path('root.pem'),
+      '-CRLfile',
+      path('server.crl'),
+      '-untrusted',
+      path('client-chain.pem'),
+    ];
+    const without = await run(openssl, [...check, path('client.pem')]);
+    assert.match(without.stdout + without.stderr, /unable to get certificate CRL/);
+    await runOk(openssl, [...check, '-CRLfile', path('ca/root.crl'), path('client.pem')]);
+    const revoked = ['--previous', 'root.crl', '--revoke', '../intermediate.pem=cACompromise', '--out', 'root-2.crl'];
+    await evercert(join(folder, 'ca'), 'ca', 'sign-crl', ...signer, ...revoked);
+    const after = await run(openssl, [...check, '-CRLfile', path('ca/root-2.crl'), path('client.pem')]);
+    assert.match(after.stdout + after.stderr, /certificate revoked/);
   });
 
   it('open as PKCS#12 with the intermediate in it', async function () {
