@@ -64,6 +64,7 @@ export async function startRotating(options: RotatingOptions) {
     nowMs: () => clock.nowMs(),
     monotonicMs: () => clock.monotonicMs(),
     authority,
+    adminLifetimeMs: config.adminCertificateLifetime * 1000,
     controlPolicy,
     published: (cluster, name) => {
       const bundle = name === 'cluster-ca' ? model.authority(cluster, name)?.bundle : undefined;

@@ -189,6 +189,7 @@ export class RotationBench {
       nowMs: () => clock.nowMs(),
       monotonicMs: () => clock.monotonicMs(),
       authority: (of, name) => model.authority(of, name),
+      adminLifetimeMs: lifeMs,
       controlPolicy,
       published: () => undefined,
     });

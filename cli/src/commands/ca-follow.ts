@@ -59,6 +59,11 @@ export function textOf(rotation: CertificateAuthorityRotation): string {
   return `${certificateAuthority}  ${stage}${about === '' ? '' : `: ${printable(about)}`}`;
 }
 
+/** What of a line is news: a count of seconds is none. */
+export function newsOf(text: string): string {
+  return text.replace(/\d+ s more/g, '');
+}
+
 export function timeOf({ clock }: Environment): string {
   return new Date(clock.nowMs()).toISOString().slice(11, 19);
 }

@@ -5,7 +5,7 @@ import { renderDescription } from '../output/description.ts';
 import { listOf, renderObject } from '../output/objects.ts';
 import { printable } from '../output/table.ts';
 import { isOver, nodeRow, rotationDescription, rotationObject } from '../resources/rotation.ts';
-import { listAgain, textOf, timeOf } from './ca-follow.ts';
+import { listAgain, newsOf, textOf, timeOf } from './ca-follow.ts';
 import { type CommandContext, clusterArgument, globalsOf, type Session, withSession } from './session.ts';
 
 interface StatusOptions {
@@ -67,8 +67,8 @@ function isShown(rotation: CertificateAuthorityRotation, cluster: string, ca: st
 async function watch({ api }: Session, environment: Environment, cluster: string, { ca, output }: StatusOptions): Promise<void> {
   const told = new Map<string, string>();
   const news = (key: string, text: string): boolean => {
-    const changed = told.get(key) !== text;
-    told.set(key, text);
+    const changed = told.get(key) !== newsOf(text);
+    told.set(key, newsOf(text));
     return changed;
   };
   for (let first = true; ; first = false) {

@@ -4,11 +4,13 @@ import type { AuthorityRecord, RotationRecord } from '../state/records.ts';
 import { decide } from './decision.ts';
 import { type RotationSources, rotationFactsOf } from './facts.ts';
 import { isLeft } from './progress.ts';
-import { targetOf } from './transitions.ts';
-import type { RotationDecision, RotationNodeFacts, RotationQuestion } from './types.ts';
+import { otherOf, targetOf } from './transitions.ts';
+import type { ForeignLeaf, RotationDecision, RotationNodeFacts, RotationQuestion } from './types.ts';
 
 export interface OutlookOptions extends RotationSources {
   authority: (cluster: string, name: string) => AuthorityRecord | undefined;
+  /** Life of admins' credentials, of which nobody keeps a list: those by a control CA are in use for so long after it signed the last. */
+  adminLifetimeMs: number;
   /** Policy for the control CA, which belongs to no cluster. */
   controlPolicy: RotationPolicy;
   behindAfterMs: number;
@@ -49,7 +51,7 @@ export class RotationOutlook {
       record,
       target,
       nodes: nodes.map((node) => ({ ...node, sinceMs: this.#sinceMs(record, node, target) })),
-      foreign,
+      foreign: isControl ? [...foreign, ...this.#admins(record)] : foreign,
       published: published(record.cluster, record.authority),
       inTurns: !isControl,
       maxConcurrent: policy.maxConcurrent,
@@ -62,6 +64,20 @@ export class RotationOutlook {
     if (!decision.through) this.#throughSince.delete(key);
     else if (since === undefined) this.#throughSince.set(key, monotonicMs());
     return { question, decision };
+  }
+
+  #admins(record: RotationRecord): ForeignLeaf[] {
+    const { adminLifetimeMs, nowMs } = this.#options;
+    const signedUntilMs = record.stage === 'AbortReissuing' ? record.stageSinceMs : (record.activatedAtMs ?? nowMs());
+    return [
+      {
+        cluster: layout.controlScope,
+        name: "admins' credentials",
+        issuerSerial: otherOf(record),
+        notAfterMs: signedUntilMs + adminLifetimeMs,
+        revoked: false,
+      },
+    ];
   }
 
   /** Begins to see anew. */
