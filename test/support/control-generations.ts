@@ -1,7 +1,9 @@
 /** Rotations of the control CA in steps, as whoever rotates writes them: for tests of those who follow. */
 import type { KeyObject } from 'node:crypto';
+import { decodeRecord, encodeRecord, layout } from '@evercert/coordinator';
 import { Authorities, type AuthorityRecord, activated, retired, spread, withCompromised, withNext } from '@evercert/coordinator/ca';
 import type { KeyProvider, Signer } from '@evercert/coordinator/keys';
+import type { Store } from '@evercert/coordinator/store';
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { generateKeyPair, issueLeaf, newSerial, type PreparedIssuer, signerFor, spkiDer, type Usage } from '@evercert/shared/x509';
@@ -118,4 +120,20 @@ export async function leafBy(issuer: PreparedIssuer, nowMs: number, change: { us
     notAfter: new Date(nowMs + 3_000_000),
   });
   return { privateKey, der };
+}
+
+/** Carries a change of the record out in the store of a coordinator that runs, as whoever rotates does. */
+export async function changeControlCa(
+  { store, keys, clock }: { store: Store; keys: KeyProvider; clock: Clock },
+  change: (generations: ControlGenerations) => Promise<unknown> | unknown,
+): Promise<AuthorityRecord> {
+  const entry = await store.get(layout.controlCa);
+  if (!entry) throw new Error('the coordinator has no control CA yet');
+  const { key, modRevision } = entry;
+  const authorities = new Authorities({ keys, clock, backdateMs: 60_000 });
+  const generations = new ControlGenerations(authorities, clock, decodeRecord<AuthorityRecord>(key, entry.value));
+  await change(generations);
+  const { succeeded } = await store.transact([{ key, modRevision }], [{ type: 'put', key, value: encodeRecord(generations.record) }]);
+  if (!succeeded) throw new Error('somebody else changed the control CA');
+  return generations.record;
 }

@@ -3,9 +3,9 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { configSchema, type RunningCoordinator, startCoordinator } from '@evercert/coordinator';
-import { openFileKeyProvider } from '@evercert/coordinator/keys';
+import { type KeyProvider, openFileKeyProvider } from '@evercert/coordinator/keys';
 import { noProvisioners, type Provisioners } from '@evercert/coordinator/provisioning';
-import { openSqliteStore } from '@evercert/coordinator/store';
+import { openSqliteStore, type Store } from '@evercert/coordinator/store';
 import { AdminServiceClient, EnrollmentServiceClient, NodeServiceClient, Role } from '@evercert/proto';
 import { type Clock, systemClock } from '@evercert/shared/clock';
 import { createClientCredentials, unary } from '@evercert/shared/grpc';
@@ -17,6 +17,9 @@ export interface TestCoordinator extends RunningCoordinator {
   port: number;
   anchors: Buffer[];
   admin: AdminServiceClient;
+  /** Its own, open. */
+  store: Store;
+  keys: KeyProvider;
   /** Stops it and removes its folder. */
   dispose(): Promise<void>;
   /** Stops it and starts another on the same folder. */
@@ -66,6 +69,8 @@ export async function startTestCoordinator(options: TestCoordinatorOptions = {})
     port: Number(running.address.split(':').at(-1)),
     anchors,
     admin,
+    store,
+    keys,
     address: running.address,
     webAddress: running.webAddress,
     stop,
