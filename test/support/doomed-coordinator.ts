@@ -1,18 +1,21 @@
-/** What the tests share that kill a coordinator at every place of a replacement: how it dies, and what they ask of the replacements of their clusters. */
+/** What the tests share that kill a coordinator at every place of a replacement, or of a rotation: how it dies, and what they ask of the replacements of their clusters. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AdminApi, LocalCoordinator } from '@evercert/local';
 import type { Replacement } from '@evercert/proto';
 
-/** A coordinator that dies at a fault point of replacements, once it is armed for it. */
+/** A coordinator that dies at a fault point, once it is armed for it. */
 export class DoomedCoordinator {
   readonly #coordinator: LocalCoordinator;
   readonly #folder: string;
+  readonly #what: string;
   #point: string | undefined;
 
-  constructor(coordinator: LocalCoordinator, folder: string) {
+  /** @param what whose fault points: they begin with it. */
+  constructor(coordinator: LocalCoordinator, folder: string, what = 'replacement') {
     this.#coordinator = coordinator;
     this.#folder = folder;
+    this.#what = what;
   }
 
   /** Runs one that will die at the point, and finishes whatever was under way before; undefined: one that lives. */
@@ -20,7 +23,7 @@ export class DoomedCoordinator {
     if (this.#point === point && this.#coordinator.process.running) return;
     await this.#coordinator.process.kill();
     if (point !== undefined) rmSync(this.#file(point), { force: true });
-    const env = point === undefined ? {} : { EVERCERT_FAULT_POINT: `replacement-${point}`, EVERCERT_FAULT_ARM: this.#file(point) };
+    const env = point === undefined ? {} : { EVERCERT_FAULT_POINT: `${this.#what}-${point}`, EVERCERT_FAULT_ARM: this.#file(point) };
     await this.#coordinator.start(env);
     this.#point = point;
   }

@@ -46,7 +46,8 @@ export function warningsOf({ authority, reason, deadlineMs }: RotationRecord, qu
   const blind = nodes.filter(readsByItself).map(({ name }) => name);
   if (blind.length > 0)
     warnings.push(
-      `${authority}: neither a reload nor a place to look at (verify) is declared with the trust bundle on ${named(blind)}: components that read it at their start alone (etcd, kubelet's and the scheduler's kubeconfig) have to be restarted by you while it spreads`,
+      `${authority}: neither a reload nor a place to look at (verify) is declared with the trust bundle on ${named(blind)}: a component that reads it at its start alone (etcd, kubeconfigs) trusts the old CA until you restart it` +
+        (reason === 'compromise' ? '' : '; what the new CA issues reaches it all the same, by a cross certificate'),
     );
   if (reason === 'compromise' && deadlineMs === undefined)
     warnings.push(`${authority}: no deadline is given: it stays trusted until the last node that is heard has renewed`);

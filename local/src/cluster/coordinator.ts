@@ -1,4 +1,5 @@
 import { existsSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '@evercert/shared/clock';
 import { stringify } from 'yaml';
@@ -25,6 +26,7 @@ export interface CoordinatorOptions {
 }
 
 const startTimeoutMs = 60_000;
+const closeAfterMs = 10_000;
 
 /** A coordinator of a local cluster: a process with its configuration, its data folder and its admin API. */
 export class LocalCoordinator {
@@ -35,6 +37,7 @@ export class LocalCoordinator {
   readonly address: string;
   readonly #clock: Clock;
   #admin: AdminApi | undefined;
+  #credential = '';
 
   constructor({ folder, name = 'coordinator', port, webPort, config: more, autoRestart, clock, notify }: CoordinatorOptions) {
     this.dataDir = join(folder.path, name);
@@ -70,9 +73,15 @@ export class LocalCoordinator {
     return join(this.dataDir, 'admin');
   }
 
-  /** The admin API; opened on first use, and again after `close`. FileSystem before the first start has made the credential. */
+  /** The admin API; opened on first use, and again after `close` or when the coordinator has renewed the credential. FileSystem before the first start has made the credential. */
   async admin(): Promise<AdminApi> {
-    this.#admin ??= await AdminApi.open(this.address, this.adminDir);
+    const credential = await readFile(join(this.adminDir, 'admin.crt'), 'utf8').catch(() => '');
+    if (this.#admin && credential === this.#credential) return this.#admin;
+    const before = this.#admin;
+    this.#credential = credential;
+    this.#admin = await AdminApi.open(this.address, this.adminDir);
+    // Calls that are under way end by themselves.
+    if (before) this.#clock.after(closeAfterMs, () => before.close());
     return this.#admin;
   }
 

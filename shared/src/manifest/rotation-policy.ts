@@ -22,7 +22,7 @@ export const defaultRotationPolicy: RotationPolicy = {
 export const rotationLimits = {
   beforeSeconds: { min: 1, max: 5 * 365 * 86_400 },
   maxConcurrent: { min: 1, max: 1000 },
-  settleSeconds: { min: 0, max: 86_400 },
+  settleSeconds: { min: 1, max: 86_400 },
 } as const;
 
 /** The policy of a cluster's rotations; most records say nothing of it. */

@@ -11,6 +11,6 @@ export const rotationSpec = z.strictObject({
   automatic: z.boolean().optional(),
   before: durationSeconds({ min: '1s', max: longest }).optional(),
   maxConcurrent: z.int().min(maxConcurrent.min).max(maxConcurrent.max).optional(),
-  settle: durationSeconds({ min: '0s', max: formatDuration(settleSeconds.max * 1000) }).optional(),
+  settle: durationSeconds({ min: '1s', max: formatDuration(settleSeconds.max * 1000) }).optional(),
 });
 export type RawRotationSpec = z.output<typeof rotationSpec>;
