@@ -26,6 +26,8 @@ export interface AdminApi {
   watch(request: WatchRequest): AsyncIterable<WatchResponse>;
   /** Ends when the repair does. Leaving the loop breaks the repair off. */
   repair(request: RepairRequest): AsyncIterable<RepairResponse>;
+  /** What the coordinator presented on the connection that stands, DER, leaf first; empty: there is none. */
+  presented(): Buffer[];
   close(): void;
 }
 
@@ -68,6 +70,7 @@ export function connectAdmin(material: ContextMaterial, { requestTimeoutMs }: Co
     stream,
     watch: (request) => stream('watch', request),
     repair: (request) => stream('repair', request),
+    presented: () => reach.presented(),
     close: () => reach.close(),
   };
 }

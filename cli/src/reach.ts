@@ -1,7 +1,7 @@
 /** Which of a context's coordinators is spoken to. */
 import { AdminServiceClient } from '@evercert/proto';
 import { hostPort } from '@evercert/shared/config';
-import { createClientCredentials } from '@evercert/shared/grpc';
+import { type ClientCredentials, createClientCredentials } from '@evercert/shared/grpc';
 import { connectivityState } from '@grpc/grpc-js';
 import type { ContextMaterial } from './contexts/index.ts';
 
@@ -24,7 +24,7 @@ export interface Reached {
  */
 export class Reach {
   readonly #material: ContextMaterial;
-  readonly #clients = new Map<string, AdminServiceClient>();
+  readonly #clients = new Map<string, { client: AdminServiceClient; credentials: ClientCredentials }>();
   /** Those that are left to be tried, the one in use first. */
   #left: string[];
 
@@ -65,21 +65,27 @@ export class Reach {
     return true;
   }
 
+  /** What the coordinator in use presented on its connection, DER, leaf first; empty: there is none. */
+  presented(): Buffer[] {
+    return this.#clients.get(this.server)?.credentials.serverChain() ?? [];
+  }
+
   close(): void {
-    for (const client of this.#clients.values()) client.close();
+    for (const { client } of this.#clients.values()) client.close();
   }
 
   #clientOf(server: string): AdminServiceClient {
     const known = this.#clients.get(server);
-    if (known) return known;
+    if (known) return known.client;
     const { trustAnchors, chain, privateKey } = this.#material;
-    const client = new AdminServiceClient(server, createClientCredentials({ trustAnchors, chain, privateKey }), {
+    const credentials = createClientCredentials({ trustAnchors, chain, privateKey });
+    const client = new AdminServiceClient(server, credentials, {
       'grpc.max_receive_message_length': maxAnswerBytes,
       // A watch would not notice otherwise that its server's machine is gone.
       'grpc.keepalive_time_ms': 30_000,
       'grpc.keepalive_timeout_ms': 10_000,
     });
-    this.#clients.set(server, client);
+    this.#clients.set(server, { client, credentials });
     return client;
   }
 }

@@ -4,6 +4,7 @@ import { type Context, type ContextsFile, findContext, readContexts, writeContex
 import { line } from '../environment.ts';
 import { usageError } from '../errors.ts';
 import { renderTable } from '../output/table.ts';
+import { addConfigRefreshCommand } from './config-refresh.ts';
 import { type CommandContext, contextsPathOf, globalsOf } from './session.ts';
 
 interface SetOptions {
@@ -91,6 +92,7 @@ export function addConfigCommand(program: Command, context: CommandContext): voi
       await writeContexts(path, { currentContext, contexts });
       line(environment.out, `Context "${name}" ${known ? 'modified' : 'created'}.`);
     });
+  addConfigRefreshCommand(config, context);
 }
 
 function contextRow(one: Context, file: ContextsFile): string[] {

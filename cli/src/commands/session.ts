@@ -2,8 +2,8 @@ import { parseDuration } from '@evercert/shared/config';
 import { EvercertError } from '@evercert/shared/errors';
 import type { Command } from 'commander';
 import type { AdminApi } from '../client.ts';
-import { contextsPath, type ResolvedContext, resolveContext } from '../contexts/index.ts';
-import type { Environment } from '../environment.ts';
+import { contextsPath, isBy, loadMaterial, type ResolvedContext, resolveContext } from '../contexts/index.ts';
+import { type Environment, line } from '../environment.ts';
 import { usageError } from '../errors.ts';
 
 /** What every command is handed. */
@@ -52,10 +52,25 @@ export async function withSession<T>(command: Command, environment: Environment,
     );
   };
   try {
-    return await use({ api, context, cluster, requireCluster });
+    const result = await use({ api, context, cluster, requireCluster });
+    await tellOfRotation(api, context, environment);
+    return result;
   } finally {
     api.close();
   }
+}
+
+/** The way from the CAs of the context to the coordinator leads over one that it does not hold: told while there is time to do something about it. */
+async function tellOfRotation(api: AdminApi, context: ResolvedContext, environment: Environment): Promise<void> {
+  const [leaf, ...others] = api.presented();
+  // Without a certificate between leaf and root there was no rotation.
+  if (!leaf || others.length < 2) return;
+  const { trustAnchors } = await loadMaterial(context);
+  if (trustAnchors.some((ca) => isBy([leaf], ca, environment.clock.nowMs()))) return;
+  line(
+    environment.err,
+    `note: the coordinator's control CA was replaced, and context "${context.name}" trusts the one before only: run 'evercert config refresh'`,
+  );
 }
 
 /** The cluster of a command that takes it as its argument: that one, else `--cluster`, else the context's. InvalidArgument: none, or two. */

@@ -1,3 +1,4 @@
+import type { CreateTokenResponse } from '@evercert/proto';
 import { type RoleName, roles } from '@evercert/shared/manifest';
 import { roleToProto } from '@evercert/shared/wire';
 import type { Command } from 'commander';
@@ -127,6 +128,7 @@ function addCreate(token: Command, context: CommandContext): void {
             ...(created.info && tokens.object(created.info)),
             token: created.token,
             caPin: created.caPin,
+            caPins: pinsOf(created),
             agentConfig: config,
           };
           out(renderObject(object, options.output));
@@ -139,13 +141,18 @@ function addCreate(token: Command, context: CommandContext): void {
 /** What `evercert-agent --config` needs to join. The coordinator's own word for its address goes before the one that this command used. */
 async function agentConfiguration(
   server: string,
-  { token, caPin }: { token: string; caPin: string },
+  created: Pick<CreateTokenResponse, 'token' | 'caPin' | 'caPins'>,
   nodeName: string,
   advertised: () => Promise<string>,
 ): Promise<Record<string, unknown>> {
   return {
-    coordinator: { endpoints: [(await advertised()) || server], caPins: [caPin] },
+    coordinator: { endpoints: [(await advertised()) || server], caPins: pinsOf(created) },
     ...(nodeName !== '' && { node: { name: nodeName } }),
-    token,
+    token: created.token,
   };
+}
+
+/** During a rotation of the control CA, both; a coordinator of an earlier release tells only one. */
+function pinsOf({ caPin, caPins }: Pick<CreateTokenResponse, 'caPin' | 'caPins'>): string[] {
+  return caPins.length > 0 ? caPins : [caPin];
 }

@@ -26,6 +26,7 @@ export function addVersionCommand(program: Command, context: CommandContext): vo
       line(out, `Server Version: ${server.version}`);
       line(out, `Server Address: ${server.address}`);
       line(out, `Identity: ${server.identity}`);
-      line(out, `CA Pin: ${server.caPin}`);
+      // The present one first; a coordinator of an earlier release tells only that.
+      for (const pin of server.caPins.length > 0 ? server.caPins : [server.caPin]) line(out, `CA Pin: ${pin}`);
     });
 }

@@ -149,8 +149,14 @@ describe('evercert token, cluster and renew', () => {
   const info = Token.fromPartial({ id: 'abcdef', cluster: 'demo', role: Role.WORKER, maxUses: 1, expiresAt: at(86_400), createdAt: at(0) });
   const tokenApi = () =>
     fakeApi({
-      createToken: () => ({ token: 'abcdef.0123456789abcdef', info, caPin: 'sha256:00' }),
-      getServerInfo: () => ({ version: '0.1.0', identity: 'admin/admin', caPin: 'sha256:00', address: 'coordinator.example:7443' }),
+      createToken: () => ({ token: 'abcdef.0123456789abcdef', info, caPin: 'sha256:00', caPins: [] }),
+      getServerInfo: () => ({
+        version: '0.1.0',
+        identity: 'admin/admin',
+        caPin: 'sha256:00',
+        caPins: [],
+        address: 'coordinator.example:7443',
+      }),
     });
 
   it('creates a token and prints nothing else, for scripts', async () => {

@@ -40,6 +40,7 @@ export function fakeApi(handlers: Handlers, watch: WatchResponse[] = [], repair:
       calls.push({ method: 'repair', request });
       yield* repair;
     },
+    presented: () => [],
     close: () => void calls.push({ method: 'close', request: undefined }),
   };
 }
