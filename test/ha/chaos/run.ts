@@ -1,4 +1,5 @@
 /** Several coordinators on several etcd members under many agents, while one of them is killed every so often; then the judge. */
+import { createHash } from 'node:crypto';
 import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ActionJournal, type AdminApi, type MachineApi, pause, serveMachines, waitUntil } from '@evercert/local';
@@ -82,7 +83,10 @@ class Run {
 export async function runChaos(options: ChaosOptions): Promise<ChaosSummary> {
   const folder = temporaryFolder('chaos');
   const provisioners = { [provisioner]: { type: 'process', socket: machinesSocket(folder) } };
-  const coordinators = await Coordinators.start({ etcd: { lifetimeSeconds: 7200 }, config: { provisioners } });
+  const coordinators = await Coordinators.start({ etcd: { lifetimeSeconds: 7200 }, config: { provisioners } }).catch((error: unknown) => {
+    rmSync(folder, { recursive: true });
+    throw error;
+  });
   const all = new Run(options, coordinators, folder);
   let keep = true;
   try {
@@ -104,7 +108,6 @@ function machinesSocket(folder: string): string {
 /** Resolves when all agents hold all of their certificates. */
 async function begin(all: Run): Promise<void> {
   const { options, coordinators, fleet, hosts } = all;
-  await all.serveMachines();
   const admin = await coordinators.admin();
   await admin.createCluster(cluster, clusterSpec(options));
   const { token, caPin } = await admin.call(
@@ -124,6 +127,8 @@ async function begin(all: Run): Promise<void> {
     });
   }
   await untilReady(all);
+  // From now on: it takes those that are there into its books.
+  await all.serveMachines();
   options.tell(`${options.agents} agents are ready: ${JSON.stringify((await hosts.statistics()).connectedTo)}`);
 }
 
@@ -244,11 +249,11 @@ async function judge(history: string): Promise<Record<string, unknown>> {
   return JSON.parse(stdout) as Record<string, unknown>;
 }
 
-/** A linear congruential generator (Knuth, MMIX): good enough to choose victims, and the same for the same seed. */
+/** Numbers in [0, 1), the same for the same seed. */
 function seeded(seed: number): () => number {
-  let state = BigInt(seed);
+  let draws = 0;
   return () => {
-    state = (state * 6364136223846793005n + 1442695040888963407n) & 0xffff_ffff_ffff_ffffn;
-    return Number(state >> 11n) / 2 ** 53;
+    draws += 1;
+    return createHash('sha256').update(`${seed} ${draws}`).digest().readUInt32BE() / 2 ** 32;
   };
 }
