@@ -1,10 +1,14 @@
 /** The control CA changes its key under a whole coordinator: what nodes and admins with old and new certificates can do, and what whoever holds the old key cannot. */
 import assert from 'node:assert/strict';
 import type { KeyObject } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connectAdmin, runProgram } from '@evercert/cli';
+import { loadMaterial } from '@evercert/cli/contexts';
 import { Authorities, type AuthorityRecord, type EarlierGeneration } from '@evercert/coordinator/ca';
 import { AdminServiceClient, ClusterSpec, type Event, type NodeServiceClient, Role } from '@evercert/proto';
+import { systemClock } from '@evercert/shared/clock';
 import { createClientCredentials, unary } from '@evercert/shared/grpc';
 import {
   certificatesFromPem,
@@ -33,6 +37,26 @@ import { RecoveryCaller } from '../support/recovery.ts';
 import { ShiftedClock } from '../support/shifted-clock.ts';
 
 const identityLifeSeconds = 600;
+
+/** The command line against the real coordinator. */
+async function evercert(config: string, ...args: string[]): Promise<{ exitCode: number; out: string; err: string }> {
+  const outcome = { out: '', err: '' };
+  const exitCode = await runProgram([...args, '--config', config], {
+    clock: systemClock,
+    env: {},
+    cwd: tmpdir(),
+    homeDir: tmpdir(),
+    out: (text) => {
+      outcome.out += text;
+    },
+    err: (text) => {
+      outcome.err += text;
+    },
+    readStdin: async () => '',
+    connect: async (context, options) => connectAdmin(await loadMaterial(context), options),
+  });
+  return { exitCode, ...outcome };
+}
 
 describe('a rotation of the control CA', () => {
   const clock = new ShiftedClock();
@@ -171,6 +195,34 @@ describe('a rotation of the control CA', () => {
     await assert.rejects(info(adminClient(before)), withCode('Unauthenticated'));
     const anchors = trustAnchors.map((der) => Buffer.from(der));
     assert.equal((await info(adminClient({ chain: [is.der], privateKey: newKey, trustAnchors: anchors }))).identity, 'admin/admin');
+  });
+
+  it('is told to an admin at the command line elsewhere, who takes it up by one command', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'evercert-context-'));
+    const config = join(folder, 'config.yaml');
+    try {
+      await cp(join(coordinator.dataDir, 'admin'), folder, { recursive: true, dereference: true });
+      const text = (await readFile(config, 'utf8')).replace(/server: .*/, `server: ${coordinator.address}`);
+      await writeFile(config, text);
+      const quiet = await evercert(config, 'version');
+      assert.deepEqual([quiet.exitCode, quiet.err], [0, '']);
+      await change((generations) => generations.spread());
+      await change((generations) => generations.activate());
+      const told = await evercert(config, 'version');
+      assert.match(told.err, /note: the coordinator's control CA was replaced, .* run 'evercert config refresh'/);
+      assert.equal(told.out.match(/CA Pin: sha256:/g)?.length, 2);
+      const refreshed = await evercert(config, 'config', 'refresh');
+      assert.match(refreshed.out, /^Context "local" trusts sha256:\S+ and sha256:\S+; has another client certificate, until /);
+      const again = await evercert(config, 'config', 'refresh');
+      assert.deepEqual([again.out, again.err], ['Context "local" is up to date.\n', '']);
+      const active = await change((generations) => generations.retire());
+      const after = await evercert(config, 'version');
+      assert.deepEqual([after.exitCode, after.err], [0, '']);
+      assert.match((await evercert(config, 'config', 'refresh')).out, new RegExp(`trusts ${publicKeyPin(rootOf(active))}\\.`));
+      assert.equal((await stat(join(folder, 'admin.key'))).mode & 0o777, 0o600);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   it('takes a connected node along: roots with its desired state, an identity by the new CA, no broken stream', async () => {
