@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import {
+  BridgeStatus,
   detachedJws,
   endOf,
   kubeconfigOf,
@@ -13,6 +14,7 @@ import {
   signedData,
   signingTokenOf,
 } from '@evercert/coordinator/kubernetes';
+import { FakeClock } from '@evercert/shared/clock';
 import { createRootCertificate, generateKeyPair, newSerial, signerFor } from '@evercert/shared/x509';
 import fc from 'fast-check';
 import { parse } from 'yaml';
@@ -200,5 +202,48 @@ describe('cluster-info', () => {
       '',
     ])
       assert.deepEqual(readInfo(signedData({ kubeconfig }, info, [])), info, kubeconfig);
+  });
+});
+
+describe('whether machines that join are told of the CAs as they are', () => {
+  const unavailable = { code: 'Unavailable', message: 'it is away' } as const;
+  const standing = (
+    published: string[] | undefined,
+    bundle: string[],
+    tell: (status: BridgeStatus) => void = (status) => status.well('cluster-info'),
+  ) => {
+    const status = new BridgeStatus(new FakeClock());
+    tell(status);
+    status.publishes(published);
+    return status.published(bundle);
+  };
+
+  it('is so when cluster-info holds exactly those, in whatever order', () => {
+    assert.deepEqual(standing(['b', 'a'], ['a', 'b']), { current: true, message: '' });
+  });
+
+  for (const [what, published] of [
+    ['nothing was seen yet', undefined],
+    ['one is missing', ['a']],
+    ['an old one is there still', ['a', 'b', 'c']],
+    ['it holds others', ['a', 'c']],
+  ] as const) {
+    it(`is not so while ${what}`, () => assert.equal(standing(published && [...published], ['a', 'b'])?.current, false));
+  }
+
+  it('is nothing to wait for where the API server cannot be reached: nobody reads it there', () => {
+    assert.equal(
+      standing(['a'], ['b'], (status) => status.failing('cluster-info', unavailable)),
+      undefined,
+    );
+    assert.equal(
+      standing(undefined, ['b'], () => {}),
+      undefined,
+    );
+  });
+
+  it('tells what keeps it from being written', () => {
+    const refused = { code: 'PermissionDenied', message: 'it may not write there' } as const;
+    assert.match(standing(['a'], ['b'], (status) => status.failing('cluster-info', refused))?.message ?? '', /it may not write there/);
   });
 });
