@@ -4,12 +4,11 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LocalCluster, LocalNode } from '@evercert/local';
-import type { CertificateAuthority, CertificateAuthorityRotation, RotateCertificateAuthorityRequest } from '@evercert/proto';
-import { RotationAction } from '@evercert/proto';
 import { systemClock } from '@evercert/shared/clock';
 import { certificatesFromPem, parseCertificate, verifyChain } from '@evercert/shared/x509';
 import { DoomedCoordinator } from '../support/doomed-coordinator.ts';
 import { liveCluster, until } from '../support/live.ts';
+import { RotationDriver } from '../support/rotations.ts';
 import { type RunResult, repositoryRoot, run } from '../support/tools.ts';
 
 const evercert = join(repositoryRoot, 'cli', 'bin', 'evercert');
@@ -27,6 +26,7 @@ describe('the rotation of CAs in a local cluster', function () {
   let cluster: LocalCluster;
   let dispose: (() => Promise<void>) | undefined;
   let doomed: DoomedCoordinator;
+  let driver: RotationDriver;
 
   before(async () => {
     ({ cluster, dispose } = await liveCluster({
@@ -37,6 +37,7 @@ describe('the rotation of CAs in a local cluster', function () {
       coordinatorConfig: { rotation: { awayAfter: '30s', checkEvery: '1s' }, adminCertificateLifetime: '30s' },
     }));
     await cluster.waitUntilReady(60_000);
+    driver = new RotationDriver(cluster, 60_000);
     doomed = new DoomedCoordinator(cluster.coordinator, cluster.folder.path, 'rotation');
   });
   after(() => dispose?.());
@@ -44,45 +45,11 @@ describe('the rotation of CAs in a local cluster', function () {
   const cli = (...args: string[]): Promise<RunResult> =>
     run(evercert, args, { env: { EVERCERT_CONFIG: join(cluster.coordinator.adminDir, 'config.yaml') }, timeoutMs: 120_000 });
 
-  async function authority(name: string): Promise<CertificateAuthority> {
-    const admin = await cluster.admin();
-    const { certificateAuthorities } = await admin.call(admin.client.listCertificateAuthorities, { cluster: '' });
-    const found = certificateAuthorities.find((each) => each.name === name);
-    assert.ok(found);
-    return found;
-  }
-
-  async function rotate(order: Partial<RotateCertificateAuthorityRequest>): Promise<CertificateAuthorityRotation> {
-    const admin = await cluster.admin();
-    const nothing = { reason: '', note: '', keyAlgorithm: '', intermediate: false, deadline: undefined, dryRun: false };
-    const request = { ...nothing, cluster: cluster.name, certificateAuthorities: ['front-proxy-ca'], ...order };
-    const [first] = (await admin.call(admin.client.rotateCertificateAuthority, request)).rotations;
-    assert.ok(first);
-    return first;
-  }
-
-  async function rotation(id: string): Promise<CertificateAuthorityRotation> {
-    const admin = await cluster.admin();
-    const { rotations } = await admin.call(admin.client.listCertificateAuthorityRotations, { cluster: '', id, all: true });
-    assert.ok(rotations[0]);
-    return rotations[0];
-  }
-
-  async function reaches(id: string, stage: string): Promise<void> {
-    await until(`rotation ${id} to be ${stage}`, rotatedMs, async () => (await rotation(id).catch(() => undefined))?.stage === stage, 100);
-  }
-
-  async function abort(id: string): Promise<void> {
-    const admin = await cluster.admin();
-    const request = { id, action: RotationAction.ABORT, deadline: undefined, reason: 'as a test' };
-    await admin.call(admin.client.setCertificateAuthorityRotation, request);
-  }
-
   const pem = (node: LocalNode, ...names: string[]): Buffer[] => certificatesFromPem(readFileSync(join(node.pkiDir, ...names)));
 
   /** What a node has of a CA comes from its present key, and it trusts no other. */
   async function assertRotated(name: string, bundle: string[], leaves: { node: string; file: string[] }[]): Promise<void> {
-    const { certificatePem } = await authority(name);
+    const { certificatePem } = await driver.authority(name);
     const [current] = certificatesFromPem(certificatePem);
     for (const node of cluster.nodes) {
       if (name !== 'cluster-ca' && node.role === 'worker') continue;
@@ -95,7 +62,7 @@ describe('the rotation of CAs in a local cluster', function () {
   }
 
   it('takes the three CAs of a cluster one after the other, to another kind of key, from the command line', async () => {
-    const before = await Promise.all(['cluster-ca', 'etcd-ca', 'front-proxy-ca'].map(authority));
+    const before = await Promise.all(['cluster-ca', 'etcd-ca', 'front-proxy-ca'].map((name) => driver.authority(name)));
     const planned = await cli('ca', 'rotate', cluster.name, '--ca', 'cluster-ca', '--dry-run');
     assert.equal(planned.status, 0, planned.stderr);
     assert.match(planned.stdout, /cluster-ca of cluster demo would be rotated to a new ecdsa-p384 key/);
@@ -107,7 +74,7 @@ describe('the rotation of CAs in a local cluster', function () {
     await assertRotated('etcd-ca', ['etcd', 'ca.crt'], [{ node: 'cp-1', file: ['etcd', 'peer.crt'] }]);
     await assertRotated('front-proxy-ca', ['front-proxy-ca.crt'], [{ node: 'cp-1', file: ['front-proxy-client.crt'] }]);
     for (const { name, serial } of before) {
-      const { keyAlgorithm, generations } = await authority(name);
+      const { keyAlgorithm, generations } = await driver.authority(name);
       assert.equal(keyAlgorithm, 'ecdsa-p256');
       assert.deepEqual(
         generations.map(({ state }) => state),
@@ -120,7 +87,7 @@ describe('the rotation of CAs in a local cluster', function () {
   });
 
   it('delivers with each leaf the way from the key before, for who has not read his trust bundle again', async () => {
-    const { generations } = await authority('cluster-ca');
+    const { generations } = await driver.authority('cluster-ca');
     const [old] = certificatesFromPem(generations[1]!.certificatePem);
     const chain = pem(cluster.node('cp-1'), 'apiserver.crt');
     assert.equal(chain.length, 2);
@@ -128,11 +95,11 @@ describe('the rotation of CAs in a local cluster', function () {
   });
 
   it('takes the control CA: identities, coordinator and admin go over to the new one, and nobody loses touch', async () => {
-    const before = await authority('control-ca');
+    const before = await driver.authority('control-ca');
     // The credentials of admins elsewhere, of which nobody keeps a list, are given up then.
-    const { id } = await rotate({ cluster: '', certificateAuthorities: ['control-ca'], deadline: { seconds: 4, nanos: 0 } });
-    await reaches(id, 'Completed');
-    const after = await authority('control-ca');
+    const { id } = await driver.rotate('control-ca', { deadline: { seconds: 4, nanos: 0 } });
+    await driver.reaches(id, 'Completed');
+    const after = await driver.authority('control-ca');
     assert.notEqual(after.serial, before.serial);
     const [anchor] = certificatesFromPem(after.certificatePem);
     const adminCertificate = readFileSync(join(cluster.coordinator.adminDir, 'admin.crt'));
@@ -158,9 +125,9 @@ describe('the rotation of CAs in a local cluster', function () {
 
   it('says what it waits for while an agent is stopped, goes on when it is back, and can be paused and aborted', async () => {
     await cluster.node('cp-1').agent.stop();
-    const { id } = await rotate({});
-    await until('the stage', 10_000, async () => (await rotation(id)).waitingFor !== '', 100);
-    const waiting = await rotation(id);
+    const { id } = await driver.rotate('front-proxy-ca');
+    await until('the stage', 10_000, async () => (await driver.get(id)).waitingFor !== '', 100);
+    const waiting = await driver.get(id);
     assert.equal(waiting.stage, 'Spreading');
     assert.match(waiting.waitingFor, /^1 of 1 nodes: cp-1 \(trust bundle front-proxy-ca .* is of version 3, not 4\)$/);
     const paused = await cli('ca', 'pause', cluster.name, '--ca', 'front-proxy-ca', '--reason', 'lunch');
@@ -172,7 +139,7 @@ describe('the rotation of CAs in a local cluster', function () {
     assert.equal(item.status.pausedBy, 'admin/admin');
     const aborted = await cli('ca', 'abort', cluster.name, '--ca', 'front-proxy-ca');
     assert.equal(aborted.status, 0, aborted.stderr);
-    await reaches(id, 'Aborted');
+    await driver.reaches(id, 'Aborted');
     const again = await cli('ca', 'abort', cluster.name, '--ca', 'front-proxy-ca');
     assert.equal(again.status, 0, 'an abort is idempotent');
     assert.equal(pem(cluster.node('cp-1'), 'front-proxy-ca.crt').length, 1);
@@ -180,22 +147,21 @@ describe('the rotation of CAs in a local cluster', function () {
 
   for (const place of everyPoint ? [...places(forward), ...places(back)] : chosen) {
     it(`goes on after the coordinator was killed at ${place}`, async () => {
-      const before = await authority('front-proxy-ca');
+      const before = await driver.authority('front-proxy-ca');
       await doomed.runningFor(place);
       await cluster.waitUntilReady(30_000);
       const goesBack = place.startsWith('abort');
       if (!goesBack) doomed.arm(place);
-      const { id } = await rotate({});
+      const { id } = await driver.rotate('front-proxy-ca');
       if (goesBack) {
-        await reaches(id, 'Reissuing');
+        await driver.reaches(id, 'Reissuing');
         doomed.arm(place);
-        // It may die before it has answered.
-        await abort(id).catch(() => {});
+        await driver.abort(id);
       }
       assert.equal((await cluster.coordinator.process.waitForExit(rotatedMs))?.signal, 'SIGKILL', place);
       await doomed.runningFor(undefined);
-      await reaches(id, goesBack ? 'Aborted' : 'Completed');
-      const after = await authority('front-proxy-ca');
+      await driver.reaches(id, goesBack ? 'Aborted' : 'Completed');
+      const after = await driver.authority('front-proxy-ca');
       assert.equal(after.serial === before.serial, goesBack);
       assert.equal(after.bundleVersion, before.bundleVersion + 2);
       await assertRotated('front-proxy-ca', ['front-proxy-ca.crt'], [{ node: 'cp-1', file: ['front-proxy-client.crt'] }]);

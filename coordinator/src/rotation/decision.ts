@@ -1,6 +1,6 @@
 /** What a rotation waits for, and whether its next step may be made (invariant 18): a function of the facts alone. */
-import { isLeft, leafVerdict, settles, trustVerdict } from './progress.ts';
-import type { NodeVerdict, RotationDecision, RotationQuestion } from './types.ts';
+import { isLeft, leafVerdict, readsByItself, takesUpByItself, trustVerdict } from './progress.ts';
+import type { NodeVerdict, RotationDecision, RotationNodeFacts, RotationQuestion } from './types.ts';
 import { nextWave } from './waves.ts';
 
 /** Nodes and certificates that are named; the others are counted. */
@@ -41,10 +41,10 @@ function isOverdue({ record: { reason, deadlineMs }, nowMs }: RotationQuestion):
 }
 
 function trusted(question: RotationQuestion, { settled }: { settled: boolean }): RotationDecision {
-  const { record, nodes: facts, target, published, settleMs, throughForMs } = question;
+  const { record, nodes: facts, target, published } = question;
   const nodes = facts.map((node) => trustVerdict(node, record.bundleVersion, target, question));
   const through = nodes.every(isThrough) && (published?.current ?? true);
-  const restMs = settled && facts.some((node) => node.away === undefined && settles(node)) ? settleMs - throughForMs : 0;
+  const restMs = settled ? restOf(question, readsByItself) : 0;
   const ready = isOverdue(question) || (through && restMs <= 0);
   const waitingFor = ready ? '' : (nodesText(nodes) ?? (published?.current === false ? published.message : settlingText(restMs)));
   return { nodes, through, ready, ask: [], waitingFor };
@@ -56,13 +56,19 @@ function reissued(question: RotationQuestion): RotationDecision {
   const through = nodes.every(isThrough);
   if (isOverdue(question)) return { nodes, through, ready: true, ask: [], waitingFor: '' };
   const outstanding = through ? outstandingText(question, nodes) : undefined;
+  const restMs = restOf(question, takesUpByItself);
   return {
     nodes,
     through,
-    ready: through && outstanding === undefined,
+    ready: through && outstanding === undefined && restMs <= 0,
     ask: nextWave(question, nodes),
-    waitingFor: nodesText(nodes) ?? outstanding ?? '',
+    waitingFor: nodesText(nodes) ?? outstanding ?? settlingText(restMs),
   };
+}
+
+/** How much longer components are given that take something up by themselves, on any node that is there. */
+function restOf({ nodes, settleMs, throughForMs }: RotationQuestion, isGiven: (node: RotationNodeFacts) => boolean): number {
+  return nodes.some((node) => node.away === undefined && isGiven(node)) ? Math.max(0, settleMs - throughForMs) : 0;
 }
 
 /** Certificates of nodes that are away, and of nobody's agent: a CA is in use as long as they can be. Undefined: there are none, or they are given up. */
@@ -95,7 +101,7 @@ function nodesText(nodes: readonly NodeVerdict[]): string | undefined {
 }
 
 function settlingText(restMs: number): string {
-  return restMs > 0 ? `components that read their trust bundle again by themselves: ${Math.ceil(restMs / 1000)} s more` : '';
+  return restMs > 0 ? `components that read their files again by themselves: ${Math.ceil(restMs / 1000)} s more` : '';
 }
 
 function awaited({ record: { cluster, authority } }: RotationQuestion): string {

@@ -6,7 +6,7 @@ export { liveLeaves, type RotationSources, rotationFactsOf } from './facts.ts';
 export { newRotation } from './new-rotation.ts';
 export { RotationOutlook } from './outlook.ts';
 export { foreseen, warningsOf } from './preview.ts';
-export { leafVerdict, settles, trustVerdict } from './progress.ts';
+export { leafVerdict, readsByItself, takesUpByItself, trustVerdict } from './progress.ts';
 export { hasEnded, RotationRecords } from './records.ts';
 export { RotationRunner, type RunnerOptions } from './runner.ts';
 export * from './transitions.ts';

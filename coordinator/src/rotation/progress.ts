@@ -29,8 +29,13 @@ export function leafVerdict(node: RotationNodeFacts, target: string, moment: Mom
 }
 
 /** A component that is neither told nor looked at reads its bundle again by itself, which takes its time. */
-export function settles({ bundles }: RotationNodeFacts): boolean {
+export function readsByItself({ bundles }: RotationNodeFacts): boolean {
   return bundles.some(({ looked, reloads, reported }) => !looked && !(reloads && reported?.reloadOwed !== undefined));
+}
+
+/** The same of a certificate: kube-apiserver serves the one before for a minute, and client-go shows it for five. An agent uses its identity at once. */
+export function takesUpByItself({ leaves, pins }: RotationNodeFacts): boolean {
+  return pins === undefined && leaves.some(({ renewable, looked, revoked }) => renewable && !looked && !revoked);
 }
 
 /** It comes from another key than the target, and could still be used. */

@@ -7,11 +7,11 @@ export interface RotationPolicy {
   beforeSeconds: number;
   /** Workers whose certificates are renewed at once. Control-plane nodes take turns, whatever it says. */
   maxConcurrent: number;
-  /** How long components that read a trust bundle again by themselves are given for it. */
+  /** How long components that read a trust bundle, or a certificate, again by themselves are given for it. */
   settleSeconds: number;
 }
 
-/** kube-apiserver reads its client CA again within a minute. */
+/** kube-apiserver reads its files again within a minute, client-go within five. */
 export const defaultRotationPolicy: RotationPolicy = {
   automatic: false,
   beforeSeconds: 365 * 86_400,
