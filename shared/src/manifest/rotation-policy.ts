@@ -16,7 +16,7 @@ export const defaultRotationPolicy: RotationPolicy = {
   automatic: false,
   beforeSeconds: 365 * 86_400,
   maxConcurrent: 50,
-  settleSeconds: 90,
+  settleSeconds: 360,
 };
 
 export const rotationLimits = {

@@ -112,6 +112,9 @@ describe('the rotation of a CA', () => {
     assert.match(bench.view(record.id).waitingFor, /by themselves: 90 s more/);
     await bench.reaches(record.id, 'Reissuing');
     assert.ok(bench.clock.monotonicMs() - begun >= 90_000);
+    const renewed = bench.clock.monotonicMs();
+    await bench.reaches(record.id, 'Retiring');
+    assert.ok(bench.clock.monotonicMs() - renewed >= 90_000);
     await bench.reaches(record.id, 'Completed');
   });
 

@@ -93,7 +93,7 @@ export interface RotationPolicy {
   beforeSeconds: number;
   /** Workers whose certificates are renewed at once. Default 50. Control-plane nodes take turns, whatever it says. */
   maxConcurrent: number;
-  /** How long components that read a trust bundle again by themselves are given for it. Default 90. */
+  /** How long components that read a trust bundle, or a certificate, again by themselves are given for it. Default 360. */
   settleSeconds: number;
 }
 
