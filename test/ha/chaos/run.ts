@@ -16,6 +16,8 @@ import { Killer, untilWhole } from './killer.ts';
 import { Recorder } from './recorder.ts';
 import { type ChaosSummary, summarize } from './summary.ts';
 
+export type { ChaosSummary } from './summary.ts';
+
 export interface ChaosOptions {
   minutes: number;
   agents: number;

@@ -93,6 +93,8 @@ export interface Verdict {
   certificates: number;
   renewals: number;
   issued: number;
+  /** Issued to machines that were stopped before they could take it in. */
+  underWay: number;
   replacements: number;
   actions: number;
   entries: number;

@@ -60,7 +60,16 @@ describe('the judge of histories', () => {
   it('finds nothing wrong with a right one, and counts what happened in it', () => {
     const { faults, ...counts } = checkHistory(rightHistory());
     assert.deepEqual(faults, []);
-    assert.deepEqual(counts, { machines: 3, certificates: 7, renewals: 4, issued: 7, replacements: 1, actions: 2, entries: 11 });
+    assert.deepEqual(counts, {
+      machines: 3,
+      certificates: 7,
+      renewals: 4,
+      issued: 7,
+      underWay: 0,
+      replacements: 1,
+      actions: 2,
+      entries: 11,
+    });
   });
 
   const wrong: [string, FaultKind, (history: History) => void][] = [
@@ -119,7 +128,7 @@ describe('the judge of histories', () => {
     ['a certificate that the log does not know', 'NotInLog', ({ entries }) => void Object.assign(entries[0]!, { serial: 'ff' })],
     ['a certificate that the log has for another node', 'NotInLog', ({ entries }) => void Object.assign(entries[0]!, { node: 'w-9' })],
     ['a certificate that the log has with another key', 'NotInLog', ({ entries }) => void Object.assign(entries[0]!, { publicKey: 'ff' })],
-    ['a certificate that is on no machine', 'NotInFolder', ({ machines }) => void machines[0]!.seen.splice(1, 1)],
+    ['a certificate that is on no machine', 'NotInFolder', ({ machines }) => void machines[0]!.seen.splice(0, 1)],
     ['a certificate that is not in the store', 'NotInStore', ({ stored }) => void stored.splice(2, 1)],
     [
       'a certificate that is in the store alone',
@@ -146,14 +155,40 @@ describe('the judge of histories', () => {
     });
   }
 
-  it('lets a machine that was switched off have lost the answer that it waited for then, and no other', () => {
+  it('lets a machine that was stopped have lost the answer that it waited for then, and no other', () => {
     const history = rightHistory();
     const off = history.machines[1]!;
     off.seen.splice(1, 1);
     off.endMs = 41_000;
-    assert.deepEqual(checkHistory(history).faults, []);
+    const { faults, underWay } = checkHistory(history);
+    assert.deepEqual([faults, underWay], [[], 1]);
     off.endMs = 140_000;
     assert.equal(checkHistory(history).faults[0]?.kind, 'NotInFolder');
+  });
+
+  it('takes many lost answers for what they are', () => {
+    const history = rightHistory();
+    const wideMs = 25_000;
+    const nodes = Array.from({ length: 5 }, (_, index) => `lost-${index}`);
+    for (const node of nodes) {
+      history.machines.push({ id: `${node}.1`, node, seen: [], endMs: 300_000, gone: false, lapses: 0, damage: [] });
+      const entry = {
+        ...history.entries[0]!,
+        sequence: history.entries.length + 1,
+        node,
+        serial: node,
+        publicKey: node,
+        timeMs: 300_000 - wideMs,
+      };
+      history.entries.push(entry);
+      history.stored.push({ ...history.stored[0]!, key: node, serial: node, publicKey: node });
+    }
+    const { faults } = checkHistory(history);
+    assert.deepEqual(
+      faults.map(({ kind }) => kind),
+      ['NotInFolder'],
+    );
+    assert.match(faults[0]?.text ?? '', /5 certificates were under way/);
   });
 
   it('follows the hash chain of the log by itself', () => {
