@@ -13,6 +13,7 @@ import { startCoordinator } from './coordinator.ts';
 import { emergencyFolder, recordEmergencies } from './emergency/index.ts';
 import { addEmergencyCommand } from './emergency-command.ts';
 import { openKeyProvider } from './keys/index.ts';
+import { addKeysCommand } from './keys-command.ts';
 import { addMachineCommand } from './machine-command.ts';
 import { openProvisioners } from './provisioning/index.ts';
 import { resetClockMark } from './recovery/index.ts';
@@ -50,6 +51,7 @@ program
 
 addMachineCommand(program, { clock: systemClock, stdin: process.stdin });
 addEmergencyCommand(program, { clock: systemClock, env: process.env, stdout: process.stdout });
+addKeysCommand(program, { clock: systemClock, env: process.env, stdout: process.stdout });
 addStoreCommand(program, { clock: systemClock, random: Math.random, stdout: process.stdout, stderr: process.stderr });
 
 async function run(config: CoordinatorConfig): Promise<void> {

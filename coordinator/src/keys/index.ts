@@ -2,8 +2,10 @@ import { type FileKeyProviderOptions, openFileKeyProvider as openFiles } from '.
 import type { KeyProvider } from './types.ts';
 
 export { type CaKeysConfig, caKeysSchema } from './config.ts';
-export { checkKeySharing, type KeyDependencies, type KeyLocation, openKeyProvider } from './open.ts';
-export type { KeyProvider, KeyProviderKind, Signer } from './types.ts';
+export type { MoveOutcome } from './move.ts';
+export { checkKeySharing, type HolderDependencies, type KeyDependencies, type KeyLocation, openKeyProvider } from './open.ts';
+export { KeyPlaces, type ListedKey, type MoveRequest } from './places.ts';
+export { type KeyProvider, type KeyProviderKind, keyProviderKinds, type Signer } from './types.ts';
 export type { FileKeyProviderOptions };
 
 /** Keys in encrypted files alone; what the configuration names is opened by `openKeyProvider`. */

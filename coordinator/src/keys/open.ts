@@ -34,7 +34,7 @@ export interface KeyDependencies {
  */
 export async function openKeyProvider(config: KeyLocation, dependencies: KeyDependencies): Promise<KeyProvider> {
   checkKeySharing(config.caKeys, dependencies.store);
-  const holders = new KeyHolders(config, dependencies);
+  const holders = new KeyHolders(config, { ...dependencies, store: async () => dependencies.store });
   try {
     const main = await holders.open(config.caKeys.provider);
     const shared = await holders.open(sharedKindOf(config.caKeys, dependencies));
@@ -60,13 +60,16 @@ export function checkKeySharing(caKeys: CaKeysConfig, store: Pick<Store, 'shared
   );
 }
 
+/** The store is asked for only when keys are in it: a command can look at files beside a coordinator that has the store for itself. */
+export type HolderDependencies = Omit<KeyDependencies, 'store'> & { store: () => Promise<Store> };
+
 /** Opens places of keys, each once. */
 export class KeyHolders {
   readonly #config: KeyLocation;
-  readonly #dependencies: KeyDependencies;
+  readonly #dependencies: HolderDependencies;
   readonly #open = new Map<KeyProviderKind, KeyHolder>();
 
-  constructor(config: KeyLocation, dependencies: KeyDependencies) {
+  constructor(config: KeyLocation, dependencies: HolderDependencies) {
     this.#config = config;
     this.#dependencies = dependencies;
   }
@@ -93,7 +96,10 @@ export class KeyHolders {
       const shared = caKeys.file.shared || beside;
       return openFileKeyProvider({ directory, ...passphraseOf(this.#config, env), credentialsDirectory, shared, logger });
     }
-    if (kind === 'store') return openStoreKeyProvider({ store, keks: await openKeks(caKeys, env), clock, logger });
+    if (kind === 'store') {
+      const keks = await openKeks(caKeys, env);
+      return openStoreKeyProvider({ store: await store(), keks, clock, logger });
+    }
     if (caKeys.pkcs11 === undefined) throw new EvercertError('InvalidConfig', 'caKeys.pkcs11 is missing; expected module and token there');
     // Who has no token does not load what speaks to one.
     const { openPkcs11KeyProvider } = await import('./pkcs11/index.ts');
@@ -111,7 +117,7 @@ export async function openKeks(caKeys: CaKeysConfig, env: NodeJS.ProcessEnv): Pr
     );
   }
   const credentialsDirectory = env['CREDENTIALS_DIRECTORY'];
-  const others = [...caKeys.store.otherKekFiles, ...[credential(env, 'ca-kek-other') ?? []].flat()];
+  const others = [...caKeys.store.otherKekFiles, ...[credential(env, 'ca-kek-other')].filter((given) => given !== undefined)];
   return new KekRing(
     await readKek(path, credentialsDirectory),
     await Promise.all(others.map((other) => readKek(other, credentialsDirectory))),
@@ -124,7 +130,7 @@ export function sharedKindOf(caKeys: CaKeysConfig, { store, env }: Pick<KeyDepen
   return caKeys.pkcs11?.sharedKeys ?? (store.shared || kekFileOf(caKeys, env) !== undefined ? 'store' : 'file');
 }
 
-function kekFileOf(caKeys: CaKeysConfig, env: NodeJS.ProcessEnv): string | undefined {
+export function kekFileOf(caKeys: CaKeysConfig, env: NodeJS.ProcessEnv): string | undefined {
   return caKeys.store.kekFile ?? credential(env, 'ca-kek');
 }
 

@@ -63,6 +63,10 @@ export class KekRing {
     this.#byId = new Map([...others, current].map((kek) => [kek.id, kek]));
   }
 
+  has(id: string): boolean {
+    return this.#byId.has(id);
+  }
+
   /** FailedPrecondition: it is not here. */
   find(id: string, keyId: string): Kek {
     const kek = this.#byId.get(id);

@@ -1,0 +1,87 @@
+/** Places of keys in temporary folders, for tests of the key providers. */
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type CoordinatorConfig, configSchema } from '@evercert/coordinator';
+import { KeyPlaces, type KeyProvider, openKeyProvider } from '@evercert/coordinator/keys';
+import { openSqliteStore, type Store } from '@evercert/coordinator/store';
+import { systemClock } from '@evercert/shared/clock';
+import { type Logger, silentLogger } from '@evercert/shared/logging';
+
+/** A store in memory, key-encryption keys and a data folder: what a coordinator's keys need. */
+export class KeyBench {
+  readonly folder = mkdtempSync(join(tmpdir(), 'evercert-keys-'));
+  readonly kekFile = this.writeKek('kek');
+  readonly #opened: (KeyProvider | KeyPlaces)[] = [];
+  readonly store: Store;
+
+  static async open(): Promise<KeyBench> {
+    return new KeyBench(await openSqliteStore({ file: ':memory:', clock: systemClock, logger: silentLogger }));
+  }
+
+  private constructor(store: Store) {
+    this.store = store;
+  }
+
+  writeKek(name: string, text = randomBytes(32).toString('base64')): string {
+    const file = join(this.folder, name);
+    writeFileSync(file, `${text}\n`, { mode: 0o600 });
+    return file;
+  }
+
+  config(caKeys: Record<string, unknown>): CoordinatorConfig {
+    return configSchema.parse({ dataDir: this.folder, caKeys: { store: { kekFile: this.kekFile }, ...caKeys } });
+  }
+
+  /** Closed with the bench. */
+  async provider(
+    caKeys: Record<string, unknown>,
+    options: { store?: Store; logger?: Logger; env?: NodeJS.ProcessEnv } = {},
+  ): Promise<KeyProvider> {
+    const { store = this.store, logger = silentLogger, env = {} } = options;
+    const provider = await openKeyProvider(this.config(caKeys), { store, clock: systemClock, logger, env });
+    this.#opened.push(provider);
+    return provider;
+  }
+
+  places(caKeys: Record<string, unknown>): KeyPlaces {
+    const store = async (): Promise<Store> => this.store;
+    const places = new KeyPlaces(this.config(caKeys), { store, clock: systemClock, logger: silentLogger, env: {} });
+    this.#opened.push(places);
+    return places;
+  }
+
+  async dispose(): Promise<void> {
+    for (const each of this.#opened) await each.close();
+    await this.store.close();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+export const sealedKeys = '/evercert/v1/keys/';
+
+/** Everything that a key's private part could be told as, for looking where it must not be. */
+export function privateForms(pkcs8: Buffer, scalar: Buffer): { name: string; bytes: Buffer }[] {
+  const forms: { name: string; bytes: Buffer }[] = [];
+  for (const [name, bytes] of [
+    ['PKCS#8', pkcs8],
+    ['number', scalar],
+  ] as const) {
+    forms.push({ name: `${name}, raw`, bytes });
+    forms.push({ name: `${name}, hex`, bytes: Buffer.from(bytes.toString('hex')) });
+    // At any of the three offsets at which base64 may have begun.
+    for (const offset of [0, 1, 2]) forms.push({ name: `${name}, base64`, bytes: Buffer.from(innerBase64(bytes.subarray(offset))) });
+    for (const offset of [0, 1, 2])
+      forms.push({
+        name: `${name}, base64url`,
+        bytes: Buffer.from(innerBase64(bytes.subarray(offset)).replaceAll('+', '-').replaceAll('/', '_')),
+      });
+  }
+  return forms;
+}
+
+/** Without the end that depends on what follows; short enough to stand on one line of a PEM. */
+function innerBase64(bytes: Buffer): string {
+  return bytes.subarray(0, Math.floor(Math.min(bytes.length, 30) / 3) * 3).toString('base64');
+}
