@@ -40,7 +40,7 @@ export function acceptedGeneration({ authority, request, spki, chainPem, others,
   const path = pathOf(own.info, own.others, authority);
   for (const [below, info] of path.entries()) checkCa(info, below, nowMs);
   checkSignatures(path, nowMs);
-  checkDistinct(own.info, authority);
+  checkDistinct(own.info, authority, request);
   const [, ...above] = path;
   const root = above.pop()!;
   checkAlone(root, authority, others);
@@ -134,8 +134,9 @@ function checkSignatures(path: readonly CertificateInfo[], nowMs: number): void 
 }
 
 /** CRLs and records tell generations apart by subject and serial. */
-function checkDistinct(own: CertificateInfo, authority: AuthorityRecord): void {
-  for (const { generation } of generationsOf(authority)) {
+function checkDistinct(own: CertificateInfo, authority: AuthorityRecord, { keyId }: AuthorityRequest): void {
+  // What was taken for this very request may be given again.
+  for (const { generation } of generationsOf(authority).filter((each) => each.generation.keyId !== keyId)) {
     const other = read(Buffer.from(generation.certificate, 'base64'));
     if (other.serial === own.serial)
       throw refused(`it has the serial ${own.serial} of an earlier certificate of ${authority.name}; have it signed with another`);

@@ -3,6 +3,7 @@ import { EvercertError } from '@evercert/shared/errors';
 import type { KeyAlgorithm } from '@evercert/shared/x509';
 import type { Authorities } from '../ca/authorities.ts';
 import { watchedOnly } from '../ca/authorities.ts';
+import { currentGeneration, shareRoot } from '../ca/generations.ts';
 import { clusterNotFound } from '../clusters/clusters.ts';
 import { layout } from '../state/layout.ts';
 import type { Model } from '../state/model.ts';
@@ -166,6 +167,7 @@ export class Rotations {
           metadata: { rotation: id },
         });
       const next = await authorities.acceptCertificate(authority, record.request, chainPem, others);
+      if (record.reason === 'compromise' && shareRoot(next, currentGeneration(authority))) throw sameRoot(authority.name);
       const transition = spreading(record, authority, next, clock.nowMs());
       const message = `rotation ${id} of ${authorityText(record)} has the certificate of the new CA (serial ${next.serial}); nodes are to trust its root`;
       return { ...transition, events: [event(transition.record, 'RotationSpreading', message, false, actor)] };
@@ -212,4 +214,11 @@ export class Rotations {
     }
     return {};
   }
+}
+
+function sameRoot(name: string): EvercertError {
+  return new EvercertError(
+    'InvalidCertificate',
+    `the certificate is not taken: it stands under the root of the ${name} that is compromised, so that both would go on to be trusted; have it signed by another root ('evercert ca init-root')`,
+  );
 }

@@ -86,6 +86,8 @@ describe('the CAs of a coordinator', () => {
       const next = await authorities.acceptCertificate(record, request, certificatesToPem([der, root.der]), []);
       assert.deepEqual([next.keyId, next.root], [request.keyId, root.der.toString('base64')]);
       assert.equal((await authorities.issuer({ cluster: 'demo', name: 'cluster-ca', ...next })).serial, next.serial);
+      const again = await authorities.acceptCertificate({ ...record, next }, request, certificatesToPem([der, root.der]), []);
+      assert.deepEqual(again, next, 'given once more, as after a lost answer');
       const other = await authorities.createRequest(record, 'ecdsa-p256');
       await assert.rejects(
         authorities.acceptCertificate(record, other, certificatesToPem([der, root.der]), []),
