@@ -330,6 +330,12 @@ export class RotationBench {
     return succeeded;
   }
 
+  /** Whether or not it is due. */
+  async renewNow(name: string): Promise<void> {
+    this.node(name).leaf = undefined;
+    await this.renew(name);
+  }
+
   /** Called with each issue, by which CA it is. */
   onIssue: ((node: BenchNode, authority: AuthorityRecord) => void) | undefined;
 

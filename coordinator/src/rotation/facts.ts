@@ -170,6 +170,7 @@ function leafOf(
     revoked: isRevoked(sources, cluster, current) || (declared !== undefined && isRefused(sources, cluster, declared)),
     looked: declared?.verify !== undefined,
     reported: isIdentity ? reportedIdentity(current, report) : reportedLeaf(name, current, report),
+    taken: false,
   };
 }
 

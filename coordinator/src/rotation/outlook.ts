@@ -5,7 +5,7 @@ import { decide } from './decision.ts';
 import { type RotationSources, rotationFactsOf } from './facts.ts';
 import { isLeft } from './progress.ts';
 import { otherOf, targetOf } from './transitions.ts';
-import type { ForeignLeaf, RotationDecision, RotationNodeFacts, RotationQuestion } from './types.ts';
+import type { ForeignLeaf, LeafFacts, RotationDecision, RotationNodeFacts, RotationQuestion } from './types.ts';
 
 export interface OutlookOptions extends RotationSources {
   authority: (cluster: string, name: string) => AuthorityRecord | undefined;
@@ -31,6 +31,8 @@ export class RotationOutlook {
   readonly #throughSince = new Map<string, number>();
   /** When a node's turn was first seen to have come. */
   readonly #askedSince = new Map<string, number>();
+  /** Certificates by the target that were seen in place. */
+  readonly #taken = new Set<string>();
 
   constructor(options: OutlookOptions) {
     this.#options = options;
@@ -50,7 +52,14 @@ export class RotationOutlook {
     const question: RotationQuestion = {
       record,
       target,
-      nodes: nodes.map((node) => ({ ...node, sinceMs: this.#sinceMs(record, node, target) })),
+      nodes: nodes.map((node) => ({
+        ...node,
+        leaves: node.leaves.map((leaf) => ({
+          ...leaf,
+          taken: this.#isTaken(`${key} ${node.cluster}/${node.name}/${leaf.name}`, leaf, target),
+        })),
+        sinceMs: this.#sinceMs(record, node, target),
+      })),
       foreign: isControl ? [...foreign, ...this.#admins(record)] : foreign,
       published: published(record.cluster, record.authority),
       inTurns: !isControl,
@@ -84,11 +93,19 @@ export class RotationOutlook {
   reset(): void {
     this.#throughSince.clear();
     this.#askedSince.clear();
+    this.#taken.clear();
   }
 
   /** Of rotations that have ended. */
   forget({ id }: RotationRecord): void {
-    for (const map of [this.#throughSince, this.#askedSince]) for (const key of map.keys()) if (key.startsWith(`${id} `)) map.delete(key);
+    for (const known of [this.#throughSince, this.#askedSince, this.#taken])
+      for (const key of known.keys()) if (key.startsWith(`${id} `)) known.delete(key);
+  }
+
+  #isTaken(key: string, { issuerSerial, looked, reported }: LeafFacts, target: string): boolean {
+    if (issuerSerial !== target) this.#taken.delete(key);
+    else if (reported?.same && (!looked || reported.served === 'Served')) this.#taken.add(key);
+    return this.#taken.has(key);
   }
 
   /** A node whose turn has not come is not late. */

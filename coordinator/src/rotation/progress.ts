@@ -54,7 +54,8 @@ function verdict(node: RotationNodeFacts, complaints: readonly Complaint[], targ
     node: node.name,
     role: node.role,
     certificatesLeft: left,
-    cutOff: left > 0 || node.leaves.some((leaf) => leaf.notAfterMs > nowMs && !leaf.revoked && leaf.reported?.same === false),
+    cutOff:
+      left > 0 || node.leaves.some((leaf) => leaf.notAfterMs > nowMs && !leaf.revoked && !leaf.taken && leaf.reported?.same === false),
   };
   if (node.away !== undefined) return { ...common, state: 'Away', reason: node.away };
   if (complaints.length === 0) return { ...common, state: 'Done', reason: '' };
@@ -106,7 +107,7 @@ function leafComplaint(leaf: LeafFacts, target: string, nowMs: number): Complain
     if (!asked) return waiting(`${name} waits for its turn`);
     return { text: `${name} is being renewed${because}`, wrong: because !== '' };
   }
-  if (!renewable) return undefined;
+  if (!renewable || leaf.taken) return undefined;
   if (!reported || reported.serial === '')
     return { text: `the new certificate of ${name} is not in place${because}`, wrong: because !== '' };
   if (!reported.same)

@@ -35,6 +35,8 @@ export interface LeafFacts {
   looked: boolean;
   /** What the agent said last of the one in place; undefined: it said nothing of it. */
   reported: { serial: string; same: boolean; error: string; served: string } | undefined;
+  /** One by the target was seen in place at this stage: what follows it in the course of things, and is not in place yet, is by the target too. */
+  taken: boolean;
 }
 
 /** A node that has something of the CA: a bundle, or certificates. */

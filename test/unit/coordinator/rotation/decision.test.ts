@@ -30,6 +30,7 @@ function leaf(change: Partial<LeafFacts> = {}): LeafFacts {
     revoked: false,
     looked: false,
     reported: { serial, same: true, error: '', served: '' },
+    taken: false,
     ...change,
   };
 }
@@ -176,6 +177,13 @@ describe('how far a node has come', () => {
       /serves another certificate/,
     ],
     ['nobody has looked yet', { issuerSerial: 'new', looked: true }, 'Waiting', false, /has not been seen yet/],
+    [
+      'one by the new CA was in place, and the next is on its way',
+      { issuerSerial: 'new', taken: true, reported: { ...reported, same: false } },
+      'Done',
+      false,
+      /^$/,
+    ],
     ['it has ended', { notAfterMs: nowMs }, 'Done', false, /^$/],
     ['it is revoked', { revoked: true }, 'Done', false, /^$/],
     ['nobody here renews it', { renewable: false }, 'Waiting', true, /renewed by nobody here; it ends 2026-06-01T01:00:00/],

@@ -118,6 +118,22 @@ describe('the rotation of a CA', () => {
     await bench.reaches(record.id, 'Completed');
   });
 
+  it('is not held up by renewals that come in the course of things', async () => {
+    bench = await RotationBench.start({ policy: { settleSeconds: 90 } });
+    const { record } = await bench.rotate();
+    await bench.reaches(record.id, 'Reissuing');
+    const begun = bench.clock.monotonicMs();
+    while (bench.view(record.id).record.stage === 'Reissuing' && bench.clock.monotonicMs() - begun < 600_000) {
+      await bench.look();
+      // The next is issued, and has not been reported, whenever somebody looks.
+      await bench.obeyAll();
+      await bench.look();
+      for (const { name, leaf } of bench.nodes.values()) if (leaf?.issuerSerial === bench.authority.serial) await bench.renewNow(name);
+      await bench.clock.advance(5000);
+    }
+    assert.notEqual(bench.view(record.id).record.stage, 'Reissuing');
+  });
+
   it('does not wait for a node that is away, retires the CA once its certificates have ended, and counts it again when it is back', async () => {
     bench = await RotationBench.start();
     bench.switchOff('w-2');
