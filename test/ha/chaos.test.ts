@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { Coordinators } from '../support/coordinators.ts';
 import { type ChaosSummary, runChaos } from './chaos/run.ts';
 
-const minutes = Number(process.env['EVERCERT_HA_MINUTES'] ?? 1.5);
+const minutes = Number(process.env['EVERCERT_HA_MINUTES'] ?? 2);
 const agents = Number(process.env['EVERCERT_HA_AGENTS'] ?? 16);
 
 describe('coordinators and etcd members that are killed at random', function () {
@@ -20,7 +20,7 @@ describe('coordinators and etcd members that are killed at random', function () 
     }
     const lines: string[] = [];
     const tell = (text: string): void => void lines.push(text);
-    const times = { killEverySeconds: 12, leafSeconds: 30, breakEverySeconds: 20 };
+    const times = { killEverySeconds: 12, leafSeconds: 45, breakEverySeconds: 15 };
     summary = await runChaos({ minutes, agents, hosts: 2, seed: 3, ...times, tell }).catch((error: unknown) => {
       throw new Error(`${String(error)}\n${lines.join('\n')}`, { cause: error });
     });

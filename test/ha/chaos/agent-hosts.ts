@@ -9,6 +9,9 @@ type Unnumbered<T> = T extends unknown ? Omit<T, 'order'> : never;
 
 const program = join(import.meta.dirname, 'agent-host.ts');
 
+/** A real agent has four of them for itself, in which it waits for the disk. */
+const threads = 64;
+
 export class AgentHosts {
   readonly #hosts: ChildProcess[] = [];
   readonly #hostOf = new Map<string, ChildProcess>();
@@ -20,7 +23,8 @@ export class AgentHosts {
   constructor(count: number, logs: string) {
     for (let index = 0; index < count; index += 1) {
       const log = openSync(join(logs, `agents-${index + 1}.log`), 'a', 0o600);
-      const host = fork(program, [], { stdio: ['ignore', log, log, 'ipc'] });
+      const env = { ...process.env, UV_THREADPOOL_SIZE: String(threads) };
+      const host = fork(program, [], { env, stdio: ['ignore', log, log, 'ipc'] });
       closeSync(log);
       host.on('message', (answer: Answer) => {
         this.#waiting.get(answer.order)?.(answer);

@@ -31,6 +31,8 @@ export class Killer {
   readonly troubles: string[] = [];
   readonly #options: KillerOptions;
   readonly #restarts = new Set<Promise<void>>();
+  /** Indexes of coordinators that are down, or do not serve again yet. */
+  readonly #coordinatorsDown = new Set<number>();
   /** Index of the etcd member that is down, or not healthy again: no other is killed meanwhile. */
   #memberDown: number | undefined;
 
@@ -57,16 +59,7 @@ export class Killer {
     const down = downMs[0] + random() * (downMs[1] - downMs[0]);
     const member = draw < count ? undefined : draw - count;
     if (member === undefined) {
-      const { process } = coordinators.all[draw]!;
-      if (!process.running) return tell(`${process.name} is down already`);
-      const led = (await coordinators.leader()) === draw;
-      await this.#down(
-        process.name,
-        led,
-        down,
-        () => coordinators.kill(draw),
-        () => coordinators.start(draw),
-      );
+      await this.#killCoordinator(draw, down);
       return;
     }
     const { etcd } = coordinators;
@@ -80,6 +73,21 @@ export class Killer {
       this.#memberDown = undefined;
     };
     await this.#down(name, led, down, () => etcd.kill(member), back);
+  }
+
+  async #killCoordinator(index: number, downMs: number): Promise<void> {
+    const { coordinators, tell } = this.#options;
+    const { process } = coordinators.all[index]!;
+    const down = this.#coordinatorsDown;
+    if (down.has(index)) return tell(`${process.name} is spared: it does not serve again yet`);
+    if (down.size === coordinators.all.length - 1) return tell(`${process.name} is spared: no other serves`);
+    down.add(index);
+    const led = (await coordinators.leader()) === index;
+    const back = async (): Promise<void> => {
+      await coordinators.start(index);
+      down.delete(index);
+    };
+    await this.#down(process.name, led, downMs, () => coordinators.kill(index), back);
   }
 
   async #down(what: string, led: boolean, downMs: number, kill: () => Promise<void>, back: () => Promise<void>): Promise<void> {
