@@ -49,10 +49,13 @@ spec:
   files: { certificate: /etc/kubernetes/checked.crt, privateKey: /etc/kubernetes/checked.key }
 `;
 
-export async function startRevocableCluster(config: Record<string, unknown> = {}): Promise<RevocableCluster> {
+export async function startRevocableCluster(
+  config: Record<string, unknown> = {},
+  spec = ClusterSpec.fromPartial({}),
+): Promise<RevocableCluster> {
   const coordinator = await startTestCoordinator({ config });
   const { admin } = coordinator;
-  await unary(admin.createCluster.bind(admin), { name: revocableCluster, spec: ClusterSpec.fromPartial({}) }, deadline);
+  await unary(admin.createCluster.bind(admin), { name: revocableCluster, spec }, deadline);
   const url = `http://${coordinator.webAddress}`;
   const apply = async (yaml: string): Promise<void> => {
     await unary(

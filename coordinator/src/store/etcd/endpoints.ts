@@ -59,8 +59,8 @@ export class Endpoints {
       await endpoint.ready(this.#options.dialTimeoutMs);
       return endpoint;
     } catch (error) {
-      const { error: told, details } = toCallFailure(error, endpoint.target, endpoint.tlsError);
-      throw new CallFailure(told, 'not-applied', details);
+      const { error: told, details, fate } = toCallFailure(error, endpoint.target, endpoint.tlsError);
+      throw new CallFailure(fate === 'unknown' ? silent(endpoint, told) : told, 'not-applied', details);
     }
   }
 
@@ -80,7 +80,9 @@ export class Endpoints {
         if (failure.fate === 'refused' || failure.fate === 'full') throw failure;
         this.fail(endpoint, failure.error);
         const may = failure.fate === 'not-applied' || kind.repeatable;
-        if (!may || clock.monotonicMs() >= end) throw new CallFailure(this.#gaveUp(kind, failure), failure.fate, failure.details);
+        // Each of them is asked once at least.
+        if (!may || (clock.monotonicMs() >= end && attempt >= endpoints.length))
+          throw new CallFailure(this.#gaveUp(kind, failure), failure.fate, failure.details);
         if (attempt % endpoints.length === 0)
           await clock.sleep(backoffMs({ attempt: 1, draw: random(), baseMs: roundPauseMs, hintMs: roundPauseMs / 2 }));
       }
@@ -120,4 +122,10 @@ export class Endpoints {
     const { cause, metadata } = error;
     return new EvercertError('StoreFailure', `cannot ${doing}${fact}: ${error.message}`, { cause, metadata: { ...metadata, outcome } });
   }
+}
+
+/** etcd takes connections before it has found its other members, and answers none of them until then. */
+function silent({ target }: Endpoint, error: EvercertError): EvercertError {
+  const message = `etcd at ${target} does not answer: it is cut off or overloaded, or waits for a quorum of its members; see its log, and 'When all certificates have expired' in docs/store.md if theirs have`;
+  return new EvercertError('StoreFailure', message, { cause: error, metadata: error.metadata });
 }
