@@ -1,5 +1,6 @@
 import type { Clock } from '@evercert/shared/clock';
 import type { Logger } from '@evercert/shared/logging';
+import { version } from '@evercert/shared/version';
 import type { CoordinatorConfig } from './config.ts';
 import { MirrorKeeper, mirrorFile } from './emergency/index.ts';
 import type { KeyProvider } from './keys/index.ts';
@@ -54,8 +55,14 @@ export async function startCoordinator(options: CoordinatorParts): Promise<Runni
   });
   server.setServing(true);
   logger.info('serving', { listen: server.listening, address, coordinator: parts.coordinatorId });
+  const tell = (reason: string, message: string): void => {
+    const details = { coordinator: parts.coordinatorId, version, address };
+    parts.events.record({ actor: 'coordinator', reason, message: `coordinator ${parts.coordinatorId} ${message}`, details });
+  };
+  tell('CoordinatorStarted', `serves at ${address}`);
 
   const stop = async (): Promise<void> => {
+    tell('CoordinatorStopping', 'stops');
     leaveToOthers();
     // First of all: no step is begun any more here, and another coordinator goes on.
     await parts.leadership.stop();

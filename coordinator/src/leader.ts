@@ -53,6 +53,9 @@ export class Leader implements Controllers {
     const list = new ControllerList(controllers, this.#options.logger);
     await list.start(fenced);
     this.#running = { parts, list };
+    const { leadership, events } = this.#parts;
+    const message = `coordinator ${leadership.id} runs the controllers`;
+    events.record({ actor: 'coordinator', reason: 'LeadershipTaken', message, details: { coordinator: leadership.id } });
     this.#started.resolve();
   }
 

@@ -1,4 +1,5 @@
 import type { Clock } from '@evercert/shared/clock';
+import { exportedReason, maxBlockEntries } from './draft.ts';
 import type { FoundEvent } from './event-feed.ts';
 
 /** Events that came and are not sealed yet. So many wait in memory; then the feed waits. */
@@ -9,6 +10,7 @@ export class Inbox {
   readonly #clock: Clock;
   readonly #events: FoundEvent[] = [];
   #sinceMs = 0;
+  #isAwaited = false;
   #failure: unknown;
   #over = false;
   #wake = Promise.withResolvers<void>();
@@ -22,9 +24,12 @@ export class Inbox {
   async fill(feed: AsyncIterable<FoundEvent[]>): Promise<void> {
     try {
       for await (const found of feed) {
-        if (this.#events.length === 0) this.#sinceMs = this.#clock.monotonicMs();
+        const first = this.#events.length === 0;
+        if (first) this.#sinceMs = this.#clock.monotonicMs();
         this.#events.push(...found);
-        this.#wake.resolve();
+        const awaited = found.some(({ record }) => record.reason === exportedReason);
+        if (awaited) this.#isAwaited = true;
+        if (first || awaited || this.#events.length >= maxBlockEntries) this.#wake.resolve();
         while (this.#events.length >= maxWaiting) await this.#room.promise;
       }
     } catch (error) {
@@ -50,6 +55,11 @@ export class Inbox {
     return this.#over;
   }
 
+  /** Somebody waits for an event that is here to be sealed. */
+  get isAwaited(): boolean {
+    return this.#isAwaited;
+  }
+
   peek(index: number): FoundEvent | undefined {
     return this.#events[index];
   }
@@ -57,12 +67,13 @@ export class Inbox {
   /** Takes the oldest away. */
   drop(count: number): void {
     this.#events.splice(0, count);
+    if (this.#events.length === 0) this.#isAwaited = false;
     this.#sinceMs = this.#clock.monotonicMs();
     this.#room.resolve();
     this.#room = Promise.withResolvers<void>();
   }
 
-  /** Resolves when something came since the last call, or the feed is over. */
+  /** Resolves when the first event came, one that is awaited, or enough for a block; or the feed is over. */
   async changed(): Promise<void> {
     await this.#wake.promise;
     if (!this.#over) this.#wake = Promise.withResolvers<void>();

@@ -139,7 +139,7 @@ export class Sealer {
   }
 
   #isDue(inbox: Inbox): boolean {
-    if (inbox.size >= maxBlockEntries) return true;
+    if (inbox.size >= maxBlockEntries || inbox.isAwaited) return true;
     if (inbox.size > 0 && this.#options.clock.monotonicMs() >= inbox.sinceMs + sealAfterMs) return true;
     return this.#isCheckpointDue(this.#current().sequence);
   }
@@ -163,7 +163,7 @@ export class Sealer {
     ];
     const over = new AbortController();
     const timer = clock.sleep(Math.max(1, Math.min(...waits)), AbortSignal.any([signal, over.signal])).catch(() => undefined);
-    await (inbox.size > 0 ? timer : Promise.race([timer, inbox.changed()]));
+    await Promise.race([timer, inbox.changed()]);
     over.abort();
   }
 
