@@ -129,16 +129,20 @@ export class Coordinators {
     writeFileSync(kekFile, `${randomBytes(32).toString('base64')}\n`, { mode: 0o600 });
     const taken = new Set<number>();
     const port = (): Promise<number> => freePort('127.0.0.1', Math.random, taken);
+    // One for all: what stands in certificates does not depend on who issues them.
+    const url = `http://127.0.0.1:${await port()}`;
     for (let index = 0; index < count; index += 1) {
+      const webPort = await port();
       this.all.push(
         new LocalCoordinator({
           folder: this.folder,
           name: `coordinator-${index + 1}`,
           port: await port(),
-          webPort: await port(),
+          webPort,
           config: {
             ...defaults,
             serverNames: ['127.0.0.1', 'localhost'],
+            web: { listen: `127.0.0.1:${webPort}`, url },
             store: this.etcd.storeConfig,
             caKeys: { provider: 'store', store: { kekFile } },
             ...config,
