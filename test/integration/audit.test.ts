@@ -174,8 +174,9 @@ describe('the audit log of a coordinator', function () {
     const there = await cli(['audit', 'verify']);
     assert.equal(there.status, 0, there.stdout + there.stderr);
     assert.match(there.stdout, /is as it was written: entries 1 to \d+, signed up to \d+\.\n$/);
-    const files = readdirSync(join(folder, 'files')).map((name) => join(folder, 'files', name));
-    assert.ok(files.length > 1, 'a file was begun anew');
+    const names = (): string[] => readdirSync(join(folder, 'files'));
+    await until('a file to be begun anew', 20_000, () => names().length > 1);
+    const files = names().map((name) => join(folder, 'files', name));
     const written = await cli(['audit', 'verify', ...files]);
     assert.equal(written.status, 0, written.stdout + written.stderr);
     writeFileSync(join(folder, 'export.jsonl'), await exported());

@@ -20,6 +20,7 @@ export interface AuditFilesOptions {
 }
 
 const retryMs = 5000;
+const earlyMs = 500;
 
 /** Writes the sealed log into files, as far as they do not have it yet. It runs beside the sealer: a full disk holds up nothing but itself, and is caught up with. */
 export class AuditFiles {
@@ -55,8 +56,9 @@ export class AuditFiles {
       } catch (error) {
         if (signal.aborted) return;
         // Until the first entry is sealed there is nothing to write.
-        if (!(error instanceof EvercertError && error.code === 'Unavailable')) this.#tellTrouble(error);
-        await clock.sleep(retryMs, signal).catch(() => undefined);
+        const early = error instanceof EvercertError && error.code === 'Unavailable';
+        if (!early) this.#tellTrouble(error);
+        await clock.sleep(early ? earlyMs : retryMs, signal).catch(() => undefined);
       }
     }
   }
