@@ -1,14 +1,17 @@
 /** `evercert-agent recover`: what an administrator runs on a node that does not come back by itself. */
 import type { Clock } from '@evercert/shared/clock';
 import { EvercertError, toEvercertError } from '@evercert/shared/errors';
+import { silentLogger } from '@evercert/shared/logging';
 import { visibleLine } from '@evercert/shared/text';
 import { type AgentConfig, pinSchema } from './config.ts';
+import { IdentityStore } from './identity/store.ts';
 import { isToken, writeToken } from './identity/token.ts';
+import { createStateFolder } from './state/folder.ts';
 import { askToRecover, fetchStatus } from './status/client.ts';
 import type { AgentStatus } from './status/types.ts';
 
 export interface RecoverOptions {
-  config: Pick<AgentConfig, 'statusSocket' | 'tokenFile'>;
+  config: Pick<AgentConfig, 'statusSocket' | 'tokenFile' | 'stateDir' | 'node' | 'coordinator'>;
   /** Bootstrap token; absent: only asks the agent to try the recovery at once. */
   token?: string | undefined;
   /** Public keys of the control CA that alone are to be trusted from here on; absent: what the agent trusts stays. */
@@ -22,7 +25,7 @@ const pollMs = 250;
 /** A state with an error has to stand for so long to count as the outcome: the agent tells first what it is about to do. */
 const settledMs = 4000;
 
-/** Resolves with the exit code: 0 when the node has its identity or, without an agent, the token is in its place. Errors: InvalidToken, Unavailable, FileSystem. */
+/** Resolves with the exit code: 0 when the node has its identity or, without an agent, token and pins are in their place. Errors: InvalidToken, Unavailable, FileSystem. */
 export async function runRecover({ config, token, caPins, clock, write }: RecoverOptions): Promise<number> {
   checkPins(caPins);
   if (token !== undefined && !isToken(token)) {
@@ -37,12 +40,14 @@ export async function runRecover({ config, token, caPins, clock, write }: Recove
     await askToRecover(config.statusSocket, { token, caPins });
   } catch (caught) {
     const error = toEvercertError(caught);
-    // Pins are written where the agent alone writes.
-    if (error.code !== 'Unavailable' || token === undefined || caPins !== undefined) throw error;
-    await writeToken(config.tokenFile, token);
-    write(
-      `No agent runs; the token is in ${config.tokenFile}. Start the agent ('systemctl start evercert-agent'): it comes back by itself.\n`,
-    );
+    if (error.code !== 'Unavailable' || (token === undefined && caPins === undefined)) throw error;
+    if (caPins !== undefined) await trustOnly(config, caPins);
+    if (token !== undefined) await writeToken(config.tokenFile, token);
+    const did = [
+      ...(caPins === undefined ? [] : ['it will trust this control CA and no other']),
+      ...(token === undefined ? [] : [`the token is in ${config.tokenFile}`]),
+    ];
+    write(`No agent runs; ${did.join(', and ')}. Start the agent ('systemctl start evercert-agent'): it comes back by itself.\n`);
     return 0;
   }
   write(
@@ -51,6 +56,14 @@ export async function runRecover({ config, token, caPins, clock, write }: Recove
       : 'The agent trusts this control CA and no other, and looks for a coordinator that stands under it.\n',
   );
   return await watchOutcome({ config, clock, write }, { serialBefore: before.identity.serial, caPins });
+}
+
+/** What the agent would do: it does not run, so that nobody else writes there. */
+async function trustOnly({ stateDir, node, coordinator }: RecoverOptions['config'], caPins: string[]): Promise<void> {
+  const folder = createStateFolder(stateDir);
+  const store = new IdentityStore({ folder, logger: silentLogger, nodeName: node.name, caPins: coordinator.caPins });
+  await store.load();
+  await store.trustOnly(caPins);
 }
 
 function checkPins(caPins: string[] | undefined): void {

@@ -23,7 +23,7 @@ export class ControlPins {
   readonly #configured: readonly string[];
   /** By an administrator at the node. */
   #given: readonly string[] = [];
-  /** Of control CAs that were trusted and are not any more: whoever holds such a key must not be found by it again, although the configuration still names it. */
+  /** Of control CAs that are replaced: whoever holds such a key must not be found by it again, although the configuration still names it. */
   #retired: readonly string[] = [];
 
   constructor({ folder, logger, configured }: ControlPinsOptions) {
@@ -60,11 +60,14 @@ export class ControlPins {
     return [...new Set([...named, ...trusted.map((der) => publicKeyPin(der))])];
   }
 
-  /** The coordinator's word on which CAs are trusted: what falls out of them is found by its pin no more. Durable when it resolves. */
+  /**
+   * The coordinator's word on which CAs are trusted: what falls out of them, and what is named here and is none of them, is found by its pin no more. A pin that comes into the
+   * configuration later is an administrator's later word. Durable when it resolves.
+   */
   async replaced(before: readonly Buffer[], after: readonly Buffer[]): Promise<void> {
     const held = new Set(after.map((der) => publicKeyPin(der)));
-    const dropped = before.map((der) => publicKeyPin(der)).filter((each) => !held.has(each));
-    const retired = [...new Set([...dropped, ...this.#retired])].filter((each) => !held.has(each));
+    const named = [...before.map((der) => publicKeyPin(der)), ...this.#configured, ...this.#given, ...this.#retired];
+    const retired = [...new Set(named)].filter((each) => !held.has(each));
     if (retired.join() !== this.#retired.join()) await this.#save(this.#given, retired);
   }
 

@@ -61,7 +61,7 @@ export class Authorities {
   async createNext(authority: AuthorityRecord, keyAlgorithm: KeyAlgorithm): Promise<AuthorityGeneration> {
     const { cluster, name } = authority;
     const next = await this.#createRoot(cluster, name, keyAlgorithm);
-    return { ...next, cross: await this.#crossSign(authority, next) };
+    return { ...next, ...(await this.#crossSign(authority, next)) };
   }
 
   /** Makes key and request of a next generation that another CA is to sign. The key is durable; what is returned is the caller's to write. */
@@ -99,12 +99,14 @@ export class Authorities {
     return { keyId, keyAlgorithm, serial, certificate: certificate.toString('base64'), ...times };
   }
 
-  async #crossSign(authority: AuthorityRecord, next: AuthorityGeneration): Promise<string> {
+  /** Empty: the present generation is an intermediate that may have no CA below it. */
+  async #crossSign(authority: AuthorityRecord, next: AuthorityGeneration): Promise<Pick<AuthorityGeneration, 'cross'>> {
+    if (parseCertificate(Buffer.from(authority.certificate, 'base64')).pathLength === 0) return {};
     const { subjectDer, spki, notBefore } = parseCertificate(Buffer.from(next.certificate, 'base64'));
     const issuer = await this.issuer(authority);
     const notAfter = new Date(Math.min(next.notAfterMs, authority.notAfterMs));
     const cross = await issueCa(issuer, { subject: subjectDer, spki, serial: newSerial(), notBefore, notAfter });
-    return cross.toString('base64');
+    return { cross: cross.toString('base64') };
   }
 
   /** Takes a CA over that was made elsewhere; what `create` says of key and record holds here too. Certificates: DER, the CA's own first. Without a key, what it issued is only watched. */

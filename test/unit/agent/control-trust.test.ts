@@ -107,6 +107,23 @@ describe("an agent's trust in the control CA", () => {
     assert.deepEqual(store.pins, [publicKeyPin(old.der)]);
   });
 
+  it('is found no more by a pin that the coordinator it joined at does not stand for, and by one that an administrator adds later', async () => {
+    const folder = memoryFolder();
+    const open = async (...caPins: string[]): Promise<IdentityStore> => {
+      const store = new IdentityStore({ folder, logger: silentLogger, nodeName: 'node-1', caPins });
+      await store.load();
+      return store;
+    };
+    const [oldPin, freshPin] = [publicKeyPin(old.der), publicKeyPin(fresh.der)];
+    const store = await open(oldPin, freshPin);
+    assert.deepEqual(store.pins, [oldPin, freshPin]);
+    await store.adoptTrustAnchors([fresh.der], { serverChain: [leafOfFresh], atMs: clock.nowMs() });
+    assert.deepEqual(store.pins, [freshPin]);
+    assert.deepEqual((await open(oldPin, freshPin)).pins, [freshPin]);
+    const later = `sha256:${'ab'.repeat(32)}`;
+    assert.deepEqual((await open(oldPin, freshPin, later)).pins, [freshPin, later]);
+  });
+
   it('is by an administrator at the node alone what he says', async () => {
     const { store, folder } = await joined();
     const pin = publicKeyPin(fresh.der);
