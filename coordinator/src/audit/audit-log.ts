@@ -67,7 +67,8 @@ export class AuditLog {
   /** Notes that somebody takes a copy, and waits, for a while, until the log is sealed and signed up to there: what is exported then ends with a signature. Errors: those of `AuditReader.begin`. */
   async noteExport(actor: string, from: number): Promise<void> {
     const { store, events, clock } = this.#options;
-    await this.reader.begin(from);
+    // A log that is about to begin is waited for.
+    if (await this.reader.head()) await this.reader.begin(from);
     const message = `exported the audit log from ${from === 0 ? 'its beginning' : `entry ${from}`} on`;
     const event = events.operation({ actor, reason: exportedReason, message });
     const { revision } = await store.transact([], [event]);
