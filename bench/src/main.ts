@@ -4,8 +4,9 @@ import { Command, Option } from 'commander';
 import { benchAgent } from './agent.ts';
 import { benchRenewal } from './renewal.ts';
 import { benchRevocation } from './revocation.ts';
+import { benchStores } from './store.ts';
 
-const names = ['renewal', 'agent', 'revocation'] as const;
+const names = ['renewal', 'agent', 'revocation', 'store'] as const;
 
 interface Options {
   only?: (typeof names)[number];
@@ -36,6 +37,7 @@ async function run({ only, quick, summary, profile }: Options): Promise<void> {
     );
   }
   if (wanted('revocation')) results['revocation'] = await revocation(quick);
+  if (wanted('store')) results['store'] = await stores(quick);
   if (summary === 'json') console.log(JSON.stringify(results));
 }
 
@@ -69,6 +71,16 @@ async function revocation(quick: boolean): Promise<Record<string, unknown>> {
     console.log(
       `whether a renewal is refused, ${entries} entries: ${f(result.decisionNs, 0)} ns a decision; index built in ${f(result.buildMs, 1)} ms`,
     );
+  }
+  return results;
+}
+
+async function stores(quick: boolean): Promise<Record<string, unknown>> {
+  const inFlight = [1, 16, 64];
+  const results = await benchStores({ inFlight, seconds: quick ? 1 : 10 });
+  for (const [name, result] of Object.entries(results)) {
+    const figures = inFlight.map((count) => f(result.perSecond[count] ?? 0, 0)).join(' / ');
+    console.log(`transactions of 1 KiB, ${name}: ${figures} per second with ${inFlight.join(' / ')} in flight`);
   }
   return results;
 }
