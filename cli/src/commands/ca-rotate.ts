@@ -1,11 +1,9 @@
-import { writeFile } from 'node:fs/promises';
 import type { CertificateAuthorityRotation, RotateCertificateAuthorityResponse } from '@evercert/proto';
-import { toFileError } from '@evercert/shared/files';
 import { keyAlgorithms } from '@evercert/shared/x509';
 import { type Command, Option } from 'commander';
 import { type Environment, line } from '../environment.ts';
 import { usageError } from '../errors.ts';
-import { absolute } from '../offline-root/files.ts';
+import { absolute, mustBeNew, writeNew } from '../offline-root/files.ts';
 import { listOf, renderObject } from '../output/objects.ts';
 import { renderTable } from '../output/table.ts';
 import { nodeRow, rotationObject } from '../resources/rotation.ts';
@@ -77,6 +75,7 @@ async function rotate(command: Command, context: CommandContext, named: string |
   const names = namesOf(options.ca);
   const deadlineMs = options.deadline === undefined ? undefined : duration(options.deadline, '--deadline');
   if (options.requestFile !== undefined && !options.intermediate) throw usageError('--request-file goes with --intermediate');
+  if (options.requestFile !== undefined) await mustBeNew(absolute(environment, options.requestFile));
   await withSession(command, environment, async (session) => {
     const cluster = clusterFor(command, session, named, names);
     const answer = await session.api.call('rotateCertificateAuthority', {
@@ -157,9 +156,7 @@ async function keepRequests(
   if (!first || pem === undefined) return line(environment.err, 'The request is still being made: evercert ca status shows it.');
   if (options.requestFile === undefined) return environment.out(pem);
   const path = absolute(environment, options.requestFile);
-  await writeFile(path, pem, { flag: 'wx' }).catch((error: unknown) => {
-    throw toFileError(error, 'write', path);
-  });
+  await writeNew(path, pem, 0o644);
   line(
     environment.out,
     `request of ${first.certificateAuthority} written to ${path}: sign it with "evercert ca sign-request", then give it back with "evercert ca install"`,

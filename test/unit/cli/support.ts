@@ -58,6 +58,8 @@ export interface RunOptions {
   stdin?: string;
   /** What the person at the terminal types, one after the other; absent: there is no terminal. */
   answers?: string[];
+  /** Absent: time stands still. */
+  clock?: FakeClock;
 }
 
 /** Contexts `demo` (the current one, with its cluster) and `all` (without one). */
@@ -66,11 +68,11 @@ export const contextsFile = join(import.meta.dirname, 'contexts.yaml');
 /** A run of the program in this process; what it connects to is the given API. */
 export async function run(
   args: string[],
-  { api, cwd = '/nonexistent', env = { EVERCERT_CONFIG: contextsFile }, stdin = '', answers }: RunOptions = {},
+  { api, cwd = '/nonexistent', env = { EVERCERT_CONFIG: contextsFile }, stdin = '', answers, clock = new FakeClock(now) }: RunOptions = {},
 ): Promise<Outcome> {
   const outcome = { out: '', err: '' };
   const environment: Environment = {
-    clock: new FakeClock(now),
+    clock,
     env,
     cwd,
     homeDir: '/nonexistent/home',
