@@ -234,7 +234,7 @@ async function startFollowing({ config, store, clock, logger }: PartsOptions, pa
   await shown.start();
   const availability = new Availability({ store, clock, logger, mark, unreached: () => lease.problem() });
   if (store.shared) availability.follow();
-  const repairFacts = { model, desired, statuses, hub, revocations, nowMs, unreachableAfterMs };
+  const repairFacts = { model, desired, statuses, hub, revocations, nowMs, unreachableAfterMs, controlCa: parts.controlCa };
   // Only etcd's members have a quorum to keep.
   const objection = (cluster: string, node: string, component: string): string | undefined =>
     component === 'etcd' ? quorumObjection(node, quorumNow(repairFacts, cluster)) : undefined;

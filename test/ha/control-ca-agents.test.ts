@@ -195,9 +195,17 @@ describe('agents while the control CA is rotated', function () {
   it('keeps who slept through a compromise away from whoever has the old key, and says what an administrator has to do', async () => {
     const agent = await joined('lasting');
     const name = `worker-${made}`;
-    await agent.kill();
+    const other = await joined('lasting');
+    const otherName = `worker-${made}`;
+    for (const each of [agent, other]) await each.kill();
     await rotate('compromise');
     const pin = await presentPin();
+    // Before it is started at all: then it meets nobody by the old key.
+    const whileOff = await other.recover('--ca-pin', pin);
+    assert.equal(whileOff.status, 0, whileOff.stdout + whileOff.stderr);
+    assert.match(whileOff.stdout, /No agent runs; it will trust this control CA and no other/);
+    other.start();
+    await other.until('told', ({ identity }) => identity.code === 'RecoveryNotOpen' && identity.state === 'IdentityNotTaken');
     agent.start();
     const { connection } = await agent.until('told', (status) => status.connection.lastErrorCode === 'PinMismatch');
     assert.match(connection.lastError, /run 'evercert-agent recover --ca-pin PIN' here/);
@@ -205,11 +213,11 @@ describe('agents while the control CA is rotated', function () {
     assert.equal(byPin.status, 1, byPin.stdout + byPin.stderr);
     assert.match(byPin.stdout, /no repair window is open for node/);
     await asAdmin(async (admin) => {
-      const repair = admin.repair({ cluster: 'lasting', nodes: [name], dryRun: false, window: { seconds: 60, nanos: 0 } });
+      const repair = admin.repair({ cluster: 'lasting', nodes: [name, otherName], dryRun: false, window: { seconds: 60, nanos: 0 } });
       repair.on('error', () => {});
-      await agent.until('back', back(pin));
+      for (const each of [agent, other]) await each.until('back', back(pin));
       repair.cancel();
     });
-    await agent.kill();
+    for (const each of [agent, other]) await each.kill();
   });
 });

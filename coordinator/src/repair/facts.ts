@@ -1,4 +1,6 @@
+import type { ControlCa } from '../ca/control-ca.ts';
 import { type DesiredStates, matched } from '../desired/desired-states.ts';
+import { identityName } from '../identity-uris.ts';
 import type { NodeHub } from '../nodes/hub.ts';
 import type { NodeStatuses } from '../nodes/statuses.ts';
 import type { Revocations } from '../revocation/index.ts';
@@ -15,17 +17,18 @@ export interface FactsSources {
   revocations: Revocations;
   nowMs: () => number;
   unreachableAfterMs: number;
+  controlCa: Pick<ControlCa, 'trusts'>;
 }
 
 /** What is known of a node now, from the coordinator's own records and from what the agent said last. */
 export function factsOf(sources: FactsSources, node: NodeRecord): RepairFacts {
-  const { model, desired, statuses, hub, revocations, unreachableAfterMs } = sources;
+  const { model, desired, statuses, hub, revocations, unreachableAfterMs, controlCa } = sources;
   const { cluster, name, role, identitySerials, identityNotAfterMs } = node;
   const policy = model.cluster(cluster)?.policy;
   const status = statuses.get(cluster, name);
   const plan = desired.plan(cluster, name);
   const [serial = ''] = identitySerials;
-  const issuedAtMs = model.currents.get(layout.current(cluster, name, 'identity'))?.record.issuedAtMs ?? 0;
+  const identity = model.currents.get(layout.current(cluster, name, identityName))?.record;
   return {
     name,
     role,
@@ -35,7 +38,8 @@ export function factsOf(sources: FactsSources, node: NodeRecord): RepairFacts {
     identity: {
       serial,
       notAfterMs: identityNotAfterMs,
-      revokedBy: serial ? revocations.matchSerial(cluster, serial, issuedAtMs) : undefined,
+      revokedBy: serial ? revocations.matchSerial(cluster, serial, identity?.issuedAtMs ?? 0) : undefined,
+      over: identity?.serial === serial && !controlCa.trusts(identity),
     },
     // Clusters from before there was a choice have none.
     policy: (role === 'control-plane' ? policy?.controlPlaneRecovery : policy?.workerRecovery) ?? 'repair-window',

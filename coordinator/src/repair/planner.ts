@@ -99,6 +99,7 @@ function findingsOf(node: RepairFacts, nowMs: number): Finding[] {
   const findings: Finding[] = [];
   if (identity.revokedBy) findings.push({ kind: 'IdentityRevoked', message: `identity revoked by ${describeMatch(identity.revokedBy)}` });
   if (identity.notAfterMs <= nowMs) findings.push({ kind: 'IdentityExpired', message: `identity expired at ${iso(identity.notAfterMs)}` });
+  else if (identity.over) findings.push({ kind: 'IdentityExpired', message: 'identity is by a control CA that was replaced' });
   else if (node.unreachable) findings.push({ kind: 'Silent', message: 'the agent is not heard of' });
   findings.push(...node.certificates.flatMap((certificate) => findingOf(certificate, nowMs)));
   const unwell = node.components.filter(({ state }) => state !== 'Healthy');

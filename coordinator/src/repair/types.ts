@@ -23,7 +23,8 @@ export interface RepairFacts {
   connected: boolean;
   /** No heartbeat for too long. */
   unreachable: boolean;
-  identity: { serial: string; notAfterMs: number; revokedBy: RevocationMatch | undefined };
+  /** `over`: by a generation of the control CA that is retired, so that it opens no connection before its end either. */
+  identity: { serial: string; notAfterMs: number; over?: boolean; revokedBy: RevocationMatch | undefined };
   policy: RecoveryPolicy;
   certificates: CertificateFacts[];
   /** Components whose health is asked, as the agent said last; absent state: not asked yet. */

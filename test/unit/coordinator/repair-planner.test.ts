@@ -118,6 +118,11 @@ describe('the plan of a repair', () => {
       { action: 'repair', kinds: ['IdentityExpired'], certificates: [] },
     ],
     [
+      'lets one come back that has not ended, and is by a control CA that was replaced',
+      node('cp-1', { identity: { ...deadIdentity, notAfterMs: nowMs + hour, over: true } }),
+      { action: 'repair', kinds: ['IdentityExpired'], certificates: [] },
+    ],
+    [
       'does not let it where the policy is never',
       node('cp-1', { identity: deadIdentity, policy: 'never' }),
       {
