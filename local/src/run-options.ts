@@ -1,6 +1,6 @@
 import { tryParseDuration } from '@evercert/shared/config';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import type { ClusterKeyAlgorithm } from './cluster/options.ts';
+import { type ClusterKeyAlgorithm, maxCoordinators } from './cluster/options.ts';
 import type { Layout } from './etcd/credentials.ts';
 
 /** What `npm start -- …` was asked to do. */
@@ -10,6 +10,7 @@ export interface RunOptions {
   leafLifetimeSeconds: number;
   keyAlgorithm: ClusterKeyAlgorithm;
   layout: Layout;
+  coordinators: number;
   workers: number;
   etcd: boolean;
   /** Path of the binary; true: wherever it is found. Undefined: no API servers. */
@@ -33,6 +34,7 @@ interface Raw {
   leafLifetime: number;
   keyAlgorithm: ClusterKeyAlgorithm;
   layout: Layout;
+  coordinators: number;
   workers: number;
   etcd: boolean;
   kubeApiserver?: string | true;
@@ -76,6 +78,7 @@ function define(): Command {
     )
     .addOption(new Option('--key-algorithm <NAME>', 'keys of CAs and leaves').choices(['ecdsa-p384', 'rsa-4096']).default('ecdsa-p384'))
     .addOption(new Option('--layout <NAME>', 'which CA signs what').choices(['founding', 'kubeadm']).default('founding'))
+    .option('--coordinators <N>', 'several share an etcd that is run for them, and one of them leads', coordinators, 1)
     .option('--workers <N>', 'worker nodes beside the three control-plane nodes', workers, 2)
     .option('--no-etcd', 'run no etcd members and write nothing')
     .option('--kube-apiserver [PATH]', 'run a real kube-apiserver on every control-plane node, and write and read through all of them')
@@ -99,6 +102,12 @@ function leafLifetime(text: string): number {
     throw new InvalidArgumentError(`Expected whole seconds, ${minLeafLifetimeSeconds}s or more.`);
   }
   return ms;
+}
+
+function coordinators(text: string): number {
+  const count = /^\d$/.test(text) ? Number(text) : Number.NaN;
+  if (!(count >= 1 && count <= maxCoordinators)) throw new InvalidArgumentError(`Expected a whole number from 1 to ${maxCoordinators}.`);
+  return count;
 }
 
 function workers(text: string): number {

@@ -4,7 +4,7 @@ import { EvercertError } from '@evercert/shared/errors';
 import { type LocalCluster, prepareLocalCluster } from './cluster/cluster.ts';
 import { replacementFor } from './cluster/replacement.ts';
 import { exitCodeOf, type Summary } from './cluster/summary.ts';
-import { etcdMissing, findEtcd } from './etcd/binary.ts';
+import { etcdMissing, findEtcd, stateEtcdMissing } from './etcd/binary.ts';
 import { findKubeApiServer, kubeApiServerMissing } from './kubernetes/binary.ts';
 import { pause } from './loop.ts';
 import type { RunOptions } from './run-options.ts';
@@ -31,6 +31,8 @@ export async function runCluster(
 ): Promise<number> {
   const begunMs = clock.monotonicMs();
   const etcdBinary = options.etcd ? findEtcd(env) : undefined;
+  const stateEtcdBinary = options.coordinators > 1 ? findEtcd(env) : undefined;
+  if (options.coordinators > 1 && stateEtcdBinary === undefined) throw new EvercertError('NotFound', stateEtcdMissing);
   const kubeApiServerBinary = options.kubeApiServer === true ? findKubeApiServer(env) : options.kubeApiServer;
   if (options.kubeApiServer === true && kubeApiServerBinary === undefined) throw new EvercertError('NotFound', kubeApiServerMissing);
   const notices: Notice[] = [];
@@ -40,9 +42,9 @@ export async function runCluster(
     if (notices.length > keptNotices) notices.shift();
     view?.notice(notice);
   };
-  const { runDir, keyAlgorithm, layout, workers, leafLifetimeSeconds } = options;
+  const { runDir, keyAlgorithm, layout, coordinators, workers, leafLifetimeSeconds } = options;
   const replacement = replacementFor(leafLifetimeSeconds);
-  const common = { runDir, keyAlgorithm, layout, workers, leafLifetimeSeconds };
+  const common = { runDir, keyAlgorithm, layout, coordinators, stateEtcdBinary, workers, leafLifetimeSeconds };
   const cluster = await prepareLocalCluster({ ...common, replacement, etcdBinary, kubeApiServerBinary, onNotice, clock });
   // Under npm the parent is the wrapper that npm runs.
   const stop = new StopRequests({ clock, onImpatience: () => cluster.killAll(), endWithParent: env['npm_lifecycle_event'] !== undefined });
@@ -118,6 +120,7 @@ function modelOf(cluster: LocalCluster, notices: readonly Notice[], clock: Clock
     clusterName: cluster.name,
     runDir: cluster.folder.path,
     nodes: cluster.book.nodes,
+    coordinators: cluster.coordinators.views,
     totals: cluster.book.totals(),
     etcd: cluster.etcdState,
     writer: cluster.writerStatistics,

@@ -59,6 +59,7 @@ export function viewModel(changes: Partial<ViewModel> = {}): ViewModel {
     clusterName: 'demo',
     runDir: '/home/me/evercert/.evercert-local/2026-03-01T11-58-55Z',
     nodes: nodeViews(),
+    coordinators: [],
     totals: { nodes: 5, ready: 5, certificates: 43, renewals: 86, failures: 0, lapses: 0, lapsesOfRemoved: 0 },
     etcd: 'up',
     writer: {

@@ -9,12 +9,12 @@ import { Fleet, maxNodes } from '../machines/fleet.ts';
 import { MachineHost } from '../machines/host.ts';
 import { ActionJournal } from '../machines/journal.ts';
 import type { Notify } from '../supervisor/events.ts';
-import { freePort } from '../supervisor/ports.ts';
 import type { SupervisedProcess } from '../supervisor/process.ts';
 import { prepareRunFolder, type RunFolder } from '../supervisor/run-folder.ts';
 import type { AdminApi } from './admin.ts';
 import { ControlPlane } from './control-plane.ts';
-import { LocalCoordinator } from './coordinator.ts';
+import type { LocalCoordinator } from './coordinator.ts';
+import { LocalCoordinators } from './coordinators.ts';
 import type { KubernetesState } from './kubernetes.ts';
 import type { LocalNode, NodeRole } from './node.ts';
 import { type LocalClusterOptions, type Settings, withDefaults } from './options.ts';
@@ -32,7 +32,7 @@ const observeMs = 1000;
 export class LocalCluster {
   readonly settings: Settings;
   readonly folder: RunFolder;
-  readonly coordinator: LocalCoordinator;
+  readonly coordinators: LocalCoordinators;
   readonly book: StatusBook;
   /** Unix socket on which machines are made and removed, where workers can be replaced. */
   readonly machinesSocket: string;
@@ -40,25 +40,22 @@ export class LocalCluster {
   readonly #abort = new AbortController();
   readonly #loops: Promise<void>[] = [];
   readonly #begunMs: number;
+  readonly #notify: Notify;
   #machines: { host: MachineHost; api: MachineApi } | undefined;
   /** Set by `prepare`. */
   #controlPlane: ControlPlane | undefined;
   #readyAfterMs: number | undefined;
   #stopping: Promise<void> | undefined;
 
-  private constructor(settings: Settings, folder: RunFolder, ports: { port: number; webPort: number }) {
+  private constructor(settings: Settings, folder: RunFolder, coordinators: LocalCoordinators, notify: Notify) {
     this.settings = settings;
     this.folder = folder;
-    const { clock, autoRestart, scanIntervalSeconds, replacement } = settings;
-    this.machinesSocket = join(folder.sockets, 'machines.sock');
+    this.coordinators = coordinators;
+    this.#notify = notify;
+    const { clock, autoRestart, scanIntervalSeconds } = settings;
+    this.machinesSocket = machinesSocketOf(folder);
     this.#begunMs = clock.monotonicMs();
-    const common = { folder, autoRestart, clock, notify: this.#notify };
-    const provisioners = { [provisionerName]: { type: 'process', socket: this.machinesSocket } };
-    this.coordinator = new LocalCoordinator({
-      ...common,
-      ...ports,
-      config: { ...(replacement && { provisioners }), ...settings.coordinatorConfig },
-    });
+    const common = { folder, autoRestart, clock, notify };
     const named = (role: NodeRole, prefix: string, count: number): { name: string; role: NodeRole }[] =>
       Array.from({ length: count }, (_, index) => ({ name: `${prefix}-${index + 1}`, role }));
     const nodes = [...named('control-plane', 'cp', settings.controlPlanes), ...named('worker', 'worker', settings.workers)];
@@ -76,11 +73,13 @@ export class LocalCluster {
     const folder = prepareRunFolder(settings.runDir, settings.clock.nowMs());
     try {
       const takenPorts = new Set<number>();
-      const port = await freePort('127.0.0.1', settings.random, takenPorts);
-      const webPort = await freePort('127.0.0.1', settings.random, takenPorts);
-      const cluster = new LocalCluster(settings, folder, { port, webPort });
+      const notify: Notify = (level, message) => settings.onNotice({ timeMs: settings.clock.nowMs(), level, message });
+      const provisioners = { [provisionerName]: { type: 'process', socket: machinesSocketOf(folder) } };
+      const config = { ...(settings.replacement && { provisioners }), ...settings.coordinatorConfig };
+      const coordinators = await LocalCoordinators.prepare({ settings, folder, config, takenPorts, notify });
+      const cluster = new LocalCluster(settings, folder, coordinators, notify);
       const nodes = cluster.controlPlaneNodes;
-      cluster.#controlPlane = await ControlPlane.prepare({ settings, nodes, takenPorts, notify: cluster.#notify });
+      cluster.#controlPlane = await ControlPlane.prepare({ settings, nodes, takenPorts, notify });
       return cluster;
     } catch (error) {
       folder.release();
@@ -90,6 +89,11 @@ export class LocalCluster {
 
   get name(): string {
     return this.settings.clusterName;
+  }
+
+  /** The only coordinator, or the first of several. */
+  get coordinator(): LocalCoordinator {
+    return this.coordinators.first;
   }
 
   /** The machines that are there now: workers come and go where they can be replaced. */
@@ -144,24 +148,24 @@ export class LocalCluster {
 
   /** Automatic restarts of all processes. */
   get restarts(): number {
-    return this.coordinator.process.restarts + this.#fleet.tally().restarts;
+    return this.coordinators.processes.reduce((sum, { restarts }) => sum + restarts, 0) + this.#fleet.tally().restarts;
   }
 
-  /** The admin API of the coordinator. */
+  /** The admin API of the coordinator; of several, of one that answers. */
   admin(): Promise<AdminApi> {
-    return this.coordinator.admin();
+    return this.coordinators.admin();
   }
 
   /**
-   * Starts the coordinator, makes the cluster and starts every agent; resolves then, with the nodes on their way to Ready. The etcd members, the API servers and the writers follow by themselves
+   * Starts the coordinators, makes the cluster and starts every agent; resolves then, with the nodes on their way to Ready. The etcd members, the API servers and the writers follow by themselves
    * once the certificates are there.
    */
   async start(): Promise<void> {
     const { signal } = this.#abort;
     const { env, clock, replacement } = this.settings;
     if (replacement) await this.#serveMachines();
-    await this.coordinator.start(env['coordinator'], signal);
-    this.#notify('info', `coordinator serves on ${this.coordinator.address}`);
+    await this.coordinators.start(env, signal);
+    for (const { process, address } of this.coordinators.all) this.#notify('info', `${process.name} serves on ${address}`);
     this.#checkNotStopping();
     await this.#createCluster();
     await Promise.all(this.nodes.map((node) => this.#join(node)));
@@ -175,8 +179,9 @@ export class LocalCluster {
     return this.#fleet.observe();
   }
 
-  /** Asks the coordinator for all nodes' status now. */
+  /** Asks for all nodes' status now. */
   async refresh(): Promise<void> {
+    await this.coordinators.look();
     const nodes = await (await this.admin()).listNodes(this.name);
     for (const { name, phase, message } of this.book.update(nodes)) {
       const bad = isBadPhase(phase);
@@ -268,7 +273,7 @@ export class LocalCluster {
     await this.stopWriter();
     await this.#plane.stop();
     await Promise.all([...this.nodes, ...this.removedMachines].map(({ agent }) => agent.stop()));
-    await this.coordinator.stop();
+    await this.coordinators.stop();
     this.folder.release();
   }
 
@@ -282,7 +287,7 @@ export class LocalCluster {
   }
 
   #processes(): SupervisedProcess[] {
-    return [this.coordinator.process, ...this.#fleet.processes()];
+    return [...this.coordinators.processes, ...this.#fleet.processes()];
   }
 
   /** Before the coordinator: its provisioner needs it, and it outlives it. */
@@ -319,8 +324,8 @@ export class LocalCluster {
     const { token, caPin } = await admin.createToken(this.name, { name: node.name, role, addresses: [node.address], labels });
     const { scanIntervalSeconds, env, endpointFor } = this.settings;
     this.#checkNotStopping();
-    const endpoint = await endpointFor(node.name, this.coordinator.address);
-    node.writeAgentConfig({ endpoints: [endpoint], caPins: [caPin], token, scanIntervalSeconds });
+    const endpoints = await Promise.all(this.coordinators.addresses.map((address) => endpointFor(node.name, address)));
+    node.writeAgentConfig({ endpoints, caPins: [caPin], token, scanIntervalSeconds });
     await node.agent.start(env[node.name]);
   }
 
@@ -330,8 +335,10 @@ export class LocalCluster {
       if (!(error instanceof EvercertError)) throw error;
     });
   }
+}
 
-  readonly #notify: Notify = (level, message) => this.settings.onNotice({ timeMs: this.settings.clock.nowMs(), level, message });
+function machinesSocketOf({ sockets }: RunFolder): string {
+  return join(sockets, 'machines.sock');
 }
 
 export function prepareLocalCluster(options: LocalClusterOptions = {}): Promise<LocalCluster> {

@@ -7,6 +7,8 @@ import type { Notice } from '../supervisor/events.ts';
 /** As in a cluster's spec, without the provisioner. */
 export type LocalReplacement = Omit<NonNullable<Parameters<typeof ClusterSpec.fromPartial>[0]['replacement']>, 'provisioner'>;
 
+export const maxCoordinators = 5;
+
 export type ClusterKeyAlgorithm = 'ecdsa-p384' | 'rsa-4096';
 
 export interface LocalClusterOptions {
@@ -16,6 +18,10 @@ export interface LocalClusterOptions {
   clusterName?: string;
   /** Default 3: cp-1, cp-2, cp-3. */
   controlPlanes?: number;
+  /** Default 1. Several share an etcd that is run for them, and need `stateEtcdBinary`. */
+  coordinators?: number;
+  /** Path of an etcd binary for the state of several coordinators. */
+  stateEtcdBinary?: string | undefined;
   /** Default 2: worker-1, worker-2. */
   workers?: number;
   /** Life of leaves; default 60. */
@@ -38,13 +44,13 @@ export interface LocalClusterOptions {
   replacement?: LocalReplacement | undefined;
   /** More fields of the cluster's spec. */
   spec?: Parameters<typeof ClusterSpec.fromPartial>[0];
-  /** `HOST:PORT` at which a node's first agent reaches the coordinator, as from behind a proxy. Default: the coordinator's own address. */
+  /** `HOST:PORT` at which a node's first agent reaches a coordinator, as from behind a proxy. Default: the coordinator's own address. */
   endpointFor?: (node: string, coordinator: string) => string | Promise<string>;
   /** How often agents look at all of their files; default 10. */
   scanIntervalSeconds?: number;
   /** Children that end by themselves are started again; default true. */
   autoRestart?: boolean;
-  /** Variables for the first run of a child, by its name: `coordinator`, `cp-1` (the agent), `etcd-cp-1`, `kube-apiserver-cp-1`. */
+  /** Variables for the first run of a child, by its name: `coordinator` (of several: `coordinator-1`), `cp-1` (the agent), `etcd-cp-1`, `kube-apiserver-cp-1`. */
   env?: Record<string, Environment>;
   /** What the person at the terminal should hear of. */
   onNotice?: (notice: Notice) => void;
@@ -53,7 +59,7 @@ export interface LocalClusterOptions {
   random?: () => number;
 }
 
-type Optional = 'runDir' | 'etcdBinary' | 'kubeApiServerBinary' | 'replacement';
+type Optional = 'runDir' | 'stateEtcdBinary' | 'etcdBinary' | 'kubeApiServerBinary' | 'replacement';
 export type Settings = Required<Omit<LocalClusterOptions, Optional>> & Pick<LocalClusterOptions, Optional>;
 
 /** The options with every default. */
@@ -61,6 +67,7 @@ export function withDefaults(options: LocalClusterOptions): Settings {
   const leafLifetimeSeconds = options.leafLifetimeSeconds ?? 60;
   return {
     clusterName: 'demo',
+    coordinators: 1,
     controlPlanes: 3,
     workers: 2,
     identityLifetimeSeconds: Math.max(60, leafLifetimeSeconds),

@@ -3,9 +3,16 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { EvercertError } from '@evercert/shared/errors';
 import { errnoOf, toFileError } from '@evercert/shared/files';
+import { maxCoordinators } from '../cluster/options.ts';
 
 /** All that a run makes in its folder; nothing else in there is ever removed. */
-const entries = ['coordinator', 'coordinator.yaml', 'machines.json', 'nodes', 'logs', 'run'];
+const entries = [
+  ...['coordinator', ...Array.from({ length: maxCoordinators }, (_, index) => `coordinator-${index + 1}`)].flatMap((name) => [
+    name,
+    `${name}.yaml`,
+  ]),
+  ...['state-etcd', 'machines.json', 'nodes', 'logs', 'run'],
+];
 const markerName = 'evercert-local.json';
 /** A unix socket's path has 108 bytes, the last of them zero (unix(7)). */
 const maxSocketPath = 107;

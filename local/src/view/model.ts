@@ -1,3 +1,4 @@
+import type { CoordinatorView } from '../cluster/coordinators.ts';
 import type { KubernetesState } from '../cluster/kubernetes.ts';
 import type { NodeView, StatusTotals } from '../cluster/status.ts';
 import type { WriterStatistics } from '../etcd/writer.ts';
@@ -11,6 +12,8 @@ export interface ViewModel {
   clusterName: string;
   runDir: string;
   nodes: readonly NodeView[];
+  /** Empty where there is one alone. */
+  coordinators: readonly CoordinatorView[];
   totals: StatusTotals;
   etcd: 'off' | 'starting' | 'up' | 'failed';
   writer: WriterStatistics | undefined;
@@ -48,6 +51,16 @@ export function kubernetesText({ kubernetes, load }: ViewModel): string {
   return `; kube-apiserver: ${load.requests} requests, ${load.retried} retried, ${load.failed} failed`;
 }
 
+/** Empty where there is one coordinator alone. */
+export function coordinatorsText({ coordinators }: ViewModel): string {
+  if (coordinators.length === 0) return '';
+  const each = coordinators.map(({ name, serves, leads, nodes }) => {
+    if (!serves) return `${name} is down`;
+    return `${name}${leads ? ' leads' : ''} (${nodes} ${nodes === 1 ? 'node' : 'nodes'})`;
+  });
+  return `coordinators: ${each.join(', ')}`;
+}
+
 export function statusText({ totals, restarts }: ViewModel): string {
   const { ready, nodes, certificates, renewals, failures, lapses, lapsesOfRemoved } = totals;
   const gone = lapsesOfRemoved > 0 ? ` (${lapsesOfRemoved} on removed machines)` : '';
@@ -57,5 +70,7 @@ export function statusText({ totals, restarts }: ViewModel): string {
 
 /** One line for a log. */
 export function plainLine(model: ViewModel): string {
-  return `[${clockText(model.elapsedMs)}] ${statusText(model)}; ${etcdText(model)}${kubernetesText(model)}`;
+  const coordinators = coordinatorsText(model);
+  const more = coordinators === '' ? '' : `; ${coordinators}`;
+  return `[${clockText(model.elapsedMs)}] ${statusText(model)}; ${etcdText(model)}${kubernetesText(model)}${more}`;
 }

@@ -1,7 +1,7 @@
 import { type CertificateView, isBadPhase, type NodeView } from '../cluster/status.ts';
 import { type Colour, clip, fit, type Paint } from './ansi.ts';
 import { lifeBar, lifeBlock } from './bar.ts';
-import { clockText, etcdText, kubernetesText, statusText, timeOfDay, type ViewModel } from './model.ts';
+import { clockText, coordinatorsText, etcdText, kubernetesText, statusText, timeOfDay, type ViewModel } from './model.ts';
 
 export interface Screen {
   columns: number;
@@ -40,7 +40,14 @@ function header(model: ViewModel, paint: Paint): string[] {
     `${paint('bold', `Evercert ${clockText(model.elapsedMs)}`)}  cluster ${model.clusterName}  ${paint('dim', model.runDir)}`,
     `${paint(well, '●')} ${statusText(model)}`,
     `  ${etcdText(model)}${kubernetesText(model)}`,
+    ...coordinatorLines(model, paint),
   ];
+}
+
+function coordinatorLines(model: ViewModel, paint: Paint): string[] {
+  if (model.coordinators.length === 0) return [];
+  const whole = model.coordinators.every(({ serves }) => serves) && model.coordinators.some(({ leads }) => leads);
+  return [`${paint(whole ? 'green' : 'yellow', '●')} ${coordinatorsText(model)}`];
 }
 
 function nodeLine(node: NodeView, paint: Paint): string {

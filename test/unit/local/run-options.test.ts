@@ -20,6 +20,7 @@ describe('the options of npm start', () => {
       leafLifetimeSeconds: 60,
       keyAlgorithm: 'ecdsa-p384',
       layout: 'founding',
+      coordinators: 1,
       workers: 2,
       etcd: true,
       kubeApiServer: undefined,
@@ -30,12 +31,13 @@ describe('the options of npm start', () => {
 
   it('are all understood', () => {
     const args =
-      '--duration 90s --leaf-lifetime 20s --key-algorithm rsa-4096 --layout kubeadm --workers 0 --no-etcd --kube-apiserver /k --run-dir /x --summary json';
+      '--duration 90s --leaf-lifetime 20s --key-algorithm rsa-4096 --layout kubeadm --coordinators 3 --workers 0 --no-etcd --kube-apiserver /k --run-dir /x --summary json';
     assert.deepEqual(options(...args.split(' ')), {
       durationMs: 90_000,
       leafLifetimeSeconds: 20,
       keyAlgorithm: 'rsa-4096',
       layout: 'kubeadm',
+      coordinators: 3,
       workers: 0,
       etcd: false,
       kubeApiServer: '/k',
@@ -51,6 +53,9 @@ describe('the options of npm start', () => {
     ['--leaf-lifetime 20500ms', /whole seconds/],
     ['--key-algorithm ecdsa-p256', /ecdsa-p384, rsa-4096/],
     ['--layout kubernetes', /founding, kubeadm/],
+    ['--coordinators 0', /1 to 5/],
+    ['--coordinators 6', /1 to 5/],
+    ['--coordinators x', /1 to 5/],
     ['--workers -1', /0 to 100/],
     ['--workers 101', /0 to 100/],
     ['--workers two', /0 to 100/],

@@ -155,6 +155,15 @@ describe('showing a run', () => {
     assert.match(lines[0] ?? '', /^\[00:01:35\] 5\/5 nodes Ready.*etcd: 1200 writes, 0 failed/);
   });
 
+  it('tells who leads, and who is away, where there are several coordinators', () => {
+    const one = { name: 'coordinator-1', address: '127.0.0.1:1', serves: true, leads: false, nodes: 1 };
+    const coordinators = [one, { ...one, name: 'coordinator-2', leads: true, nodes: 4 }, { ...one, name: 'coordinator-3', serves: false }];
+    const text = 'coordinators: coordinator-1 (1 node), coordinator-2 leads (4 nodes), coordinator-3 is down';
+    assert.ok(plainLine(viewModel({ coordinators })).endsWith(`; ${text}`));
+    assert.ok(renderTable(viewModel({ coordinators }), { columns: 200, rows: 60, paint: withoutColour }).includes(`● ${text}`));
+    assert.doesNotMatch(plainLine(viewModel()), /coordinators/);
+  });
+
   it('tells how the API servers are, where there are any', () => {
     const line = (changes: Partial<ViewModel>): string => plainLine(viewModel(changes));
     assert.doesNotMatch(line({}), /kube-apiserver/);
