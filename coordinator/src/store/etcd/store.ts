@@ -6,6 +6,7 @@ import { EvercertError } from '@evercert/shared/errors';
 import { faultPoint } from '@evercert/shared/fault-points';
 import { createFileCredentials, type PairFiles } from '@evercert/shared/grpc';
 import type { Logger } from '@evercert/shared/logging';
+import { layout } from '../../state/layout.ts';
 import { checkPrefix, checkTransaction, checkTtl, invalid } from '../limits.ts';
 import type {
   Compare,
@@ -73,7 +74,7 @@ export async function openEtcdStore(options: EtcdStoreOptions): Promise<EtcdStor
   const { clock, logger, random = Math.random, dialTimeoutMs = 2000, requestTimeoutMs = 5000 } = options;
   const store = new RealEtcdStore(new Endpoints({ endpoints, clock, logger, random, dialTimeoutMs, requestTimeoutMs }), options);
   try {
-    await store.range({ prefix: '/', limit: 1 });
+    await store.latestRevision();
     return store;
   } catch (error) {
     await store.close();
@@ -135,7 +136,8 @@ class RealEtcdStore implements EtcdStore {
   }
 
   async latestRevision(): Promise<number> {
-    return (await this.range({ prefix: '/', limit: 1 })).revision;
+    // A client may be allowed to read nothing else.
+    return (await this.range({ prefix: layout.root, limit: 1 })).revision;
   }
 
   onClose(callback: () => void): void {
