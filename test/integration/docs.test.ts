@@ -60,10 +60,14 @@ describe('the documentation of the programs', () => {
   it('names only settings that the coordinator takes', async () => {
     const file = join(folder, 'coordinator.yaml');
     // A value of a wrong type is refused for its type, a key that does not exist for being unknown.
-    const config: Record<string, Record<string, unknown>> = {};
+    const config: Record<string, unknown> = {};
     for (const key of documented('Coordinator configuration')) {
-      const [first = '', second] = key.split('.');
-      config[first] = second === undefined ? { wrong: 'type' } : { ...config[first], [second]: { wrong: 'type' } };
+      let place = config;
+      for (const part of key.split('.').slice(0, -1)) {
+        place[part] ??= {};
+        place = place[part] as Record<string, unknown>;
+      }
+      place[key.split('.').at(-1) ?? ''] = { wrong: 'type' };
     }
     writeFileSync(file, JSON.stringify({ ...config, notDocumented: true }));
     const { stderr } = await run('evercert-coordinator', ['--config', file, '--print-config'], { env: { PATH: path } });
