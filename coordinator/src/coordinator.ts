@@ -44,7 +44,10 @@ export async function startCoordinator(options: CoordinatorParts): Promise<Runni
     ? new MirrorKeeper({ store, storeName: describeLocation(config), path: mirrorFile(config.dataDir), clock, logger })
     : undefined;
   mirror?.start();
+  const tellOthers = (): void => own.tellOthers(parts.coordinators.endpoints());
+  const followOthers = parts.coordinators.informer.subscribe(tellOthers);
   await parts.join();
+  tellOthers();
   parts.leadership.run(parts.leader);
   // Nobody else can lead: it serves whole from its first call on.
   if (!store.shared) await parts.leader.started;
@@ -64,6 +67,7 @@ export async function startCoordinator(options: CoordinatorParts): Promise<Runni
   const stop = async (): Promise<void> => {
     tell('CoordinatorStopping', 'stops');
     leaveToOthers();
+    followOthers();
     // First of all: no step is begun any more here, and another coordinator goes on.
     await parts.leadership.stop();
     await parts.coordinators.leave();

@@ -84,6 +84,15 @@ describe('three coordinators on three etcd members', function () {
     );
   });
 
+  it("name each other in the local admins' contexts", async () => {
+    for (const [index, address] of coordinators.addresses.entries()) {
+      await until('the others to be named', 10_000, () => {
+        const { contexts } = parse(readFileSync(coordinators.contextsFile(index), 'utf8')) as { contexts: { endpoints?: string[] }[] };
+        return [address, ...(contexts[0]?.endpoints ?? [])].sort().join() === [...coordinators.addresses].sort().join();
+      });
+    }
+  });
+
   it('let the command line find the leader by itself', async () => {
     const leader = await coordinators.untilLeading();
     for (const index of coordinators.all.keys()) {

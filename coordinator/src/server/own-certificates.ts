@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '@evercert/shared/clock';
+import { describeError } from '@evercert/shared/errors';
 import { createHotSwapServerCredentials, type HotSwapCredentials, type ServerIdentity } from '@evercert/shared/grpc';
 import type { Logger } from '@evercert/shared/logging';
 import type { ServerCredentials } from '@grpc/grpc-js';
@@ -22,6 +23,8 @@ export interface OwnCertificates {
   credentials: ServerCredentials;
   /** Makes the local admin's credential at the first start, and keeps it alive. */
   keepAdminCredential(address: string): Promise<void>;
+  /** `HOST:PORT` of all coordinators that serve, for the local admin's context. */
+  tellOthers(endpoints: readonly string[]): void;
   stop(): void;
 }
 
@@ -33,7 +36,7 @@ export async function startOwnCertificates(options: OwnCertificatesOptions): Pro
   const { logger, parts } = options;
   const { controlCa } = parts;
   const server = await startServerCertificate(options);
-  let admin: OwnRenewal | undefined;
+  let admin: { credential: AdminCredential; renewal: OwnRenewal } | undefined;
   let seen = controlCa.record;
   const stopListening = controlCa.subscribe((record) => {
     const rotated = record.serial !== seen.serial;
@@ -48,17 +51,22 @@ export async function startOwnCertificates(options: OwnCertificatesOptions): Pro
     }
     if (rotated) void server.renewal.renewNow();
     // Its folder holds the roots, too.
-    if (trusted) void admin?.renewNow();
+    if (trusted) void admin?.renewal.renewNow();
   });
   return {
     credentials: server.credentials.credentials,
     async keepAdminCredential(address) {
       admin = await keepAdminCredential(options, address);
     },
+    tellOthers(endpoints) {
+      admin?.credential.tellOthers(endpoints).catch((error: unknown) => {
+        logger.warn("the local admin's context does not name the other coordinators", { error: describeError(error) });
+      });
+    },
     stop() {
       stopListening();
       server.renewal.stop();
-      admin?.stop();
+      admin?.renewal.stop();
     },
   };
 }
@@ -95,7 +103,10 @@ async function startServerCertificate({ config, clock, logger, parts }: OwnCerti
   return { credentials, renewal, present };
 }
 
-async function keepAdminCredential({ config, clock, logger, parts }: OwnCertificatesOptions, address: string): Promise<OwnRenewal> {
+async function keepAdminCredential(
+  { config, clock, logger, parts }: OwnCertificatesOptions,
+  address: string,
+): Promise<{ credential: AdminCredential; renewal: OwnRenewal }> {
   const { controlCa, events, backdateMs } = parts;
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
   const credential = new AdminCredential({ dataDir: config.dataDir, controlCa, address });
@@ -106,7 +117,7 @@ async function keepAdminCredential({ config, clock, logger, parts }: OwnCertific
   const current = await credential.current(clock.nowMs());
   if (current) {
     renewal.follow({ ...current, issuedAtMs: current.notBeforeMs + backdateMs });
-    return renewal;
+    return { credential, renewal };
   }
   const made = await make();
   await install(made);
@@ -117,5 +128,5 @@ async function keepAdminCredential({ config, clock, logger, parts }: OwnCertific
     message: `wrote an admin credential to ${join(config.dataDir, 'admin')}`,
   });
   renewal.follow(made);
-  return renewal;
+  return { credential, renewal };
 }

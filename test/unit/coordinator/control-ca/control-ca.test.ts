@@ -170,6 +170,30 @@ describe('the control CA as coordinators see it', () => {
     await until(async () => (await read('ca.crt')).length === 1);
     verifyChain({ chain: await read('admin.crt'), anchors: await read('ca.crt'), atMs: clock.nowMs(), usage: 'client auth' });
   });
+
+  it("names the other coordinators in the local admin's context, and makes no other certificate for that", async () => {
+    const ca = await started();
+    const config = configSchema.parse({ dataDir: join(folder, 'data'), serverNames: ['localhost'] });
+    const events = new EventRecorder(store, clock, logger);
+    const context = async (): Promise<string> => readFile(join(config.dataDir, 'admin', 'config.yaml'), 'utf8');
+    const certificate = async (): Promise<string> => readFile(join(config.dataDir, 'admin', 'admin.crt'), 'utf8');
+    for (const others of [['b.example:7443', 'a.example:7443'], ['b.example:7443'], []]) {
+      const own = await startOwnCertificates({ config, clock, logger, parts: { controlCa: ca, events, backdateMs: 60_000 } });
+      running.push(own);
+      await own.keepAdminCredential('localhost:7443');
+      const before = await certificate();
+      own.tellOthers(['localhost:7443', ...others]);
+      const named =
+        others.length === 0
+          ? ''
+          : `    endpoints:\n${[...others]
+              .sort()
+              .map((other) => `      - ${other}\n`)
+              .join('')}`;
+      await until(async () => (await context()).includes(`    server: localhost:7443\n${named}    certificateAuthority`));
+      assert.equal(await certificate(), before);
+    }
+  });
 });
 
 function pinOf(certificate: string | undefined): string {
