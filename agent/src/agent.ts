@@ -201,7 +201,7 @@ export class Agent {
       keyPairs,
       certificates: this.#certificates,
       healthChecks: this.#health,
-      takeTrustAnchors: (anchors) => this.#controlTrust.take(anchors),
+      takeTrustAnchors: (anchors, retiredPins) => this.#controlTrust.take(anchors, retiredPins),
       events,
       logger,
       onChange,

@@ -40,6 +40,7 @@ export function desiredStateFromProto(state: proto.DesiredState): DesiredState {
     healthChecks: state.healthChecks.map((check) => ({ ...check, trustAnchors: anchorsOf(state, check.issuer) })),
     notUnderstood,
     renewIdentitySerial: state.renewIdentitySerial,
+    retiredControlCaPins: state.retiredControlCaPins,
   };
 }
 

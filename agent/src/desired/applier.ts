@@ -15,7 +15,7 @@ export interface ApplierOptions {
   keyPairs: Pick<KeyPairKeeper, 'apply'>;
   certificates: Pick<CertificateManager, 'setDesired'>;
   healthChecks: Pick<HealthChecker, 'apply'>;
-  takeTrustAnchors: (anchors: Buffer[]) => Promise<boolean>;
+  takeTrustAnchors: (anchors: Buffer[], retiredPins: string[]) => Promise<boolean>;
   events: EventSink;
   logger: Logger;
   onChange: () => void;
@@ -62,7 +62,9 @@ export class DesiredApplier {
         message: `${name} is declared in a way that this agent does not understand; what is there stays: ${message}`,
       });
     }
-    await this.#step('the trust anchors of the coordinator', () => this.#options.takeTrustAnchors(state.controlTrustAnchors));
+    await this.#step('the trust anchors of the coordinator', () =>
+      this.#options.takeTrustAnchors(state.controlTrustAnchors, state.retiredControlCaPins),
+    );
     await this.#step('the trust bundles', () => bundles.apply(state.bundles, keep));
     await this.#step('the revocation lists', () => revocationLists.apply(state.revocationLists, keep));
     await this.#step('the certificates', () =>

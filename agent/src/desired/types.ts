@@ -33,6 +33,8 @@ export interface DesiredState {
   revocationLists: DesiredRevocationList[];
   /** DER of the control CA, the trust for the coordinator itself. */
   controlTrustAnchors: Buffer[];
+  /** By which public keys no coordinator is to be found any more. */
+  retiredControlCaPins: string[];
   healthChecks: DesiredHealthCheck[];
   /** Declared, but in a way that this agent does not understand: what is there stays as it is. */
   notUnderstood: { name: string; message: string }[];

@@ -29,11 +29,13 @@ export class ControlTrust {
 
   /**
    * Trusts this set instead of the present one; durable when it resolves with true. Without a connection it is only remembered: a state from an earlier run may be older than what is
-   * trusted since. Errors: InvalidCertificate (the coordinator does not stand under it; what was trusted stays), Unavailable, DiskFull, FileSystem.
+   * trusted since. Nobody is found by the retired pins from then on, but for what is trusted. Errors: InvalidCertificate (the coordinator does not stand under it; what was trusted stays), Unavailable, DiskFull, FileSystem.
    */
-  async take(anchors: Buffer[]): Promise<boolean> {
+  async take(anchors: Buffer[], retiredPins: readonly string[] = []): Promise<boolean> {
     this.#wanted = anchors;
-    return await this.#try();
+    const changed = await this.#try();
+    await this.#options.store.retirePins(retiredPins);
+    return changed;
   }
 
   /** The set that was not taken is looked at once more: the coordinator may have its new certificate by now. Never rejects. */

@@ -60,14 +60,23 @@ export class ControlPins {
     return [...new Set([...named, ...trusted.map((der) => publicKeyPin(der))])];
   }
 
+  /** The coordinator's word on which CAs are trusted: what falls out of them is found by its pin no more. Durable when it resolves. */
+  replaced(before: readonly Buffer[], after: readonly Buffer[]): Promise<void> {
+    return this.retire(
+      before.map((der) => publicKeyPin(der)),
+      after,
+    );
+  }
+
   /**
-   * The coordinator's word on which CAs are trusted: what falls out of them, and what is named here and is none of them, is found by its pin no more. A pin that comes into the
-   * configuration later is an administrator's later word. Durable when it resolves.
+   * These find nobody from here on, but for those that stand for what is trusted. A configuration that was written before a rotation still names what it replaced. Durable when it
+   * resolves.
    */
-  async replaced(before: readonly Buffer[], after: readonly Buffer[]): Promise<void> {
-    const held = new Set(after.map((der) => publicKeyPin(der)));
-    const named = [...before.map((der) => publicKeyPin(der)), ...this.#configured, ...this.#given, ...this.#retired];
-    const retired = [...new Set(named)].filter((each) => !held.has(each));
+  async retire(pins: readonly string[], trusted: readonly Buffer[]): Promise<void> {
+    const held = new Set(trusted.map((der) => publicKeyPin(der)));
+    const known = new Set(this.#retired);
+    const fresh = pins.map((each) => each.toLowerCase()).filter((each) => pin.safeParse(each).success && !known.has(each));
+    const retired = [...new Set([...fresh, ...this.#retired])].filter((each) => !held.has(each));
     if (retired.join() !== this.#retired.join()) await this.#save(this.#given, retired);
   }
 

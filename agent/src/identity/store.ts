@@ -192,6 +192,11 @@ export class IdentityStore {
     return this.#turn.run('', () => this.#adoptTrustAnchors(anchors, shown));
   }
 
+  /** No coordinator is found by these public keys any more; durable when it resolves. */
+  retirePins(pins: readonly string[]): Promise<void> {
+    return this.#turn.run('', () => this.#pins.retire(pins, this.#anchors));
+  }
+
   /** An administrator's word at the node: the control CA has one of these public keys, and no other is trusted from here on. */
   trustOnly(pins: readonly string[]): Promise<void> {
     return this.#turn.run('', async () => {

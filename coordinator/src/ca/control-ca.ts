@@ -85,6 +85,15 @@ export class ControlCa {
     return [...new Set([this.pin(), ...this.record.bundle.map(pinOf)])];
   }
 
+  /** Pins of roots that were trusted once and are not any more, the newest first: nobody is to be found by them. */
+  retiredPins(): string[] {
+    const trusted = this.pins();
+    const retired = generationsOf(this.record).filter(({ state }) => state === 'retired');
+    return [...new Set(retired.map(({ generation }) => pinOf(anchorOf(generation))))]
+      .filter((pin) => !trusted.includes(pin))
+      .slice(0, toldPins);
+  }
+
   /** Signs Evercert's own certificates, by the present generation. Errors: those of Authorities.issuer. */
   async issuer(): Promise<PreparedIssuer> {
     return await this.#authorities.issuer(this.record);
@@ -148,6 +157,9 @@ function standingsOf(record: AuthorityRecord): ReadonlyMap<string, 'trusted' | '
   const accepted = generationsOf(record).filter(({ state }) => state !== 'retired');
   return new Map(accepted.map(({ generation, compromised }) => [generation.serial, compromised ? 'compromised' : 'trusted']));
 }
+
+/** Rotations are years apart: what is older is in no configuration any more. */
+const toldPins = 16;
 
 /** Told by the signature, not by what the certificate says of its issuer. */
 export function signerOf(record: AuthorityRecord, certificate: Buffer): GenerationView | undefined {

@@ -38,7 +38,7 @@ const noList = { number: 0, der: Buffer.alloc(0) };
 
 export interface DesiredStatesOptions {
   model: Model;
-  controlCa: Pick<ControlCa, 'anchors' | 'subscribe'>;
+  controlCa: Pick<ControlCa, 'anchors' | 'retiredPins' | 'subscribe'>;
   revocations: Revocations;
   /** A repair of this node is under way: the certificate in use does not count against a new one. */
   repairing?: (cluster: string, node: string) => boolean;
@@ -139,6 +139,7 @@ export class DesiredStates {
         return record ? [desiredKeyPairToProto(pair, record.version)] : [];
       }),
       controlTrustAnchors: this.#controlCa.anchors(),
+      retiredControlCaPins: this.#controlCa.retiredPins(),
       revocationLists: resolved.revocationLists.map((list) =>
         // Number 0 stands for a list that cannot be made for now: what the node has stays.
         desiredRevocationListToProto(list, this.#lists.forFiles(node.cluster, list.issuer) ?? noList, listSigners(authority(list.issuer))),

@@ -142,6 +142,7 @@ describe('the applier of desired states', () => {
     keyPairs: [],
     revocationLists: [],
     controlTrustAnchors: [],
+    retiredControlCaPins: [],
     healthChecks: [],
     notUnderstood: [],
     renewIdentitySerial: '',

@@ -27,6 +27,8 @@ export interface DesiredState {
   healthChecks: HealthCheck[];
   /** Serial number of an identity that is to be renewed now; empty: none is. Agents of earlier releases renew theirs in its own time. */
   renewIdentitySerial: string;
+  /** "sha256:" pins of control CAs that were replaced: no coordinator is to be found by them any more, also where an agent's configuration names them. The newest first. */
+  retiredControlCaPins: string[];
 }
 
 export interface DesiredCertificate {
@@ -230,6 +232,7 @@ function createBaseDesiredState(): DesiredState {
     revocationLists: [],
     healthChecks: [],
     renewIdentitySerial: "",
+    retiredControlCaPins: [],
   };
 }
 
@@ -258,6 +261,9 @@ export const DesiredState: MessageFns<DesiredState> = {
     }
     if (message.renewIdentitySerial !== "") {
       writer.uint32(66).string(message.renewIdentitySerial);
+    }
+    for (const v of message.retiredControlCaPins) {
+      writer.uint32(74).string(v!);
     }
     return writer;
   },
@@ -339,6 +345,14 @@ export const DesiredState: MessageFns<DesiredState> = {
             message.renewIdentitySerial = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.retiredControlCaPins.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -364,6 +378,7 @@ export const DesiredState: MessageFns<DesiredState> = {
     message.revocationLists = object.revocationLists?.map((e) => DesiredRevocationList.fromPartial(e)) || [];
     message.healthChecks = object.healthChecks?.map((e) => HealthCheck.fromPartial(e)) || [];
     message.renewIdentitySerial = object.renewIdentitySerial ?? "";
+    message.retiredControlCaPins = object.retiredControlCaPins?.map((e) => e) || [];
     return message;
   },
 };
