@@ -10,7 +10,7 @@ import type { CoordinatorConfig } from '../config.ts';
 import { adminProfile } from '../enrollment/admin-certificates.ts';
 import type { EventRecorder } from '../events/recorder.ts';
 import { AdminCredential } from './admin-credential.ts';
-import { issueOwn, type OwnCertificate, OwnRenewal, serverProfile } from './own-identity.ts';
+import { issueOwn, type OwnCertificate, OwnRenewal, ownDetails, serverProfile } from './own-identity.ts';
 
 export interface OwnCertificatesOptions {
   config: Pick<CoordinatorConfig, 'dataDir' | 'serverNames' | 'serverCertificateLifetime' | 'adminCertificateLifetime'>;
@@ -87,6 +87,14 @@ async function startServerCertificate({ config, clock, logger, parts }: OwnCerti
       config.serverCertificateLifetime * 1000,
     );
   let current = await make();
+  const what = 'server certificate';
+  events.record({
+    actor: 'coordinator',
+    reason: 'OwnCertificateIssued',
+    serial: current.serial,
+    message: `issued the ${what} until ${new Date(current.notAfterMs).toISOString()}`,
+    details: ownDetails(what, current),
+  });
   const identity = (): ServerIdentity => ({
     chain: [current.certificate, ...controlCa.chainBehind(current.certificate)],
     privateKey: current.privateKey,
@@ -98,7 +106,7 @@ async function startServerCertificate({ config, clock, logger, parts }: OwnCerti
     current = made;
     present();
   };
-  const renewal = new OwnRenewal({ what: 'server certificate', make, install }, { clock, logger, events });
+  const renewal = new OwnRenewal({ what, make, install }, { clock, logger, events });
   renewal.follow(current);
   return { credentials, renewal, present };
 }
@@ -126,6 +134,7 @@ async function keepAdminCredential(
     reason: 'AdminCredentialCreated',
     serial: made.serial,
     message: `wrote an admin credential to ${join(config.dataDir, 'admin')}`,
+    details: ownDetails('local admin credential', made),
   });
   renewal.follow(made);
   return { credential, renewal };

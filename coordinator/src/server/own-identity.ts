@@ -3,8 +3,16 @@ import { isIP } from 'node:net';
 import type { Clock, Timer } from '@evercert/shared/clock';
 import type { Logger } from '@evercert/shared/logging';
 import { drawFor, renewalDueMs } from '@evercert/shared/schedule';
-import { generateKeyPair, issueLeaf, type LeafProfile, newSerial, type PreparedIssuer, spkiDer } from '@evercert/shared/x509';
-import type { EventRecorder } from '../events/recorder.ts';
+import {
+  generateKeyPair,
+  issueLeaf,
+  type LeafProfile,
+  newSerial,
+  type PreparedIssuer,
+  parseCertificate,
+  spkiDer,
+} from '@evercert/shared/x509';
+import type { EventDetails, EventRecorder } from '../events/recorder.ts';
 import { coordinatorUri } from '../identity-uris.ts';
 
 export interface OwnCertificateOptions {
@@ -48,6 +56,12 @@ export function serverProfile(names: readonly string[]): LeafProfile {
     uris: [coordinatorUri],
     usages: ['digital signature', 'server auth'],
   };
+}
+
+/** For the audit log. */
+export function ownDetails(what: string, { certificate }: Pick<OwnCertificate, 'certificate'>): EventDetails {
+  const { notBefore, notAfter, spkiSha256 } = parseCertificate(certificate);
+  return { what, issuer: 'control-ca', publicKeySha256: spkiSha256, notBefore: notBefore.toISOString(), notAfter: notAfter.toISOString() };
 }
 
 /** What is renewed with the coordinator's own hands: how to make it, and what to do with it. */
@@ -118,6 +132,7 @@ export class OwnRenewal {
         reason: 'OwnCertificateRenewed',
         serial: made.serial,
         message: `renewed the ${what} until ${until}`,
+        details: ownDetails(what, made),
       });
       this.follow(made);
     } catch (error) {

@@ -4,7 +4,8 @@ import type { Logger } from '@evercert/shared/logging';
 import { type CertificateSigner, type LeafProfile, signerFor } from '@evercert/shared/x509';
 import type { Authorities } from '../ca/authorities.ts';
 import { intermediatesOf } from '../ca/generations.ts';
-import { issueOwn } from '../server/own-identity.ts';
+import type { EventRecorder } from '../events/recorder.ts';
+import { issueOwn, ownDetails } from '../server/own-identity.ts';
 import { layout } from '../state/layout.ts';
 import type { AuthorityGeneration, AuthorityRecord } from '../state/records.ts';
 
@@ -19,6 +20,7 @@ export interface OcspSigner {
 
 export interface OcspSignersOptions {
   authorities: Pick<Authorities, 'issuer'>;
+  events: Pick<EventRecorder, 'record'>;
   clock: Clock;
   logger: Logger;
   backdateMs: number;
@@ -92,10 +94,14 @@ export class OcspSigners {
   }
 
   async #make(authority: AnsweringGeneration, slot: Slot): Promise<OcspSigner> {
-    const { authorities, clock, backdateMs, lifetimeMs } = this.#options;
+    const { authorities, events, clock, backdateMs, lifetimeMs } = this.#options;
     const issuer = await authorities.issuer(authority);
     const made = await issueOwn({ issuer, clock, backdateMs }, profile, lifetimeMs);
-    const { certificate, issuedAtMs, notAfterMs } = made;
+    const { certificate, serial, issuedAtMs, notAfterMs } = made;
+    const { cluster, name } = authority;
+    const message = `issued a certificate that signs OCSP answers for ${name} until ${new Date(notAfterMs).toISOString()}`;
+    const details = { ...ownDetails('OCSP signer', made), issuer: name, issuerSerial: authority.serial };
+    events.record({ cluster, actor: 'coordinator', reason: 'OcspSignerIssued', serial, message, details });
     slot.current = {
       signer: signerFor(made.privateKey),
       chain: [certificate, ...intermediatesOf(authority)],
