@@ -55,7 +55,8 @@ export class AdminCertificates {
     const { serial } = parseCertificate(certificate);
     const until = new Date(endMs).toISOString();
     const message = `gave ${name} an admin certificate by the present control CA, until ${until} as before`;
-    events.record({ actor: `admin/${name}`, reason: 'AdminCertificateRenewed', serial, message });
+    const details = { issuer: 'control-ca', issuerSerial: issuer.serial, publicKeySha256: csr.spkiSha256, notAfter: until };
+    events.record({ actor: `admin/${name}`, reason: 'AdminCertificateRenewed', serial, message, details });
     return chainOf(controlCa.record, { certificate: certificate.toString('base64'), issuerSerial: issuer.serial });
   }
 }

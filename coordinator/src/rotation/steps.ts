@@ -213,11 +213,13 @@ export function event(
   actor = `coordinator/rotation/${record.id}`,
 ): NewEvent {
   const ofCluster = record.cluster === layout.controlScope ? {} : { cluster: record.cluster };
+  const { id, authority, stage, oldSerial, newSerial, bundleVersion } = record;
   return {
     ...ofCluster,
     actor,
     reason,
     message,
+    details: { rotationId: id, authority, stage, oldSerial, newSerial, bundleVersion, rotationReason: record.reason },
     ...(warning && { warning }),
     ...(record.newSerial !== '' && { serial: record.newSerial }),
   };
