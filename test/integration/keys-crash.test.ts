@@ -81,35 +81,35 @@ describe('the keys, a process killed', () => {
     });
   }
 
-  for (const [from, to] of [
-    ['file', 'store'],
-    ['store', 'file'],
+  for (const [from, to, point] of [
+    ['file', 'store', 'keys-move-copied'],
+    ['file', 'store', 'keys-move-verified'],
+    ['file', 'store', 'keys-move-destroyed@2'],
+    ['store', 'file', 'keys-move-copied'],
   ] as const) {
-    for (const point of ['keys-move-copied', 'keys-move-verified', 'keys-move-destroyed@2']) {
-      it(`has every key in one place at least when it dies at ${point} of a move from ${from} to ${to}, and the move goes on from there`, async () => {
-        const ids = ['demo/a', 'demo/b', 'demo/c'];
-        const before = await withProvider({ provider: from }, (provider) =>
-          Promise.all(ids.map(async (id) => spkiDer((await provider.generate(id, 'ecdsa-p256')).publicKey))),
-        );
-        const caKeys = { provider: to, also: [from], store: kek };
-        killedAt(point, `await places(${JSON.stringify(caKeys)}).move({ to: '${to}' }, () => undefined);`);
-        const look = async (provider: KeyProvider): Promise<void> => {
-          assert.deepEqual(await provider.list(), ids);
-          for (const [i, id] of ids.entries()) {
-            const signer = await provider.signer(id);
-            assert.deepEqual(spkiDer(signer.publicKey), before[i]);
-            assert.ok(await signer.sign(Buffer.from('x')));
-          }
-        };
-        await withProvider(caKeys, async (provider, places) => {
-          await look(provider);
-          await places.move({ to }, () => undefined);
-          await look(provider);
-        });
-        await withProvider({ provider: to }, look);
-        await withProvider({ provider: from }, async (provider) => assert.deepEqual(await provider.list(), []));
+    it(`has every key in one place at least when it dies at ${point} of a move from ${from} to ${to}, and the move goes on from there`, async () => {
+      const ids = ['demo/a', 'demo/b', 'demo/c'];
+      const before = await withProvider({ provider: from }, (provider) =>
+        Promise.all(ids.map(async (id) => spkiDer((await provider.generate(id, 'ecdsa-p256')).publicKey))),
+      );
+      const caKeys = { provider: to, also: [from], store: kek };
+      killedAt(point, `await places(${JSON.stringify(caKeys)}).move({ to: '${to}' }, () => undefined);`);
+      const look = async (provider: KeyProvider): Promise<void> => {
+        assert.deepEqual(await provider.list(), ids);
+        for (const [i, id] of ids.entries()) {
+          const signer = await provider.signer(id);
+          assert.deepEqual(spkiDer(signer.publicKey), before[i]);
+          assert.ok(await signer.sign(Buffer.from('x')));
+        }
+      };
+      await withProvider(caKeys, async (provider, places) => {
+        await look(provider);
+        await places.move({ to }, () => undefined);
+        await look(provider);
       });
-    }
+      await withProvider({ provider: to }, look);
+      await withProvider({ provider: from }, async (provider) => assert.deepEqual(await provider.list(), []));
+    });
   }
 
   it('opens every key when it dies in the middle of changing the key-encryption key, and the change goes on from there', async () => {

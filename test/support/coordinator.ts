@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { configSchema, type RunningCoordinator, startCoordinator } from '@evercert/coordinator';
-import { type KeyProvider, openFileKeyProvider } from '@evercert/coordinator/keys';
+import { type KeyProvider, openKeyProvider } from '@evercert/coordinator/keys';
 import { noProvisioners, type Provisioners } from '@evercert/coordinator/provisioning';
 import { openSqliteStore, type Store } from '@evercert/coordinator/store';
 import { AdminServiceClient, EnrollmentServiceClient, NodeServiceClient, Role } from '@evercert/proto';
@@ -47,13 +47,8 @@ export async function startTestCoordinator(options: TestCoordinatorOptions = {})
     shutdownGrace: '1s',
     ...options.config,
   });
-  const keys = await openFileKeyProvider({
-    directory: join(dataDir, 'keys'),
-    passphraseFile: join(dataDir, 'ca-passphrase'),
-    createPassphrase: true,
-    logger,
-  });
   const store = await openSqliteStore({ file: join(dataDir, 'store.db'), clock, logger });
+  const keys = await openKeyProvider(config, { store, clock, logger, env: {} });
   const provisioners = options.provisioners ?? noProvisioners;
   const running = await startCoordinator({ config, store, keys, provisioners, clock, logger });
   const anchors = certificatesFromPem(await readFile(join(dataDir, 'admin', 'ca.crt')));

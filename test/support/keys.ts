@@ -52,8 +52,16 @@ export class KeyBench {
     return places;
   }
 
+  /** Closes what was opened here, but for one. */
+  async closeAll(but?: KeyProvider): Promise<void> {
+    for (const each of this.#opened.splice(0)) {
+      if (each === but) this.#opened.push(each);
+      else await each.close();
+    }
+  }
+
   async dispose(): Promise<void> {
-    for (const each of this.#opened) await each.close();
+    await this.closeAll();
     await this.store.close();
     rmSync(this.folder, { recursive: true, force: true });
   }
