@@ -10,6 +10,7 @@ import { certificatesFromPem } from '@evercert/shared/x509';
 import { type CoordinatorAddress, enroll, nodeClient, type TestNode } from '../support/coordinator.ts';
 import { Coordinators } from '../support/coordinators.ts';
 import { until } from '../support/live.ts';
+import { withCode } from '../support/node-calls.ts';
 import { TestAgent } from '../support/test-agent.ts';
 
 const cluster = 'demo';
@@ -165,6 +166,44 @@ describe('two coordinators on one etcd', function () {
         () => false,
       ),
     );
+  });
+
+  it('repair, at the one that leads, a node that is at the other', async () => {
+    agent.disconnect();
+    agent = await connected(follower);
+    await agent.obtainAll();
+    const served = Object.fromEntries(agent.desired.certificates.map(({ name }) => [name, { served: 'Served' }]));
+    agent.report(served);
+    const serials = [...agent.held.values()].map(({ serial }) => `  - { kind: serialnumber, serialNumber: "${serial}" }\n`).join('');
+    const api = await admin(follower);
+    await api.apply(
+      cluster,
+      'x.yaml',
+      `apiVersion: certificates.microsoft.com/v1\nkind: RenewRevocation\nmetadata: { name: old, namespace: kube-system }\nspec:\n  revocations:\n${serials}`,
+    );
+    const [name = ''] = agent.desired.certificates.map((one) => one.name);
+    await assert.rejects(agent.obtain(name), withCode('Revoked'));
+    const { revision } = agent.desired;
+    const repaired = (await admin(leader)).repair(cluster, [worker]);
+    // The window that the leader has opened is heard of where the node is.
+    await agent.stream.desired(revision);
+    await until('the node to be issued certificates again', 5000, () =>
+      agent.obtain(name).then(
+        () => true,
+        () => false,
+      ),
+    );
+    agent.disconnect();
+    agent = await connected(follower);
+    await agent.obtainAll();
+    agent.report(served);
+    assert.deepEqual(
+      (await repaired).map(({ node: of, result }) => [of, result]),
+      [[worker, 'Repaired']],
+    );
+    await api.call(api.client.deleteRevocation, { cluster, name: 'old', dryRun: false });
+    agent.disconnect();
+    agent = await connected(leader);
   });
 
   it('hand over at a planned stop, and send agents to the one that stays', async () => {
