@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto';
+import { DigestCounter } from '@evercert/shared/backup';
 import { layout, partsAfter } from '../state/layout.ts';
 import type { KeyValue, Store } from '../store/index.ts';
 
@@ -23,42 +23,23 @@ export function isContent({ key, lease }: Pick<KeyValue, 'key' | 'lease'>): bool
 }
 
 export class ContentsCounter {
-  readonly #prefixes = new Map<string, { entries: number; bytes: number; hash: Hash }>();
+  readonly #counter = new DigestCounter();
   readonly #leased: string[] = [];
 
   /** Entries come in the order of their keys. */
   add(entry: KeyValue): void {
     if (entry.lease !== undefined) this.#leased.push(entry.key);
-    if (!isContent(entry)) return;
-    const name = partsAfter(layout.root, entry.key)[0] ?? '';
-    let prefix = this.#prefixes.get(name);
-    if (prefix === undefined) {
-      prefix = { entries: 0, bytes: 0, hash: createHash('sha256') };
-      this.#prefixes.set(name, prefix);
-    }
-    prefix.entries += 1;
-    prefix.bytes += entry.value.byteLength;
-    // With their lengths, so that no two contents read the same.
-    prefix.hash.update(`${Buffer.byteLength(entry.key)} ${entry.value.byteLength}\n${entry.key}`).update(entry.value);
+    if (isContent(entry)) this.#counter.add(partsAfter(layout.root, entry.key)[0] ?? '', entry.key, entry.value);
   }
 
   finish(): Contents {
-    const prefixes = new Map<string, { entries: number; bytes: number; digest: string }>();
-    const all = createHash('sha256');
-    let [entries, bytes] = [0, 0];
-    for (const [name, { hash, ...counts }] of [...this.#prefixes].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      const digest = hash.digest('hex');
-      prefixes.set(name, { ...counts, digest });
-      all.update(`${name} ${counts.entries} ${digest}\n`);
-      entries += counts.entries;
-      bytes += counts.bytes;
-    }
-    return { prefixes, entries, bytes, digest: all.digest('hex'), leased: this.#leased };
+    const { parts: prefixes, ...rest } = this.#counter.finish();
+    return { prefixes, ...rest, leased: this.#leased };
   }
 }
 
 /** Reads everything of Evercert's once, as it is at one revision. */
-export async function readContents(store: Store, signal: AbortSignal): Promise<Contents> {
+export async function readContents(store: Pick<Store, 'snapshot'>, signal: AbortSignal): Promise<Contents> {
   const counter = new ContentsCounter();
   for await (const page of store.snapshot({ prefix: layout.root, signal })) for (const entry of page.entries) counter.add(entry);
   return counter.finish();

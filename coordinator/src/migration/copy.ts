@@ -7,7 +7,7 @@ import { type Compare, type KeyValue, type Operation, type Store, storeLimits } 
 import { isContent } from './contents.ts';
 
 export interface CopyOptions {
-  from: Store;
+  from: Pick<Store, 'snapshot'>;
   to: Store;
   /** The mark in the target: while it is this one, the target is ours to fill. */
   guard: Compare;
