@@ -9,6 +9,7 @@ import type { ControlCa } from '../ca/control-ca.ts';
 import type { CoordinatorConfig } from '../config.ts';
 import { adminProfile } from '../enrollment/admin-certificates.ts';
 import type { EventRecorder } from '../events/recorder.ts';
+import type { AuthorityRecord } from '../state/records.ts';
 import { AdminCredential } from './admin-credential.ts';
 import { issueOwn, type OwnCertificate, OwnRenewal, ownDetails, serverProfile } from './own-identity.ts';
 
@@ -35,12 +36,12 @@ export interface OwnCertificates {
 export async function startOwnCertificates(options: OwnCertificatesOptions): Promise<OwnCertificates> {
   const { logger, parts } = options;
   const { controlCa } = parts;
-  const server = await startServerCertificate(options);
-  let admin: { credential: AdminCredential; renewal: OwnRenewal } | undefined;
+  // Before anything is made by it: what changes meanwhile is followed, too.
   let seen = controlCa.record;
-  const stopListening = controlCa.subscribe((record) => {
-    const rotated = record.serial !== seen.serial;
-    const trusted = rotated || record.bundleVersion !== seen.bundleVersion;
+  let admin: { credential: AdminCredential; renewal: OwnRenewal } | undefined;
+  const server = await startServerCertificate(options);
+  const follow = (record: AuthorityRecord): void => {
+    const { rotated, trusted } = changesOf(seen, record);
     seen = record;
     try {
       server.present();
@@ -52,11 +53,15 @@ export async function startOwnCertificates(options: OwnCertificatesOptions): Pro
     if (rotated) void server.renewal.renewNow();
     // Its folder holds the roots, too.
     if (trusted) void admin?.renewal.renewNow();
-  });
+  };
+  const stopListening = controlCa.subscribe(follow);
+  follow(controlCa.record);
   return {
     credentials: server.credentials.credentials,
     async keepAdminCredential(address) {
+      const before = controlCa.record;
       admin = await keepAdminCredential(options, address);
+      if (changesOf(before, controlCa.record).trusted) void admin.renewal.renewNow();
     },
     tellOthers(endpoints) {
       admin?.credential.tellOthers(endpoints).catch((error: unknown) => {
@@ -69,6 +74,12 @@ export async function startOwnCertificates(options: OwnCertificatesOptions): Pro
       admin?.renewal.stop();
     },
   };
+}
+
+/** Whether another key signs, and whether that or other roots ask for another credential. */
+function changesOf(before: AuthorityRecord, after: AuthorityRecord): { rotated: boolean; trusted: boolean } {
+  const rotated = after.serial !== before.serial;
+  return { rotated, trusted: rotated || after.bundleVersion !== before.bundleVersion };
 }
 
 interface ServerCertificate {
