@@ -22,7 +22,7 @@ import {
   spkiDer,
 } from '@evercert/shared/x509';
 
-export const auditStartMs = Date.UTC(2026, 7, 1, 12);
+export const auditStartMs = Date.UTC(2026, 4, 1, 12);
 const day = 86_400_000;
 
 export const auditProfile: LeafProfile = {
@@ -69,6 +69,8 @@ export class LogWriter {
   readonly log: string;
   #hash: string;
   #sequence = 0;
+  /** By entry: the chain's value before it, and the place of its line. */
+  readonly #starts: { previous: string; line: number }[] = [];
 
   constructor(log = '0123456789abcdef0123456789abcdef') {
     this.log = log;
@@ -79,6 +81,7 @@ export class LogWriter {
   branch(): LogWriter {
     const other = new LogWriter(this.log);
     other.lines.push(...this.lines);
+    other.#starts.push(...this.#starts);
     other.#hash = this.#hash;
     other.#sequence = this.#sequence;
     return other;
@@ -103,6 +106,7 @@ export class LogWriter {
       ...event,
     };
     const line = entryLine(this.#hash, { sequence, revision: sequence * 2 }, told);
+    this.#starts.push({ previous: this.#hash, line: this.lines.length });
     this.#hash = line.hash;
     this.lines.push(formatLine(line));
     return this;
@@ -121,6 +125,19 @@ export class LogWriter {
     this.#hash = afterCheckpoint(this.#hash, line);
     this.lines.push(formatLine(line));
     return this;
+  }
+
+  /** As it is exported from an entry on. */
+  from(sequence: number): string {
+    const { previous, line } = this.#starts[Math.max(0, sequence - 1)] ?? { previous: this.#hash, line: this.lines.length };
+    const header = formatLine({ type: 'header', v: 1, log: this.log, sequence: Math.max(1, sequence), previous });
+    return (
+      header +
+      this.lines
+        .slice(line)
+        .filter((text) => !text.includes('"type":"header"'))
+        .join('')
+    );
   }
 
   get text(): string {

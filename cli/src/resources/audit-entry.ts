@@ -6,7 +6,8 @@ import { timestamp } from '../output/time.ts';
 import type { Resource } from './types.ts';
 
 function subject({ event, details }: AuditEntry): string {
-  const { node = details['node'] ?? '', certificate = '' } = event ?? {};
+  const node = event?.node || (details['node'] ?? '');
+  const certificate = event?.certificate ?? '';
   if (certificate !== '') return `certificate/${node === '' ? '' : `${node}/`}${certificate}`;
   return node === '' ? '<none>' : `node/${node}`;
 }

@@ -64,7 +64,7 @@ describe('the files of the audit log', () => {
     await sealing.tell('A', 'B');
     await until(2);
     const [{ name, text }] = (await auditFiles(directory)) as [{ name: string; text: string }];
-    assert.match(name, /^audit-20260801T1200\d\dZ-0000000000000001\.jsonl$/);
+    assert.match(name, /^audit-20260501T1200\d\dZ-0000000000000001\.jsonl$/);
     assert.equal((await stat(join(directory, name))).mode & 0o777, 0o640);
     assert.equal(text, await sealing.text());
     assert.deepEqual((await verifyTexts([text], [key])).faults, []);
