@@ -1,9 +1,12 @@
+export { revocationDetails } from '../events/details.ts';
 export { AuditLog } from './audit-log.ts';
 export { decodeBlockHead } from './blocks.ts';
+export { auditEvent } from './convert.ts';
 export { AuditFiles } from './files.ts';
 export type { AuditFilter } from './filter.ts';
 export { relinkOperations } from './head.ts';
 export { AuditReader } from './reader.ts';
 export type { AuditHeadRecord, AuditRelinkRecord } from './records.ts';
+export { type RevocationNews, revocationNews } from './revocations.ts';
 export { Sealer, type SealerOptions } from './sealer.ts';
 export { CheckpointSigner } from './signer.ts';
