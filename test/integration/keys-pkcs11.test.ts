@@ -99,7 +99,7 @@ describe('keys on a PKCS#11 token', () => {
     } finally {
       renameSync(`${tokens}.away`, tokens);
     }
-    let signature = Buffer.alloc(0);
+    let signature: Buffer = Buffer.alloc(0);
     const signs = async (): Promise<boolean> => {
       signature = await signer.sign(data).catch(() => signature);
       return signature.length > 0;

@@ -2,8 +2,9 @@ import { type FileKeyProviderOptions, openFileKeyProvider as openFiles } from '.
 import type { KeyProvider } from './types.ts';
 
 export { type CaKeysConfig, caKeysSchema } from './config.ts';
+export { checkKeptKeys, type KeptKeyFile, readKeptKeys, writeKeptKeys } from './file/archive.ts';
 export type { MoveOutcome } from './move.ts';
-export { checkKeySharing, type HolderDependencies, type KeyDependencies, type KeyLocation, openKeyProvider } from './open.ts';
+export { checkKeySharing, type HolderDependencies, type KeyDependencies, type KeyLocation, keyFilesOf, openKeyProvider } from './open.ts';
 export { KeyPlaces, type ListedKey, type MoveRequest } from './places.ts';
 export { type KeyProvider, type KeyProviderKind, keyProviderKinds, type Signer } from './types.ts';
 export type { FileKeyProviderOptions };

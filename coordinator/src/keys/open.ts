@@ -134,6 +134,15 @@ export function kekFileOf(caKeys: CaKeysConfig, env: NodeJS.ProcessEnv): string 
   return caKeys.store.kekFile ?? credential(env, 'ca-kek');
 }
 
+/** Where the files of keys are, with what opens them. */
+export function keyFilesOf(
+  config: KeyLocation,
+  env: NodeJS.ProcessEnv,
+): { directory: string; passphraseFile: string; credentialsDirectory: string | undefined } {
+  const { passphraseFile } = passphraseOf(config, env);
+  return { directory: join(config.dataDir, 'keys'), passphraseFile, credentialsDirectory: env['CREDENTIALS_DIRECTORY'] };
+}
+
 /** Where systemd passes a passphrase as a credential, that one counts and is never made here. */
 function passphraseOf({ caKeys, dataDir }: KeyLocation, env: NodeJS.ProcessEnv): { passphraseFile: string; createPassphrase: boolean } {
   const given = caKeys.file.passphraseFile ?? caKeys.passphraseFile ?? credential(env, 'ca-passphrase');

@@ -197,7 +197,7 @@ class FileKeyProvider implements KeyHolder {
   }
 
   #path(id: string): string {
-    return join(this.#directory, `${id}${suffix}`);
+    return keyPath(this.#directory, id);
   }
 }
 
@@ -239,7 +239,13 @@ async function foldersUnder(directory: string): Promise<string[]> {
   return [directory, ...entries.filter((entry) => entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name))];
 }
 
-async function keyIds(directory: string): Promise<string[]> {
+/** Where the file of a key is. */
+export function keyPath(directory: string, id: string): string {
+  return join(directory, `${id}${suffix}`);
+}
+
+/** Ids of the keys in a folder. */
+export async function keyIds(directory: string): Promise<string[]> {
   const entries = await readdir(directory, { withFileTypes: true, recursive: true });
   return entries
     .filter((entry) => entry.isFile() && entry.name.endsWith(suffix) && !entry.name.startsWith('.'))

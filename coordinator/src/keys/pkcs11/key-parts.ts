@@ -1,6 +1,5 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { EvercertError } from '@evercert/shared/errors';
-import { spkiDer } from '@evercert/shared/x509';
 import { childrenOf, contentOf, encoded, unsigned } from './der.ts';
 import type { PrivateParts } from './protocol.ts';
 
@@ -34,7 +33,7 @@ export function rsaPublicKey(modulus: Uint8Array, exponent: Uint8Array): Buffer 
 
 function spkiOf(jwk: { kty: string; [part: string]: string }): Buffer {
   try {
-    return spkiDer(createPublicKey({ key: jwk, format: 'jwk' }));
+    return createPublicKey({ key: jwk, format: 'jwk' }).export({ type: 'spki', format: 'der' });
   } catch {
     throw odd('its public key is not understood');
   }
@@ -79,7 +78,7 @@ function privateParts(pkcs8: Buffer, key: KeyObject): PrivateParts {
     return { keyType: 'rsa', modulus, publicExponent, privateExponent, prime1, prime2, exponent1, exponent2, coefficient };
   }
   const [, value] = inner;
-  const point = childrenOf(spkiDer(key))[1]?.content.subarray(1);
+  const point = childrenOf(createPublicKey(key).export({ type: 'spki', format: 'der' }))[1]?.content.subarray(1);
   const params = elementAt(algorithm.content, 1);
   if (!value || !point || !params) throw odd('it is not understood');
   return { keyType: 'ec', ecParams: params, ecPoint: encoded(octetStringTag, point), value };
