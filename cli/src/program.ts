@@ -3,6 +3,7 @@ import { version } from '@evercert/shared/version';
 import { Command, CommanderError } from 'commander';
 import { addApplyCommand } from './commands/apply.ts';
 import { addAuditCommand } from './commands/audit.ts';
+import { addBackupCommand } from './commands/backup.ts';
 import { addCaCommand } from './commands/ca.ts';
 import { addCertsCommand } from './commands/certs.ts';
 import { addClusterCommand } from './commands/cluster.ts';
@@ -73,6 +74,7 @@ export function createProgram(context: CommandContext): Command {
     addCordonCommands,
     addReplacementCommand,
     addRevokeCommand,
+    addBackupCommand,
     addCoordinatorMachineCommands,
     addValidateCommand,
     addCertsCommand,

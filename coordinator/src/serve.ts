@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { AdminServiceService, EnrollmentServiceService, NodeServiceService, RecoveryServiceService } from '@evercert/proto';
 import type { Clock } from '@evercert/shared/clock';
 import { formatHostPort, parseHostPort } from '@evercert/shared/config';
@@ -55,7 +56,9 @@ export async function serve({ config, clock, logger, parts, credentials, address
   guarded.addService(EnrollmentServiceService, { ...enrollmentService({ guard, ...parts }) });
   guarded.addService(NodeServiceService, { ...nodeService({ guard, ...parts }) });
   guarded.addService(RecoveryServiceService, { ...recoveryService({ guard, ...parts }) });
-  guarded.addService(AdminServiceService, { ...adminService({ guard, address, ...parts, ...changing(parts) }) });
+  guarded.addService(AdminServiceService, {
+    ...adminService({ guard, address, backup: besideStore(config), ...parts, ...changing(parts) }),
+  });
   const health = new Health();
   health.addTo(server, guard);
   if (config.reflection) addReflection(server, guard);
@@ -72,6 +75,11 @@ export async function serve({ config, clock, logger, parts, credentials, address
       return shutDown(server, clock, config.shutdownGrace * 1000);
     },
   };
+}
+
+/** What belongs into a backup beside the store. */
+function besideStore({ caKeys, dataDir }: CoordinatorConfig): { caKeys: CoordinatorConfig['caKeys']; keysDirectory: string } {
+  return { caKeys, keysDirectory: join(dataDir, 'keys') };
 }
 
 /** What only the admin API needs. */

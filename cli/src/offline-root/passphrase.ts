@@ -13,14 +13,16 @@ export interface PassphraseOptions {
   file: string | undefined;
   /** Asked twice: it is a new one. */
   isNew: boolean;
+  /** What it opens, for people. */
+  of?: string;
 }
 
 /**
- * The passphrase of an offline key: the first line of a file that others cannot read, else what a person types.
+ * The passphrase of an offline key, or of a backup: the first line of a file that others cannot read, else what a person types.
  * InvalidArgument: neither a file nor a terminal. FailedPrecondition: the file can be read by others, it is too short, or the two did not match.
  */
-export async function passphraseOf(environment: Environment, { file, isNew }: PassphraseOptions): Promise<string> {
-  const passphrase = file === undefined ? await typed(environment, isNew) : await fromFile(absolute(environment, file));
+export async function passphraseOf(environment: Environment, { file, isNew, of = 'the key' }: PassphraseOptions): Promise<string> {
+  const passphrase = file === undefined ? await typed(environment, isNew, of) : await fromFile(absolute(environment, file));
   if (passphrase.length < least || passphrase.length > most)
     throw new EvercertError(
       'FailedPrecondition',
@@ -42,8 +44,8 @@ async function fromFile(path: string): Promise<string> {
   return text.replace(/\r?\n$/, '');
 }
 
-async function typed({ ask }: Environment, isNew: boolean): Promise<string> {
-  const answer = await ask?.(isNew ? 'New passphrase of the key: ' : 'Passphrase of the key: ', { secret: true });
+async function typed({ ask }: Environment, isNew: boolean, of: string): Promise<string> {
+  const answer = await ask?.(isNew ? `New passphrase of ${of}: ` : `Passphrase of ${of}: `, { secret: true });
   if (answer === undefined)
     throw usageError('there is no terminal to ask for the passphrase: name a file that holds it with --passphrase-file');
   if (!isNew) return answer;

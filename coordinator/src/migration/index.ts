@@ -1,2 +1,3 @@
-export { type Contents, differences, readContents } from './contents.ts';
+export { type Contents, differences, isContent, readContents } from './contents.ts';
+export { type CopyOptions, copyContents } from './copy.ts';
 export { type Migration, type MigrationOptions, migrate, type Side } from './migrate.ts';

@@ -1,4 +1,5 @@
 import type { AdminServiceServer } from '@evercert/proto';
+import type { Clock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
 import { version } from '@evercert/shared/version';
 import { oneOf, roleFromProto } from '@evercert/shared/wire';
@@ -32,6 +33,7 @@ import type { Model } from '../state/model.ts';
 import type { Store } from '../store/index.ts';
 import { auditMethods } from './audit.ts';
 import { authorityViews } from './authorities.ts';
+import { type BackupServiceOptions, backupMethods } from './backup.ts';
 import { actorOf } from './callers.ts';
 import {
   authorityToProto,
@@ -55,6 +57,8 @@ import { watch } from './watch.ts';
 export interface AdminServiceOptions {
   guard: Guard;
   store: Store;
+  clock: Clock;
+  backup: BackupServiceOptions['backup'];
   audit: AuditLog;
   model: Model;
   queries: Queries;
@@ -195,9 +199,7 @@ export function adminService(options: AdminServiceOptions): AdminServiceServer {
     ...coordinatorMethods(options),
     ...auditMethods(options),
     ...rotationMethods(options),
-    createBackup: guard.stream(async () => {
-      throw new EvercertError('FailedPrecondition', 'this coordinator makes no backups');
-    }),
+    ...backupMethods(options),
     repair: guard.stream((call: Parameters<typeof repair>[0], context) => repair(call, context, options.leader)),
     watch: guard.endless((call: Parameters<typeof watch>[0], context) => watch(call, context, options)),
     getServerInfo: guard.unary(async (_request, context) => ({

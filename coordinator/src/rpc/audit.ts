@@ -3,6 +3,7 @@ import type { AuditEntryLine } from '@evercert/shared/audit';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { AuditLog } from '../audit/index.ts';
 import { actorOf } from './callers.ts';
+import { drained } from './drained.ts';
 import type { CallContext, Guard } from './guard.ts';
 
 export interface AuditServiceOptions {
@@ -32,25 +33,11 @@ async function exportAudit(
   audit: AuditLog,
 ): Promise<void> {
   const { fromSequence: from, follow } = call.request;
-  await audit.noteExport(actorOf(caller), from);
-  for await (const lines of audit.reader.export({ from, follow, signal })) {
+  const until = await audit.noteExport(actorOf(caller), from);
+  for await (const lines of audit.reader.export({ from, follow, signal, ...(until !== undefined && { until }) })) {
     if (signal.aborted) return;
     if (!call.write({ lines: Buffer.from(lines) })) await drained(call, signal);
   }
-}
-
-/** A reader that is slow, or has stopped, keeps one piece waiting and no more. */
-function drained(call: ServerWritableStream<ExportAuditRequest, ExportAuditResponse>, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      call.off('drain', done);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    call.on('drain', done);
-    signal.addEventListener('abort', done);
-    if (signal.aborted) done();
-  });
 }
 
 function entryToProto({ sequence, event, hash }: AuditEntryLine): AuditEntry {

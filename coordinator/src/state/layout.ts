@@ -108,6 +108,8 @@ export const layout = {
   auditRelink: `${root}/audit/relink`,
   /** That this store is not to be used: it is being filled, or was moved elsewhere. */
   storeMark: `${root}/store-mark`,
+  /** That, and from when, this store was restored from a backup. */
+  restored: `${root}/restored`,
   events: `${root}/events/`,
   eventsOf: (cluster: string) => `${root}/events/${cluster}/`,
   event: (cluster: string, id: string) => `${root}/events/${cluster}/${id}`,

@@ -401,6 +401,21 @@ export interface RestartLeaseRecord {
   expiresAtMs: number;
 }
 
+/** That this store was restored from a backup: what happened between the two times is not in it, but for what was brought back. */
+export interface RestoredRecord {
+  /** Of the restore. */
+  id: string;
+  backupId: string;
+  /** The backup's time, and the store's revision in it. */
+  backupAtMs: number;
+  backupRevision: number;
+  atMs: number;
+  /** Identities and certificates from between the two times are learned until then; absent: they are not. */
+  learnUntilMs?: number;
+  /** Up to when the audit log told what had happened; absent: none was given. */
+  coveredUntilMs?: number;
+}
+
 /** The newest CRL of a CA; its bytes are kept in parts. */
 export interface RevocationListRecord {
   cluster: string;

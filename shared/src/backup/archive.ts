@@ -51,7 +51,7 @@ export async function* sealPayload(payload: AsyncIterable<Uint8Array>, { onItem,
   try {
     yield* sealArchive(frames(), { ...options, about });
   } finally {
-    await items.return?.();
+    await items.return?.(undefined);
   }
 }
 

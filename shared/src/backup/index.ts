@@ -2,4 +2,5 @@ export { BackupArchive, type BackupSource, backupPayload, type Sealing, sealPayl
 export { type Counted, DigestCounter } from './digests.ts';
 export { writeWhole } from './file.ts';
 export { chunkBytes, peekAbout } from './seal.ts';
+export { backupSummary } from './summary.ts';
 export * from './types.ts';

@@ -1,0 +1,1 @@
+export { type BackupOptions, createBackup } from './create.ts';
