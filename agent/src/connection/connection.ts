@@ -84,6 +84,8 @@ export class Connection {
   readonly #waker: Waker;
   #snapshot: Omit<ConnectionSnapshot, 'endpoints'>;
   #failures = 0;
+  /** Coordinators in a row that took too long: where all of them are busy, patience gets further than a new connection. */
+  #timeouts = 0;
   /** The link that another coordinator would be better than. */
   #troubled: Link | undefined;
 
@@ -169,7 +171,7 @@ export class Connection {
       onDesiredState,
       onRenewNow,
       onDrain: () => reporter.flush(),
-      welcomeMs: endpoints.free(endpoint).length > 0 ? impatientMs : welcomeMs,
+      welcomeMs: endpoints.free(endpoint).length > 0 ? Math.min(welcomeMs, impatientMs * (1 + this.#timeouts)) : welcomeMs,
       silenceMs: this.#options.silenceMs ?? silenceMs,
     });
     const stop = (): void => link.close();
@@ -177,6 +179,7 @@ export class Connection {
     void link.ended.then(() => signal.removeEventListener('abort', stop));
     try {
       const welcome = await link.welcomed;
+      this.#timeouts = 0;
       endpoints.worked(endpoint);
       // One that is alone tells nothing that the way to it did not.
       if (welcome.endpoints.length > 1) endpoints.learn(welcome.endpoints);
@@ -188,6 +191,7 @@ export class Connection {
       onConnected(welcome);
       return link;
     } catch (error) {
+      if (toEvercertError(error).code === 'DeadlineExceeded') this.#timeouts += 1;
       link.close();
       throw error;
     }
@@ -243,11 +247,13 @@ export class Connection {
     return identity !== undefined && identity.serial !== link.identity.serial;
   }
 
-  /** To one of those that the coordinator has named, at once, while it still answers what is under way. */
+  /** To one of those that the coordinator has named, within a second, while it still answers what is under way. */
   async #afterGoodbye(link: Link, named: string[], signal: AbortSignal): Promise<Link | undefined> {
-    const { endpoints } = this.#options;
+    const { endpoints, random } = this.#options;
     if (named.length === 0) return undefined;
     endpoints.learn(named);
+    // All agents of the coordinator hear it in the same moment.
+    await this.#waker.wait(random() * spreadMs, signal);
     const known = endpoints.all();
     return this.#moveTo([...new Set([...named.filter((endpoint) => known.includes(endpoint)), ...endpoints.free(link.endpoint)])], signal);
   }

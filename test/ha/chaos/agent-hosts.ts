@@ -35,6 +35,10 @@ export class AgentHosts {
     }
   }
 
+  get pids(): (number | undefined)[] {
+    return this.#hosts.map(({ pid }) => pid);
+  }
+
   async start(agent: AgentSpec): Promise<void> {
     const host = this.#hosts[this.#next % this.#hosts.length]!;
     this.#next += 1;

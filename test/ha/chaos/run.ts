@@ -10,6 +10,7 @@ import { Coordinators } from '../../support/coordinators.ts';
 import { temporaryFolder } from '../../support/live.ts';
 import { repositoryRoot, run } from '../../support/tools.ts';
 import { AgentHosts } from './agent-hosts.ts';
+import { CpuMeter } from './cpu.ts';
 import { Elections } from './elections.ts';
 import { Fleet, RecordingHost } from './fleet.ts';
 import { Killer, untilWhole } from './killer.ts';
@@ -33,6 +34,8 @@ export interface ChaosOptions {
 
 const cluster = 'chaos';
 const provisioner = 'hosted';
+/** As it is by default. */
+const leadership = { leaseTtl: '10s' };
 /** Agents that are started at a time. */
 const batch = 20;
 const readyTimeoutMs = 300_000;
@@ -85,10 +88,12 @@ class Run {
 export async function runChaos(options: ChaosOptions): Promise<ChaosSummary> {
   const folder = temporaryFolder('chaos');
   const provisioners = { [provisioner]: { type: 'process', socket: machinesSocket(folder) } };
-  const coordinators = await Coordinators.start({ etcd: { lifetimeSeconds: 7200 }, config: { provisioners } }).catch((error: unknown) => {
-    rmSync(folder, { recursive: true });
-    throw error;
-  });
+  const coordinators = await Coordinators.start({ etcd: { lifetimeSeconds: 7200 }, config: { provisioners, leadership } }).catch(
+    (error: unknown) => {
+      rmSync(folder, { recursive: true });
+      throw error;
+    },
+  );
   const all = new Run(options, coordinators, folder);
   let keep = true;
   try {
@@ -171,7 +176,17 @@ async function suffer(all: Run): Promise<ChaosSummary> {
   const beganMs = systemClock.monotonicMs();
   const timer = systemClock.after(minutes * 60_000, () => over.abort());
   const switchedOff: string[] = [];
-  await Promise.all([killer.run(over.signal), breakSome(all, random, switchedOff, over.signal), tellProgress(all, over.signal)]);
+  const cpu = new CpuMeter(() => ({
+    coordinators: coordinators.all.map(({ process }) => process.pid),
+    etcd: coordinators.etcd.members.map(({ pid }) => pid),
+    agents: hosts.pids,
+  }));
+  await Promise.all([
+    killer.run(over.signal),
+    breakSome(all, random, switchedOff, over.signal),
+    tellProgress(all, over.signal),
+    cpu.run(over.signal),
+  ]);
   timer.cancel();
   const seconds = (systemClock.monotonicMs() - beganMs) / 1000;
   tell('no more kills: everything comes back');
@@ -185,7 +200,7 @@ async function suffer(all: Run): Promise<ChaosSummary> {
   await exportHistory(all, store);
   await store.close();
   const verdict = await judge(all.history);
-  return summarize({ options, before, after, killer, elections, switchedOff, seconds, verdict, coordinators: coordinators.addresses });
+  return summarize({ options, before, after, killer, elections, cpu: cpu.seconds, switchedOff, seconds, verdict });
 }
 
 /** Switches a worker off every so often, as a power cut does: it is to be replaced once its certificates have ended. */
@@ -208,9 +223,9 @@ async function tellProgress({ hosts, fleet, options }: Run, signal: AbortSignal)
   for (;;) {
     await pause(systemClock, 30_000, signal);
     if (signal.aborted) return;
-    const { ready, running, connectedTo, failedCalls } = await hosts.statistics();
+    const { ready, running, connectedTo, failedCalls, failuresByCode } = await hosts.statistics();
     options.tell(
-      `${ready} of ${running} agents ready, ${fleet.list().length} machines, ${failedCalls} failed calls, ${JSON.stringify(connectedTo)}`,
+      `${ready} of ${running} agents ready, ${fleet.list().length} machines, ${failedCalls} failed calls ${JSON.stringify(failuresByCode)}, ${JSON.stringify(connectedTo)}`,
     );
   }
 }

@@ -1,3 +1,4 @@
+import type { Part } from './cpu.ts';
 import type { Elections } from './elections.ts';
 import type { Kill, Killer } from './killer.ts';
 import type { Statistics } from './messages.ts';
@@ -29,6 +30,8 @@ export interface ChaosSummary {
   readyAtEnd: number;
   runningAtEnd: number;
   agentMiB: number;
+  /** CPU seconds in each second of the run. */
+  cpu: Record<Part, number>;
   /** What the judge says. */
   verdict: Record<string, unknown>;
   problems: string[];
@@ -40,17 +43,18 @@ export interface SummaryInput {
   after: Statistics;
   killer: Killer;
   elections: Elections;
+  cpu: Record<Part, number>;
   switchedOff: readonly string[];
   seconds: number;
   verdict: Record<string, unknown>;
-  coordinators: readonly string[];
 }
 
-export function summarize({ options, before, after, killer, elections, switchedOff, seconds, verdict }: SummaryInput): ChaosSummary {
+export function summarize({ options, before, after, killer, elections, cpu, switchedOff, seconds, verdict }: SummaryInput): ChaosSummary {
   const { kills, troubles } = killer;
   const coordinatorKills = kills.filter(({ what }) => what.startsWith('coordinator'));
   const leaderKills = coordinatorKills.filter(({ led }) => led);
   const reconnectMs = after.reconnectMs.map(Math.round);
+  const share = (used: number): number => Math.round((used / seconds) * 100) / 100;
   const faults = Number(verdict['faultCount']);
   return {
     agents: options.agents,
@@ -73,6 +77,7 @@ export function summarize({ options, before, after, killer, elections, switchedO
     readyAtEnd: after.ready,
     runningAtEnd: after.running,
     agentMiB: Math.round((after.residentBytes / after.running / 2 ** 20) * 10) / 10,
+    cpu: { coordinators: share(cpu.coordinators), etcd: share(cpu.etcd), agents: share(cpu.agents) },
     verdict,
     problems: [
       ...troubles,
