@@ -209,12 +209,13 @@ describe('what makes components take up a trust bundle', () => {
     const { activator, clock, world, events } = setUp();
     await activator.writing(bundle());
     world.result = 'NotServed';
+    assert.equal(activator.served('cluster-ca', 1).reloadOwed, true, 'nobody has told it');
     activator.written(bundle());
     await clock.advance(1000);
-    assert.deepEqual(activator.served('cluster-ca', 1), { served: 'NotServed', servedMessage: 'seen' });
+    assert.deepEqual(activator.served('cluster-ca', 1), { served: 'NotServed', servedMessage: 'seen', reloadOwed: false });
     world.result = 'Served';
     await clock.advance(5000);
-    assert.deepEqual(activator.served('cluster-ca', 1), { served: 'Served', servedMessage: '' });
+    assert.deepEqual(activator.served('cluster-ca', 1), { served: 'Served', servedMessage: '', reloadOwed: false });
     assert.equal(world.reloads, 1);
     assert.deepEqual(events.reasons(), []);
   });
