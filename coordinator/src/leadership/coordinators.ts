@@ -46,9 +46,9 @@ export class Coordinators {
 
   /** From now on this coordinator is told to agents and admins; again whenever its record is lost. Where the store cannot be reached, it goes on trying. */
   async join(record: CoordinatorRecord): Promise<void> {
-    const { store, lease } = this.#options;
+    const { lease } = this.#options;
     this.#own = record;
-    if (!store.shared) await this.#forgetEarlier();
+    await this.#forgetEarlier();
     const again = (): void => {
       this.#writing = this.#writing.then(() => this.#write());
     };
@@ -96,12 +96,16 @@ export class Coordinators {
     return [...new Set(drawn.sort((a, b) => b.lot - a.lot).map(({ address }) => address))];
   }
 
-  /** What a crash left in a store that nobody else has. */
+  /** What a crash left in a store that nobody else had, also when it was moved here since: nothing hangs on a lease there. */
   async #forgetEarlier(): Promise<void> {
-    const { store } = this.#options;
-    for (const prefix of [layout.coordinators, layout.sessions]) {
-      const { entries } = await store.range({ prefix, limit: 1 });
-      if (entries.length > 0) await store.transact([], [{ type: 'deletePrefix', prefix }]);
+    const { store, logger } = this.#options;
+    try {
+      const { entries } = await store.range({ prefix: layout.coordinators });
+      for (const { key, modRevision } of entries.filter(({ lease }) => lease === undefined)) {
+        await store.transact([{ key, modRevision }], [{ type: 'delete', key }]);
+      }
+    } catch (error) {
+      logger.warn('cannot look for coordinators that are gone', { error: describeError(error) });
     }
   }
 

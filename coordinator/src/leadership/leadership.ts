@@ -117,7 +117,8 @@ export class StoreLeadership implements Leadership {
   async #stand(): Promise<Term | undefined> {
     const { store, lease, clock, address } = this.#options;
     const entry = await store.get(layout.leader);
-    if (entry && store.shared && !this.#isMine(entry)) return undefined;
+    // A key on no lease was written where a coordinator had its store for itself, and was brought here with everything else.
+    if (entry && store.shared && entry.lease !== undefined && !this.#isMine(entry)) return undefined;
     const { id } = lease;
     const record: LeaderRecord = { id: this.id, address: address(), electedAtMs: clock.nowMs() };
     const put: Operation = { type: 'put', key: layout.leader, value: encodeRecord(record), ...(id !== undefined && { lease: id }) };

@@ -16,10 +16,12 @@ export interface Contents {
 
 /** What tells of the store itself, not of what is in it. */
 const ofTheStore: ReadonlySet<string> = new Set([layout.storeMark, layout.auditStore, layout.auditRelink]);
+/** What tells of processes that run: on leases, but where a coordinator has its store for itself. */
+const ofProcesses = [layout.leader, layout.coordinators, layout.sessions];
 
 /** True: it belongs to what is moved. */
 export function isContent({ key, lease }: Pick<KeyValue, 'key' | 'lease'>): boolean {
-  return lease === undefined && !ofTheStore.has(key);
+  return lease === undefined && !ofTheStore.has(key) && !ofProcesses.some((prefix) => key.startsWith(prefix));
 }
 
 export class ContentsCounter {

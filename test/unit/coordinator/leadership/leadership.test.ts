@@ -233,6 +233,16 @@ describe('the election of a leader among coordinators', () => {
     assert.equal(await shared.store.get(layout.leader), undefined);
   });
 
+  it('is not kept from anybody by what was left where one had its store for itself, and was moved since', async () => {
+    await shared.store.transact(
+      [],
+      [{ type: 'put', key: layout.leader, value: Buffer.from('{"v":1,"id":"gone","address":"x","electedAtMs":0}') }],
+    );
+    const a = await candidate('a');
+    await advance(second);
+    assert.equal(a.leads, true);
+  });
+
   it('tells a comparison that failed from a leadership that is lost', async () => {
     const a = await candidate('a');
     await advance(second);

@@ -220,6 +220,14 @@ describe('what coordinators tell each other of their nodes', () => {
     assert.deepEqual([late.revisionOf('n'), late.statuses.get(cluster, 'n')?.fresh, silent(late, 'n')], ['r1', true, 0]);
   });
 
+  it('does not name coordinators that were left where one had its store for itself, and was moved since', async () => {
+    const value = Buffer.from('{"v":1,"id":"gone","address":"gone:7443","version":"1","startedAtMs":0}');
+    await shared.store.transact([], [{ type: 'put', key: layout.coordinator('gone'), value }]);
+    const a = await peer('a');
+    await advance(second);
+    assert.deepEqual(a.coordinators.endpoints(), ['a:7443']);
+  });
+
   it('is where to send agents: those with fewer nodes first, mostly', async () => {
     const [a, b, c] = [await peer('a'), await peer('b'), await peer('c')];
     for (let at = 0; at < 100; at += 1) b.attach(`n-${at}`);
