@@ -64,20 +64,27 @@ export class AuditLog {
     };
   }
 
-  /** Notes that somebody takes a copy, and waits, for a while, until the log is sealed and signed up to there: what is exported then ends with a signature. Errors: those of `AuditReader.begin`. */
-  async noteExport(actor: string, from: number): Promise<void> {
+  /**
+   * Notes that somebody takes a copy, and waits, for a while, until the log is sealed and signed up to there. Returns the last entry that is signed then, for the copy to end with;
+   * undefined: it took too long, or could not be signed. Errors: those of `AuditReader.begin`.
+   */
+  async noteExport(actor: string, from: number): Promise<number | undefined> {
     const { store, events, clock } = this.#options;
     // A log that is about to begin is waited for.
-    if (await this.reader.head()) await this.reader.begin(from);
+    const before = await this.reader.head();
+    if (before) await this.reader.begin(from);
     const message = `exported the audit log from ${from === 0 ? 'its beginning' : `entry ${from}`} on`;
     const event = events.operation({ actor, reason: exportedReason, message });
     const { revision } = await store.transact([], [event]);
     const position = positionOf({ createRevision: revision, key: event.key });
     for (let waitedMs = 0; waitedMs < sealedWithinMs; waitedMs += pollMs) {
       const head = await this.reader.head();
-      if (head && !head.relisting && comparePositions(head.position, position) >= 0) return;
+      if (head && !head.relisting && comparePositions(head.position, position) >= 0) {
+        return head.checkpointSequence > (before?.sequence ?? 0) ? head.checkpointSequence : undefined;
+      }
       await clock.sleep(pollMs);
     }
+    return undefined;
   }
 
   #newSealer(store: FencedStore): Sealer {

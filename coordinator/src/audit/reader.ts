@@ -20,6 +20,8 @@ export interface ExportOptions {
   from: number;
   /** Goes on with new entries until the signal aborts. */
   follow: boolean;
+  /** Of what does not follow: the last entry; absent: the last that is there. */
+  until?: number;
   signal: AbortSignal;
 }
 
@@ -79,8 +81,9 @@ export class AuditReader {
    * The log as it is kept, oldest first, in pieces of whole lines; the first line is a header. Errors: FailedPrecondition (the first entry asked for is not kept any more, or not
    * there yet), Unavailable (nothing was sealed yet), DataLoss.
    */
-  async *export({ from, follow, signal }: ExportOptions): AsyncIterable<string> {
+  async *export({ from, follow, until, signal }: ExportOptions): AsyncIterable<string> {
     const { head, first } = await this.begin(from);
+    const last = Math.max(until ?? head.sequence, first);
     const start = await this.#start(first, head);
     yield formatLine({ type: 'header', v: 1, log: head.log, sequence: first, previous: start.previous });
     if (start.text !== '') yield start.text;
@@ -89,7 +92,7 @@ export class AuditReader {
       const { entries, revision } = await this.#blocks({ limit: blocksAtOnce, after });
       for (const block of entries) {
         const { first: begins, entries: count } = decodeBlockHead(block);
-        if (!follow && count > 0 && begins > head.sequence) return;
+        if (!follow && count > 0 && begins > last) return;
         yield await decodeLines(block);
         after = block.key;
       }
@@ -115,7 +118,12 @@ export class AuditReader {
   }
 
   async #nextBlock(revision: number, signal: AbortSignal): Promise<void> {
-    for await (const _ of this.#store.watch({ prefix: layout.auditBlocks, fromRevision: revision + 1, signal })) return;
+    try {
+      for await (const _ of this.#store.watch({ prefix: layout.auditBlocks, fromRevision: revision + 1, signal })) return;
+    } catch (error) {
+      // The store's history has forgotten when: whatever came meanwhile is read from the blocks themselves.
+      if (!(error instanceof EvercertError && error.code === 'FailedPrecondition')) throw error;
+    }
   }
 }
 
