@@ -12,7 +12,7 @@ const longestPauseMs = 9000;
 
 describe('the store on three real etcd members', function () {
   this.timeout(240_000);
-  const options: EtcdClusterOptions = { namespaces: true, disks: { 2: 96 } };
+  const options: EtcdClusterOptions = { namespaces: true, disks: { 2: 256 } };
   let etcd: EtcdCluster;
 
   before(async function () {
@@ -56,6 +56,7 @@ describe('the store on three real etcd members', function () {
     });
 
     afterEach(async () => {
+      load.abandon();
       for (const index of etcd.endpoints.keys()) {
         await etcd.network?.mend(index);
         await etcd.start(index);

@@ -163,9 +163,13 @@ export class EtcdCluster {
       const status = await this.status(index);
       return status !== undefined && status.leader !== '0' && status.errors.length === 0;
     };
-    await waitUntil(systemClock, async () => (await Promise.all(indexes.map(healthy))).every(Boolean), {
-      timeoutMs,
-      what: `etcd's members ${indexes.map((index) => this.#name(index)).join(', ')} to be healthy (logs: ${this.folder})`,
+    const what = `etcd's members ${indexes.map((index) => this.#name(index)).join(', ')} to be healthy`;
+    const all = async (): Promise<boolean> => (await Promise.all(indexes.map(healthy))).every(Boolean);
+    await waitUntil(systemClock, all, { timeoutMs, what }).catch(async (error: unknown) => {
+      const ill = [];
+      for (const index of indexes)
+        if (!(await healthy(index))) ill.push(`${this.#name(index)}:\n${this.log(index).split('\n').slice(-8).join('\n')}`);
+      throw new Error(`${String(error)}\n${ill.join('\n')}`);
     });
   }
 

@@ -76,6 +76,12 @@ export class StoreLoad {
     }
   }
 
+  /** Ends all of it, whatever comes of it. */
+  abandon(): void {
+    this.#stop.abort();
+    this.#watching.abort();
+  }
+
   /** Ends the writers, lets the watchers come to the end, and judges. */
   async stopAndVerify(): Promise<void> {
     this.#stop.abort();
