@@ -8,6 +8,7 @@ import { createLogger, type Logger } from '@evercert/shared/logging';
 import { createSystemdNotifier } from '@evercert/shared/systemd';
 import { version } from '@evercert/shared/version';
 import { Command, CommanderError } from 'commander';
+import { addBackupCommands } from './backup-command.ts';
 import { type CoordinatorConfig, configSchema } from './config.ts';
 import { startCoordinator } from './coordinator.ts';
 import { emergencyFolder, recordEmergencies } from './emergency/index.ts';
@@ -15,6 +16,7 @@ import { addEmergencyCommand } from './emergency-command.ts';
 import { openKeyProvider } from './keys/index.ts';
 import { addKeysCommand } from './keys-command.ts';
 import { addMachineCommand } from './machine-command.ts';
+import { guardMemory } from './memory-guard.ts';
 import { openProvisioners } from './provisioning/index.ts';
 import { resetClockMark } from './recovery/index.ts';
 import { openStore } from './store/index.ts';
@@ -52,12 +54,14 @@ program
 addMachineCommand(program, { clock: systemClock, stdin: process.stdin });
 addEmergencyCommand(program, { clock: systemClock, env: process.env, stdout: process.stdout });
 addKeysCommand(program, { clock: systemClock, env: process.env, stdout: process.stdout });
+addBackupCommands(program, { clock: systemClock, random: Math.random, env: process.env, stdout: process.stdout, stderr: process.stderr });
 addStoreCommand(program, { clock: systemClock, random: Math.random, stdout: process.stdout, stderr: process.stderr });
 
 async function run(config: CoordinatorConfig): Promise<void> {
   const logger = createLogger({ ...config.log, component: 'coordinator' });
   const systemd = createSystemdNotifier({ env: process.env, clock: systemClock, logger });
   crashOnSurprise(logger);
+  await guardMemory({ execArgv: process.execArgv, env: process.env, logger });
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
   const stateDir = join(config.dataDir, 'provisioning');
   const provisioners = await openProvisioners(config.provisioners, { clock: systemClock, logger, stateDir });

@@ -1,1 +1,2 @@
 export { type BackupOptions, createBackup } from './create.ts';
+export { type Restored, type RestoreOptions, restore, uncovered } from './restore.ts';

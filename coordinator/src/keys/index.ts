@@ -6,6 +6,7 @@ export { checkKeptKeys, type KeptKeyFile, readKeptKeys, writeKeptKeys } from './
 export type { MoveOutcome } from './move.ts';
 export { checkKeySharing, type HolderDependencies, type KeyDependencies, type KeyLocation, keyFilesOf, openKeyProvider } from './open.ts';
 export { KeyPlaces, type ListedKey, type MoveRequest } from './places.ts';
+export { readPrivateFile } from './private-file.ts';
 export { type KeyProvider, type KeyProviderKind, keyProviderKinds, type Signer } from './types.ts';
 export type { FileKeyProviderOptions };
 

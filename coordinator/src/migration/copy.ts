@@ -14,6 +14,8 @@ export interface CopyOptions {
   clock: Clock;
   random: () => number;
   signal: AbortSignal;
+  /** What this is part of, and the fault point behind each write. */
+  work: { what: string; faultPoint: string };
   /** Called as it goes on. */
   onProgress: (entries: number) => void;
 }
@@ -85,13 +87,13 @@ class BatchWriter {
     if (operations.length === 0) return;
     this.#operations = [];
     this.#bytes = 0;
-    const { to, guard, clock, random, signal } = this.#options;
+    const { to, guard, clock, random, signal, work } = this.#options;
     const { succeeded } = await retry(() => to.transact([guard], operations), { clock, random, signal, attempts, capMs: 5000 });
     if (!succeeded) {
-      throw new EvercertError('Conflict', 'somebody else writes to the target at the same time: end that, and run the migration again');
+      throw new EvercertError('Conflict', `somebody else writes to the target at the same time: end that, and run ${work.what} again`);
     }
     this.written += operations.length;
-    faultPoint('store-migration-copied');
+    faultPoint(work.faultPoint);
   }
 
   async #add(operation: Operation, bytes: number): Promise<void> {

@@ -54,7 +54,8 @@ export async function migrate(options: MigrationOptions): Promise<Migration> {
   const mark: StoreMark = { state: 'arriving', id: resumed ? toMark!.id : newId(options), other: from.name, atMs: clock.nowMs() };
   const guard = await claim(to, mark, toMark, resumed);
   faultPoint('store-migration-claimed');
-  const written = await copyContents({ ...options, from: from.store, to: to.store, guard });
+  const work = { what: 'the migration', faultPoint: 'store-migration-copied' };
+  const written = await copyContents({ ...options, from: from.store, to: to.store, guard, work });
   await verify(contents, from, to, signal);
   faultPoint('store-migration-verified');
   await markMoved(from, fromMark, { ...mark, state: 'moved', other: to.name });
