@@ -38,6 +38,7 @@ describe('the documentation', () => {
     for (const [page, count] of [
       ['docs/manifests.md', 7],
       ['docs/active-revocation.md', 1],
+      ['docs/ca-rotation.md', 1],
       ['docs/import.md', 1],
       ['docs/revocation.md', 1],
     ] as const) {

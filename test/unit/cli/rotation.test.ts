@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { CertificateAuthority, CertificateAuthorityRotation, type DeepPartial, Role, RotationAction } from '@evercert/proto';
 import { FakeClock } from '@evercert/shared/clock';
 import { EvercertError } from '@evercert/shared/errors';
+import { repositoryRoot } from '../../support/tools.ts';
 import { at, fakeApi, type Handlers, now, run } from './support.ts';
 
 /** Waits for nothing: time goes on by itself. */
@@ -267,5 +268,29 @@ describe('CAs as a resource', () => {
     assert.match(out, /etcd-ca +ecdsa-p384 +here +0 +<none> +WithinYear/);
     const described = await run(['describe', 'ca', 'cluster-ca'], { api });
     assert.match(described.out, /current +bb +ecdsa-p384 +in 1d +7 +kept\n +retired, compromised +aa +rsa-4096 +in 1d +0 +destroyed/);
+  });
+});
+
+describe('the documentation of rotations', () => {
+  it('shows commands that there are', async () => {
+    const page = readFileSync(join(repositoryRoot, 'docs', 'ca-rotation.md'), 'utf8');
+    const blocks = [...page.matchAll(/(<!-- offline -->\n)?```sh\n([^`]*)```/g)].filter(([, offline]) => offline === undefined);
+    const commands = blocks.flatMap(([, , text = '']) => text.split('\n')).filter((line) => line.startsWith('evercert ca '));
+    assert.ok(commands.length > 10);
+    for (const command of commands.filter((line) => !line.includes(' install ') && !line.includes('--request-file'))) {
+      const args = [...command.replace(/ +#.*$/, '').matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
+      const api = fakeApi({
+        rotateCertificateAuthority: begun,
+        listCertificateAuthorityRotations: () => ({
+          rotations: [rotation({ certificateAuthority: 'cluster-ca', stage: 'Completed', startedAt: at(0) })],
+        }),
+        setCertificateAuthorityRotation: () => ({ rotation: underWay }),
+      });
+      const { exitCode, err } = await run(
+        args.slice(1).filter((word) => word !== '--wait'),
+        { api, clock: new RunningClock(now) },
+      );
+      assert.equal(exitCode, 0, `${command}: ${err}`);
+    }
   });
 });
