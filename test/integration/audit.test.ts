@@ -15,6 +15,7 @@ import { auditFiles, entriesIn } from '../support/audit-sealing.ts';
 import { createToken, deadline, enroll, startTestCoordinator, type TestCoordinator } from '../support/coordinator.ts';
 import { temporaryFolder, until } from '../support/live.ts';
 import { desiredState, issue, withCode } from '../support/node-calls.ts';
+import { repositoryRoot } from '../support/tools.ts';
 
 describe('the audit log of a coordinator', function () {
   this.timeout(120_000);
@@ -226,6 +227,19 @@ describe('the audit log of a coordinator', function () {
     const { status, stdout } = await cli(['audit', 'verify', file], 120_000);
     assert.equal(status, 1, stdout);
     assert.match(stdout, /cut-off at entry \d+: the files end with entry \d+, and the coordinator's log goes on/);
+  });
+
+  it('has a page whose commands work as they stand', async () => {
+    const page = readFileSync(join(repositoryRoot, 'docs', 'audit.md'), 'utf8');
+    const commands = [...page.matchAll(/```sh\n([\s\S]*?)```/g)].flatMap(([, block]) => block!.trimEnd().split('\n'));
+    assert.ok(commands.length > 10);
+    writeFileSync(join(folder, 'control-ca.pem'), readFileSync(caFile));
+    for (const command of commands) {
+      const [words = '', file] = command.split(' > ');
+      const { status, stdout, stderr } = await cli(words.split(' ').slice(1));
+      assert.equal(status, 0, `${command}\n${stdout}${stderr}`);
+      if (file !== undefined) writeFileSync(join(folder, file), stdout);
+    }
   });
 
   it('refuses a strange CA, and files that are none', async () => {
