@@ -1,4 +1,5 @@
 export { type StoreConfig, storeSchema } from './config.ts';
+export { type Compactable, startCompaction } from './etcd/compaction.ts';
 export { type EndpointStatus, type EtcdStatus, etcdStatus } from './etcd/status.ts';
 export { type EtcdStore, type EtcdStoreOptions, isEtcdStore, openEtcdStore } from './etcd/store.ts';
 export { storeLimits } from './limits.ts';
