@@ -29,6 +29,10 @@ export interface AuthorityCareOptions {
   everyMs: number;
 }
 
+/** What ended longer ago is forgotten; the audit log tells of it. */
+const endedMs = 400 * 86_400_000;
+const maxForgotten = 50;
+
 /** Looks after CAs between their rotations, at the leader: destroys keys that nobody needs any more, tells when an end is near, and begins rotations that begin by themselves. */
 export class AuthorityCare {
   readonly #options: AuthorityCareOptions;
@@ -65,6 +69,19 @@ export class AuthorityCare {
         logger.warn('a CA cannot be looked after just now', { cluster, authority: name, error: describeError(error) });
       }
     }
+    await this.#forgetEnded().catch((error: unknown) => {
+      logger.warn('ended rotations cannot be tidied up just now', { error: describeError(error) });
+    });
+  }
+
+  async #forgetEnded(): Promise<void> {
+    const { records, store, clock } = this.#options;
+    const old = records.list('').filter(({ endedAtMs }) => endedAtMs !== undefined && clock.nowMs() - endedAtMs > endedMs);
+    if (old.length === 0) return;
+    await store.transact(
+      [],
+      old.slice(0, maxForgotten).map(({ cluster, id }) => ({ type: 'delete', key: layout.rotation(cluster, id) })),
+    );
   }
 
   async #lookAt(cluster: string, name: string): Promise<void> {

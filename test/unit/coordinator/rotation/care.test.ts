@@ -67,6 +67,21 @@ describe('what is looked after between rotations', () => {
     assert.equal(bench.parts.records.list('')[0]?.authority, 'etcd-ca');
   });
 
+  it('forgets rotations that ended more than a year ago', async () => {
+    bench = await RotationBench.start();
+    const { record } = await bench.rotate();
+    const { record: ended } = await bench.ended(record.id);
+    await bench.put(layout.rotation('demo', ended.id), { ...ended, endedAtMs: bench.clock.nowMs() - 401 * dayMs });
+    await bench.put(layout.rotation('demo', 'ro-new'), { ...ended, id: 'ro-new' });
+    await bench.settled();
+    await bench.parts.care.look();
+    await bench.settled();
+    assert.deepEqual(
+      bench.parts.records.list('').map(({ id }) => id),
+      ['ro-new'],
+    );
+  });
+
   it('respects for a while that somebody has ended one', async () => {
     bench = await RotationBench.start({ policy: { automatic: true } });
     await endsIn(300);
