@@ -3,6 +3,7 @@ import type { Clock } from '@evercert/shared/clock';
 import type { Logger } from '@evercert/shared/logging';
 import { kubernetesSource, RevocationChanges } from './apply/revocations.ts';
 import { AuditLog } from './audit/index.ts';
+import { Learning } from './backup/index.ts';
 import { Authorities } from './ca/authorities.ts';
 import { ControlCa } from './ca/control-ca.ts';
 import { KeyPairs } from './clusters/key-pairs.ts';
@@ -10,6 +11,7 @@ import type { CoordinatorConfig } from './config.ts';
 import { DesiredStates } from './desired/desired-states.ts';
 import { AdminCertificates } from './enrollment/admin-certificates.ts';
 import { NodeIdentities } from './enrollment/identities.ts';
+import { LearnedIdentities } from './enrollment/learned-identities.ts';
 import { TokenAdmin } from './enrollment/token-admin.ts';
 import { EventRecorder } from './events/recorder.ts';
 import { Admission } from './issuance/admission.ts';
@@ -107,6 +109,8 @@ async function startState({ config, store, keys, clock, logger }: PartsOptions, 
   await revocations.start();
   const mark = new ClockMark({ store, clock, logger });
   await mark.start();
+  const learning = new Learning({ store, logger, nowMs });
+  await learning.start();
   const windows = new RepairWindows({ store, clock, logger, events, mark });
   await windows.start();
   const removed = new RemovedNodes({ store, clock, events, logger });
@@ -117,7 +121,7 @@ async function startState({ config, store, keys, clock, logger }: PartsOptions, 
   await pauses.start();
   const status = await startStatusService({ config, store, model, authorities, revocations, events, clock, logger });
   const repairing = (cluster: string, node: string): boolean => windows.isOpen(cluster, node);
-  const desired = new DesiredStates({ model, controlCa, revocations, repairing, nowMs, lists: status.lists, webUrl: status.url });
+  const desired = new DesiredStates({ model, controlCa, revocations, repairing, nowMs, lists: status.lists, webUrl: status.url, learning });
   windows.subscribe((cluster, node) => desired.refresh(cluster, node));
   const statuses = new NodeStatuses({ store, clock, logger, sessions });
   await statuses.start();
@@ -134,6 +138,7 @@ async function startState({ config, store, keys, clock, logger }: PartsOptions, 
     revocations,
     mark,
     windows,
+    learning,
     removed,
     replacementRecords,
     pauses,
@@ -148,6 +153,7 @@ async function startState({ config, store, keys, clock, logger }: PartsOptions, 
       await replacementRecords.stop();
       await removed.stop();
       await windows.stop();
+      await learning.stop();
       await mark.stop();
       await revocations.stop();
       await model.stop();
@@ -161,13 +167,14 @@ type Issuing = ReturnType<typeof issuingParts>;
 /** What gives nodes their identities and certificates, and talks with them. */
 function issuingParts({ config, store, keys, clock, logger }: PartsOptions, state: State & Presence) {
   const { model, events, desired, statuses, revocations, removed, authorities, controlCa, windows, mark } = state;
-  const { backdateMs, repairing, nowMs } = state;
+  const { backdateMs, repairing, nowMs, learning } = state;
   const registry = new NodeRegistry({ store, model, events });
   const keyPairs = new KeyPairs({ keys, model, desired });
   const admission = new Admission(config.admission);
   const issuer = new CertificateIssuer({ store, clock, events, backdateMs, admission });
   const declared = new DeclaredCertificates({ model, desired, authorities, issuer, store, revocations, repairing, nowMs });
-  const adoptions = new Adoptions({ model, desired, store, revocations, events, clock });
+  const adoptions = new Adoptions({ model, desired, store, revocations, events, clock, learning, backdateMs });
+  const learned = new LearnedIdentities({ ...state, registry, logger });
   const wasRemoved = (cluster: string, node: string): boolean => removed.knows(cluster, node);
   const identities = new NodeIdentities({ store, model, registry, issuer, controlCa, revocations, wasRemoved, nowMs });
   const heartbeatIntervalSeconds = config.heartbeatInterval;
@@ -213,6 +220,7 @@ function issuingParts({ config, store, keys, clock, logger }: PartsOptions, stat
     keyPairs,
     declared,
     adoptions,
+    learned,
     identities,
     hub,
     refusals,

@@ -43,7 +43,12 @@ export interface RunningServer {
 export async function serve({ config, clock, logger, parts, credentials, address }: ServeOptions): Promise<RunningServer> {
   const { model, revocations, removed, backdateMs, controlCa } = parts;
   const calls = new CallLog({ events: parts.events, reads: config.audit.reads });
-  const guard = new Guard(new Callers({ model, clock, revocations, removed, backdateMs, controlCa }), logger, clock, calls);
+  const guard = new Guard(
+    new Callers({ model, clock, revocations, removed, backdateMs, controlCa, learned: parts.learned }),
+    logger,
+    clock,
+    calls,
+  );
   const unsubscribe = controlCa.subscribe(() => guard.recheckStreams());
   const server = new Server({
     interceptors: [guard.interceptor],

@@ -24,6 +24,22 @@ export class Adopter {
     this.#options = options;
   }
 
+  /** Tells a coordinator that was restored from a backup of the pair in use; nothing changes here. Undefined: it was taken into the records; else why not. Errors: what is worth another try. */
+  async tell(
+    { spec }: DesiredCertificate,
+    { chain, privateKey }: InstalledPair,
+    limits: { deadlineMs: number; signal: AbortSignal },
+  ): Promise<string | undefined> {
+    try {
+      await this.#options.api.adoptCertificate({ name: spec.name, chain, privateKey, specHash: spec.specHash }, limits);
+      return undefined;
+    } catch (caught) {
+      const error = toEvercertError(caught);
+      if (error.retryable) throw error;
+      return error.message;
+    }
+  }
+
   /** `after`: only another pair than the one of this serial. Errors: what is worth another try; a refusal is an outcome. */
   async adopt(
     { spec, trustAnchors }: DesiredCertificate,

@@ -21,6 +21,8 @@ export interface Entry {
   /** A pair in place was looked for: there was none, or none to be taken over. */
   looked: boolean;
   keyPrepared: boolean;
+  /** Serial number of the pair of which a restored coordinator was told. */
+  told?: string;
   issuing?: IssueReason;
   failure?: Failure;
   /** What the last scan and the last reload complained of, beside failed issues. */

@@ -63,6 +63,7 @@ export class CertificateManager {
       if (!declared.has(name)) await this.#remove(name);
     }
     for (const certificate of desired) await this.#declare(certificate, changed);
+    for (const entry of this.#entries.values()) this.#tell(entry);
     this.#options.onChange();
     this.tick();
   }
@@ -214,6 +215,25 @@ export class CertificateManager {
     const event = revocationEvent(undefined, desired, pair?.serial);
     if (event) this.#options.events.record(event);
     if (pair && !pair.adopted && counters.activatedSerial !== pair.serial) this.#options.activate(desired, pair);
+  }
+
+  /** A coordinator that was restored from a backup hears of the certificate in use, if it does not know it; tried again with its next word where that fails. */
+  #tell(entry: Entry): void {
+    const { desired, installed, abort } = entry;
+    const { knownSerial } = desired;
+    if (!installed || knownSerial === undefined || knownSerial === installed.serial || entry.told === installed.serial) return;
+    const { serial, name } = installed;
+    entry.told = serial;
+    this.#adopter.tell(desired, installed, { deadlineMs: longestCallMs, signal: abort.signal }).then(
+      (why) => {
+        const { logger } = this.#options;
+        if (why === undefined) logger.info('told the coordinator of the certificate in use', { certificate: name, serial });
+        else logger.warn('the coordinator does not take the certificate in use into its records', { certificate: name, serial, why });
+      },
+      () => {
+        delete entry.told;
+      },
+    );
   }
 
   /** The declaration of the files has changed, not that of the certificate: the installed pair goes to its new places. */

@@ -20,6 +20,8 @@ export interface DesiredCertificate {
   adopt?: boolean;
   /** Nobody here can renew it: what is in place is watched, and its files are never written. */
   watchOnly?: boolean;
+  /** The coordinator was restored from a backup and knows of this one as the newest (empty: of none): it wants to hear of another that is in use. */
+  knownSerial?: string;
 }
 
 /** Which entry of which RenewRevocation object. */

@@ -59,6 +59,7 @@ function certificate(from: proto.DesiredCertificate): DesiredCertificate {
     ...(from.revoked && { revoked: revokedBy(from.revoked) }),
     ...(from.adopt && { adopt: true }),
     ...(from.watchOnly && { watchOnly: true }),
+    ...(from.knownSerial !== undefined && { knownSerial: from.knownSerial }),
   };
 }
 

@@ -15,6 +15,7 @@ import {
   desiredKeyPairToProto,
   desiredRevocationListToProto,
 } from '@evercert/shared/wire';
+import type { Learning } from '../backup/learning.ts';
 import { trustAnchors } from '../ca/authorities.ts';
 import type { ControlCa } from '../ca/control-ca.ts';
 import { generationsOf } from '../ca/generations.ts';
@@ -46,6 +47,8 @@ export interface DesiredStatesOptions {
   lists: Pick<RevocationLists, 'forFiles' | 'subscribe'>;
   /** Base of the URLs in certificates; undefined: none are served. */
   webUrl: string | undefined;
+  /** Whether the store was restored, and agents are to tell of what they have. Absent: it was not. */
+  learning?: Pick<Learning, 'open'>;
 }
 
 /** What each node is to hold, worked out from the model and kept until something that it rests on changes. */
@@ -57,10 +60,11 @@ export class DesiredStates {
   readonly #nowMs: () => number;
   readonly #lists: DesiredStatesOptions['lists'];
   readonly #webUrl: string | undefined;
+  readonly #learning: DesiredStatesOptions['learning'];
   readonly #plans = new Map<string, NodePlan>();
   readonly #listeners = new Set<(cluster: string, node: string) => void>();
 
-  constructor({ model, controlCa, revocations, repairing, nowMs, lists, webUrl }: DesiredStatesOptions) {
+  constructor({ model, controlCa, revocations, repairing, nowMs, lists, webUrl, learning }: DesiredStatesOptions) {
     this.#model = model;
     this.#controlCa = controlCa;
     this.#revocations = revocations;
@@ -68,6 +72,7 @@ export class DesiredStates {
     this.#nowMs = nowMs;
     this.#lists = lists;
     this.#webUrl = webUrl;
+    this.#learning = learning;
     model.nodes.subscribe(({ key }) => {
       const [cluster = '', node = ''] = partsAfter(layout.nodes, key);
       this.#forget(cluster, node);
@@ -113,6 +118,12 @@ export class DesiredStates {
     return plan;
   }
 
+  /** While the coordinator learns what was issued after a backup: the newest that it knows of. */
+  #knownSerial({ cluster, name: node }: NodeRecord, name: string): string | undefined {
+    if (!this.#learning?.open()) return undefined;
+    return this.#model.currents.get(layout.current(cluster, node, name))?.record.serial ?? '';
+  }
+
   #toProto(node: NodeRecord, resolved: ResolvedNode, adopt: boolean): DesiredState {
     const authority = (name: string) => this.#model.authority(node.cluster, name);
     const anchors = (name: string): Buffer[] => {
@@ -131,6 +142,7 @@ export class DesiredStates {
           revoked: this.#revoked(node, c),
           adopt,
           watchOnly: authority(c.issuer)?.keyId === '',
+          knownSerial: this.#knownSerial(node, c.name),
         }),
       ),
       bundles: resolved.bundles.map((b) => desiredBundleToProto(b, authority(b.issuer)?.bundleVersion ?? 0, anchors(b.issuer))),

@@ -5,6 +5,7 @@ import type { ResolvedCertificate } from '@evercert/shared/manifest';
 import { drawFor, renewalDueMs } from '@evercert/shared/schedule';
 import { verifyAdoption } from '@evercert/shared/wire';
 import { type CertificateInfo, parseCertificate, verifyChain } from '@evercert/shared/x509';
+import type { Learning } from '../backup/learning.ts';
 import { trustAnchors } from '../ca/authorities.ts';
 import { generationsOf } from '../ca/generations.ts';
 import { issuerSerialOf } from '../ca/path.ts';
@@ -57,6 +58,9 @@ export interface AdoptionsOptions {
   revocations: Revocations;
   events: EventRecorder;
   clock: Clock;
+  /** What was issued here after a backup is taken into the records again. Absent: nothing is. */
+  learning?: Pick<Learning, 'covers'>;
+  backdateMs?: number;
 }
 
 const maxAttempts = 3;
@@ -98,16 +102,21 @@ export class Adoptions {
     await checkProof(request, info);
     const known = await this.#known(request, info);
     const authority = model.authority(cluster, declared.issuer);
-    const record = known ?? newRecord(request, declared, info, { authority, nowMs });
+    const learned = this.#isOurs(info, authority);
+    if (!learned && !model.cluster(cluster)?.policy.adopt)
+      throw refused(request.name, `cluster ${cluster} takes no certificates over (spec.adopt of its Cluster document)`);
+    const fresh = newRecord(request, declared, info, { authority, nowMs });
+    const record = known ?? (learned ? this.#asIssued(fresh) : fresh);
     const unchanged = revocations.unchanged(cluster);
     const [match] = revocations.matchIssued(record);
-    if (match) throw refusalError(cluster, { match, future: false }, nowMs);
+    // What was issued here is recorded above all where it is revoked: CRLs and OCSP tell of records.
+    if (match && !learned) throw refusalError(cluster, { match, future: false }, nowMs);
     if (!known) await this.#commit(registered, record, declared, [unchanged]);
     return answer(record, declared, info, registered.record);
   }
 
   #declared({ cluster, node, name, specHash }: AdoptionRequest): ResolvedCertificate {
-    const { model, desired } = this.#options;
+    const { desired } = this.#options;
     const declared = desired.plan(cluster, node)?.resolved.certificates.find((certificate) => certificate.name === name);
     if (!declared) {
       throw new EvercertError('NotFound', `no manifest declares a certificate ${name.slice(0, 63)} for node ${node}`, {
@@ -119,9 +128,18 @@ export class Adoptions {
         retryAfterMs: 1000,
       });
     }
-    if (!model.cluster(cluster)?.policy.adopt)
-      throw refused(name, `cluster ${cluster} takes no certificates over (spec.adopt of its Cluster document)`);
     return declared;
+  }
+
+  /** It was issued here, after the backup that this store was restored from. */
+  #isOurs({ notBefore }: CertificateInfo, authority: AuthorityRecord | undefined): boolean {
+    const { learning, backdateMs = 0 } = this.#options;
+    return authority?.keyId !== '' && learning?.covers(notBefore.getTime() + backdateMs) === true;
+  }
+
+  /** As the record of its issue was, as far as the certificate tells. */
+  #asIssued({ adoptedAtMs: _notTaken, ...record }: CertificateRecord): CertificateRecord {
+    return { ...record, issuedAtMs: record.notBeforeMs + (this.#options.backdateMs ?? 0), reason: 'Learned' };
   }
 
   /** All that makes it one of this cluster's own, and of use. */
@@ -199,11 +217,11 @@ export class Adoptions {
           cluster,
           node: node.name,
           actor: `node/${cluster}/${node.name}`,
-          reason: 'CertificateAdopted',
+          reason: record.adoptedAtMs === undefined ? 'CertificateLearned' : 'CertificateAdopted',
           source: renewalSource(node.role),
           certificate: name,
           serial,
-          message: `took ${name} over as it is in place: by ${issuer}, until ${new Date(notAfterMs).toISOString()}`,
+          message: `took ${name} ${record.adoptedAtMs === undefined ? 'into the records, which was issued after the backup that this store was restored from' : 'over as it is in place'}: by ${issuer}, until ${new Date(notAfterMs).toISOString()}`,
           details: certificateDetails(record),
         }),
       ],
@@ -215,6 +233,7 @@ export class Adoptions {
   /** What is only watched, or still as it was found, may have been renewed by whoever did it before: each newer one follows. After a renewal here nothing of others does. */
   #mayFollow(before: CurrentRecord, record: CertificateRecord, { issuer }: ResolvedCertificate): boolean {
     if (before.notAfterMs <= this.#options.clock.nowMs()) return true;
+    if (record.adoptedAtMs === undefined) return record.issuedAtMs >= before.issuedAtMs;
     const others = before.adoptedAtMs !== undefined || this.#options.model.authority(record.cluster, issuer)?.keyId === '';
     return others && record.issuedAtMs >= before.issuedAtMs;
   }

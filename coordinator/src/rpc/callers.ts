@@ -5,6 +5,7 @@ import type { RoleName } from '@evercert/shared/manifest';
 import { identityNotValid } from '@evercert/shared/wire';
 import { type CertificateInfo, parseCertificate } from '@evercert/shared/x509';
 import type { ControlCa } from '../ca/control-ca.ts';
+import type { LearnedIdentities } from '../enrollment/learned-identities.ts';
 import { adminOfIdentity, type NodeName, nodeOfIdentity } from '../identity-uris.ts';
 import { notAccepted } from '../nodes/not-accepted.ts';
 import type { RemovedNodes } from '../replacement/returned.ts';
@@ -33,6 +34,8 @@ export interface CallersOptions {
   removed: Pick<RemovedNodes, 'find' | 'cameBack'>;
   backdateMs: number;
   controlCa: Pick<ControlCa, 'signerOf' | 'standing'>;
+  /** Takes identities up that were issued after the backup that the store was restored from. Absent: none are. */
+  learned?: Pick<LearnedIdentities, 'consider'> | undefined;
 }
 
 /** What is said and shown once and for all by a certificate. */
@@ -52,6 +55,7 @@ export class Callers {
   readonly #backdateMs: number;
   readonly #removed: Pick<RemovedNodes, 'find' | 'cameBack'>;
   readonly #controlCa: CallersOptions['controlCa'];
+  readonly #learned: CallersOptions['learned'];
   readonly #parsed = new Map<string, Peer>();
 
   constructor(options: CallersOptions) {
@@ -61,6 +65,7 @@ export class Callers {
     this.#backdateMs = options.backdateMs;
     this.#removed = options.removed;
     this.#controlCa = options.controlCa;
+    this.#learned = options.learned;
   }
 
   /**
@@ -83,20 +88,23 @@ export class Callers {
     if (admin !== undefined && !believed) throw compromised(info);
     if (admin !== undefined) return { kind: 'admin', name: admin, serial: info.serial, notAfterMs };
     const node = nodeOfIdentity(info.uris);
-    if (node) return this.#node(node, { info, fingerprint, believed }, from);
+    if (node) return this.#node(node, { info, fingerprint, believed, signedBy }, from);
     throw new EvercertError('Unauthenticated', 'the client certificate is neither a node identity nor an admin identity');
   }
 
-  #node({ cluster, name }: NodeName, { info, fingerprint, believed }: Identified, from: string | undefined): Caller {
+  #node({ cluster, name }: NodeName, { info, fingerprint, believed, signedBy }: Identified, from: string | undefined): Caller {
     const { serial, notBefore, notAfter } = info;
     const record = this.#model.node(cluster, name);
     const place = record?.identitySerials.indexOf(serial) ?? -1;
     if (!record || place < 0) {
+      if (believed) this.#learned?.consider({ cluster, name }, { info, signedBy });
       if (from !== undefined) this.#removed.cameBack({ cluster, serial, peer: from });
       throw notAccepted(name, serial, this.#removed.find(cluster, serial));
     }
     // Serial numbers are no secret: whoever has the CA's key can put one into a certificate of his own. Identities from before fingerprints were kept go by the signature.
     const recorded = this.#model.identityFingerprint(record, serial);
+    // The audit log told its serial number at the restore, and nobody has the whole yet.
+    if (recorded === undefined && believed) this.#learned?.consider({ cluster, name }, { info, signedBy });
     if (recorded === undefined ? !believed : recorded !== fingerprint) throw forged(name, info);
     // The newest first. Who revokes an identity means the node: an earlier one, that a thief may hold a copy of, is not accepted in its place.
     for (const revocable of record.identitySerials.slice(0, place + 1)) {
@@ -117,7 +125,7 @@ export class Callers {
   }
 }
 
-type Identified = Pick<Peer, 'info' | 'fingerprint'> & {
+type Identified = Peer & {
   /** Whether the signature alone says something. */
   believed: boolean;
 };

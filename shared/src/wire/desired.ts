@@ -169,6 +169,7 @@ export function desiredCertificateToProto(
     renewIfIssuedBefore?: Date | undefined;
     revoked?: proto.RevocationReference | undefined;
     adopt?: boolean;
+    knownSerial?: string | undefined;
     watchOnly?: boolean;
   } = {},
 ): proto.DesiredCertificate {
@@ -182,6 +183,7 @@ export function desiredCertificateToProto(
     renewIfIssuedBefore: marks.renewIfIssuedBefore,
     revoked: marks.revoked,
     adopt: marks.adopt ?? false,
+    knownSerial: marks.knownSerial,
     watchOnly: marks.watchOnly ?? false,
   };
 }

@@ -67,6 +67,8 @@ export interface DesiredCertificate {
   adopt: boolean;
   /** The CA's key is not at the coordinator: the certificate is watched and never renewed. */
   watchOnly: boolean;
+  /** After a restore from a backup: the serial number of the newest certificate that the coordinator knows of, empty for none. An agent that has another one in use tells of it by AdoptCertificate. */
+  knownSerial?: string | undefined;
 }
 
 export interface FileSpec {
@@ -404,6 +406,7 @@ function createBaseDesiredCertificate(): DesiredCertificate {
     revoked: undefined,
     adopt: false,
     watchOnly: false,
+    knownSerial: undefined,
   };
 }
 
@@ -465,6 +468,9 @@ export const DesiredCertificate: MessageFns<DesiredCertificate> = {
     }
     if (message.watchOnly !== false) {
       writer.uint32(152).bool(message.watchOnly);
+    }
+    if (message.knownSerial !== undefined) {
+      writer.uint32(162).string(message.knownSerial);
     }
     return writer;
   },
@@ -634,6 +640,14 @@ export const DesiredCertificate: MessageFns<DesiredCertificate> = {
             message.watchOnly = reader.bool();
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.knownSerial = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -674,6 +688,7 @@ export const DesiredCertificate: MessageFns<DesiredCertificate> = {
       : undefined;
     message.adopt = object.adopt ?? false;
     message.watchOnly = object.watchOnly ?? false;
+    message.knownSerial = object.knownSerial ?? undefined;
     return message;
   },
 };
