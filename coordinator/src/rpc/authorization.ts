@@ -56,6 +56,7 @@ export const authorization: Readonly<Record<string, readonly Who[]>> = {
   '/evercert.v1.AdminService/ListAuditEntries': ['admin'],
   '/evercert.v1.AdminService/ExportAudit': ['admin'],
   '/evercert.v1.AdminService/ListCoordinators': ['admin'],
+  '/evercert.v1.AdminService/CreateBackup': ['admin'],
   '/evercert.v1.AdminService/GetServerInfo': ['admin'],
   '/evercert.v1.AdminService/RenewAdminCertificate': ['admin'],
 
