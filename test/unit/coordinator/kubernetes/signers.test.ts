@@ -49,7 +49,7 @@ describe('the signers of one bridge', () => {
         logger: silentLogger,
       },
       writer: new RequestWriter({ send } as unknown as ConstructorParameters<typeof RequestWriter>[0], () => clock.nowMs()),
-      certificates: { refuse: () => undefined, issue: async () => issued?.() ?? { record: { certificate: '' }, fresh: true } },
+      certificates: { refuse: () => undefined, issue: async () => issued?.() ?? { chain: [Buffer.from('leaf')], fresh: true } },
       events: { recordOncePerMinute: () => undefined },
     };
     return new Signers(options as unknown as SignersOptions);
