@@ -159,7 +159,7 @@ function told(
       ? '- Identities that were renewed after the backup are not accepted: those nodes have to join again.'
       : `- Until ${new Date(record.learnUntilMs).toISOString()} nodes are let in by identities that were issued after the backup and before now. A node that was deleted in that time comes back so, unless the audit log told of it.`,
     `WARNING: ${uncovered(record)}.`,
-    'Serial numbers are 128 random bits, and CRL numbers go by the clock: none is used twice.',
+    "Serial numbers are 128 random bits: none is used twice. CRL numbers go by the clock: none is used twice unless this machine's clock is behind that of before.",
   ];
   return `${lines.join('\n')}\n`;
 }

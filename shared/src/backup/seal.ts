@@ -1,4 +1,14 @@
-import { createCipheriv, createDecipheriv, createHash, createSecretKey, type KeyObject, randomBytes, scrypt } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createHmac,
+  createSecretKey,
+  type KeyObject,
+  randomBytes,
+  scrypt,
+  timingSafeEqual,
+} from 'node:crypto';
 import { z } from 'zod';
 import { EvercertError } from '../errors/index.ts';
 import { ByteReader } from './bytes.ts';
@@ -11,6 +21,7 @@ const magic = Buffer.from('evercert-backup/1\n');
 export const chunkBytes = 64 * 1024;
 const tagBytes = 16;
 const saltBytes = 32;
+const macBytes = 32;
 const firstPassphrase = { least: 16, most: 1024 };
 /** 2^17: 128 MiB for half a second; a header cannot ask for more than a GiB. */
 const cost = { default: 17, least: 10, most: 20 };
@@ -44,8 +55,8 @@ export async function* sealArchive(payload: AsyncIterable<Uint8Array>, options: 
     );
   const header: Header = { scrypt: { logN, r: 8, p: 1, salt: random(saltBytes).toString('base64') }, about };
   const begin = headerBytes(header);
-  const key = await deriveKey(passphrase, header);
-  yield begin;
+  const { key, macKey } = await deriveKeys(passphrase, header);
+  yield Buffer.concat([begin, macOf(macKey, begin)]);
   const digest = createHash('sha256').update(begin).digest();
   const reader = new ByteReader(payload);
   try {
@@ -69,12 +80,18 @@ export interface Opened {
   key: KeyObject;
 }
 
-/** Reads the header and makes the key of the passphrase; whether it fits shows with the first chunk. DataLoss: it is no backup, or its header is damaged. */
+/** Reads the header and makes the key of the passphrase. FailedPrecondition: the passphrase does not fit. DataLoss: it is no backup, or its header is damaged. */
 export async function openHeader(archive: AsyncIterable<Uint8Array>, passphrase: string): Promise<Opened> {
   const reader = new ByteReader(archive);
   try {
-    const { bytes, header, about } = await readHeader(reader);
-    return { about, headerSha256: createHash('sha256').update(bytes).digest(), key: await deriveKey(passphrase, header) };
+    const { bytes, mac, header, about } = await readHeader(reader);
+    const { key, macKey } = await deriveKeys(passphrase, header);
+    if (!timingSafeEqual(mac, macOf(macKey, bytes)))
+      throw new EvercertError(
+        'FailedPrecondition',
+        'the backup is refused: the passphrase is not the one that it was made with, or its header was changed',
+      );
+    return { about, headerSha256: createHash('sha256').update(bytes).digest(), key };
   } finally {
     await reader.close();
   }
@@ -90,7 +107,7 @@ export async function peekAbout(archive: AsyncIterable<Uint8Array>): Promise<Bac
   }
 }
 
-/** The payload, chunk by chunk, each authenticated before it is handed out. FailedPrecondition: the passphrase does not fit. DataLoss. */
+/** The payload, chunk by chunk, each authenticated before it is handed out. DataLoss. */
 export async function* unsealArchive(archive: AsyncIterable<Uint8Array>, { headerSha256, key }: Opened): AsyncGenerator<Buffer> {
   const reader = new ByteReader(archive);
   try {
@@ -117,13 +134,7 @@ function openChunk(
   try {
     return Buffer.concat([decipher.update(sealed.subarray(0, -tagBytes)), decipher.final()]);
   } catch (cause) {
-    if (number > 0)
-      throw damaged(`chunk ${number + 1} is not as it was written: the file was changed, cut off, or something was appended`, cause);
-    throw new EvercertError(
-      'FailedPrecondition',
-      'the backup is refused: the passphrase is not the one that it was made with, or its beginning was changed, or it was cut off within its first chunk',
-      { cause },
-    );
+    throw damaged(`chunk ${number + 1} is not as it was written: the file was changed, cut off, or something was appended`, cause);
   }
 }
 
@@ -142,23 +153,29 @@ function headerBytes(header: Header): Buffer {
   return Buffer.concat([magic, length, json]);
 }
 
-async function readHeader(reader: ByteReader): Promise<{ bytes: Buffer; header: Header; about: BackupAbout }> {
+async function readHeader(reader: ByteReader): Promise<{ bytes: Buffer; mac: Buffer; header: Header; about: BackupAbout }> {
   const begin = await reader.upTo(magic.length);
   if (!begin.equals(magic)) throw damaged('it is no backup of Evercert, or of a newer one: its first line is not "evercert-backup/1"');
   const length = await reader.exactly(4, 'its header');
   const size = length.readUInt32BE();
   if (size > backupLimits.headerBytes) throw damaged(`its header has ${size} bytes; expected ${backupLimits.headerBytes} at most`);
   const json = await reader.exactly(size, 'its header');
+  const mac = await reader.exactly(macBytes, 'its header');
   const header = parsed(headerSchema, json.toString(), 'its header cannot be read');
-  return { bytes: Buffer.concat([begin, length, json]), header, about: parseAbout(JSON.stringify(header.about ?? null)) };
+  return { bytes: Buffer.concat([begin, length, json]), mac, header, about: parseAbout(JSON.stringify(header.about ?? null)) };
 }
 
-async function deriveKey(passphrase: string, { scrypt: { logN, r, p, salt } }: Header): Promise<KeyObject> {
+function macOf(key: KeyObject, header: Buffer): Buffer {
+  return createHmac('sha256', key).update(header).digest();
+}
+
+/** One key for the chunks, another for the header: so a wrong passphrase is told from damage. */
+async function deriveKeys(passphrase: string, { scrypt: { logN, r, p, salt } }: Header): Promise<{ key: KeyObject; macKey: KeyObject }> {
   const options = { N: 2 ** logN, r, p, maxmem: 256 * 2 ** logN * r };
   const bytes = await new Promise<Buffer>((resolve, reject) => {
-    scrypt(passphrase, Buffer.from(salt, 'base64'), 32, options, (error, derived) => (error ? reject(error) : resolve(derived)));
+    scrypt(passphrase, Buffer.from(salt, 'base64'), 64, options, (error, derived) => (error ? reject(error) : resolve(derived)));
   });
-  const key = createSecretKey(bytes);
+  const keys = { key: createSecretKey(bytes.subarray(0, 32)), macKey: createSecretKey(bytes.subarray(32)) };
   bytes.fill(0);
-  return key;
+  return keys;
 }

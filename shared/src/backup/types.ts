@@ -1,8 +1,8 @@
 /**
  * A backup's form, outside in.
  *
- * The archive: a line `evercert-backup/1`, the length of its header (four bytes, big-endian), the header (JSON), then the payload in chunks. Each chunk is encrypted by AES-256-GCM with a key made
- * from the passphrase by scrypt; its nonce holds the chunk's number and whether it is the last, and the header is authenticated with each of them. What was cut off, changed, put in another order,
+ * The archive: a line `evercert-backup/1`, the length of its header (four bytes, big-endian), the header (JSON), its HMAC-SHA-256, then the payload in chunks. Each chunk is encrypted by AES-256-GCM with a key made
+ * from the passphrase by scrypt, as the header's is; its nonce holds the chunk's number and whether it is the last, and the header is authenticated with each of them. What was cut off, changed, put in another order,
  * appended, or is opened with another passphrase, is refused.
  *
  * The payload: frames of a kind (one byte), a length (four bytes, big-endian) and a body. First what the backup is of, then the store's entries in the order of their keys, then the files of keys,

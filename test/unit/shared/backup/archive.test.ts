@@ -42,7 +42,7 @@ describe('A backup', () => {
   it('is refused when it is cut off, at every chunk and around it', async function () {
     this.timeout(20_000);
     const archive = await sealed(entriesOf(4, chunkBytes));
-    const headerSize = 18 + 4 + archive.readUInt32BE(18);
+    const headerSize = 18 + 4 + archive.readUInt32BE(18) + 32;
     const chunks: number[] = [];
     for (let at = headerSize; at < archive.length; at += chunkBytes + 16) chunks.push(at);
     assert.ok(chunks.length >= 4);
@@ -54,7 +54,7 @@ describe('A backup', () => {
     const archive = await sealed(entriesOf(4, chunkBytes));
     await refused(Buffer.concat([archive, Buffer.from([0])]));
     await refused(Buffer.concat([archive, archive]));
-    const headerSize = 18 + 4 + archive.readUInt32BE(18);
+    const headerSize = 18 + 4 + archive.readUInt32BE(18) + 32;
     const chunk = (n: number) => archive.subarray(headerSize + n * (chunkBytes + 16), headerSize + (n + 1) * (chunkBytes + 16));
     await refused(Buffer.concat([archive.subarray(0, headerSize), chunk(1), chunk(0), chunk(2), chunk(3), chunk(4)]));
     await refused(Buffer.concat([archive.subarray(0, headerSize), chunk(0), chunk(2), chunk(3), chunk(4)]));
@@ -63,7 +63,7 @@ describe('A backup', () => {
   it('is refused when any byte of its header was changed', async function () {
     this.timeout(60_000);
     const archive = await sealed([]);
-    const headerSize = 18 + 4 + archive.readUInt32BE(18);
+    const headerSize = 18 + 4 + archive.readUInt32BE(18) + 32;
     for (let at = 0; at < headerSize; at += 3) await refused(flipped(archive, at, 1 << (at % 8)));
   });
 
