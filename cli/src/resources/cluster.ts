@@ -1,7 +1,14 @@
 import type { Cluster, ClusterSpec } from '@evercert/proto';
 import { formatDuration } from '@evercert/shared/config';
-import { apiVersion, type ClusterManifest, defaultClusterPolicy, formatRfc3339, formatTimeOfDay } from '@evercert/shared/manifest';
-import { replacementPolicyFromProto } from '@evercert/shared/wire';
+import {
+  apiVersion,
+  type ClusterManifest,
+  defaultClusterPolicy,
+  defaultRotationPolicy,
+  formatRfc3339,
+  formatTimeOfDay,
+} from '@evercert/shared/manifest';
+import { replacementPolicyFromProto, rotationPolicyFromProto } from '@evercert/shared/wire';
 import type { Description } from '../output/description.ts';
 import { compact } from '../output/objects.ts';
 import { labelText, list, orNone } from '../output/table.ts';
@@ -28,6 +35,13 @@ function replacementLines({ spec }: Cluster): string[] {
     `while at most ${policy.maxUnhealthy} of the workers fail at once; ${policy.maxConcurrent} at a time, ${policy.maxPerHour} an hour`,
     `drain within ${duration(policy.drainTimeoutSeconds)}, join within ${duration(policy.joinTimeoutSeconds)}, else again after ${duration(policy.backoffSeconds)} to ${duration(policy.maxBackoffSeconds)}`,
   ];
+}
+
+/** For `describe`: when CAs are rotated, and how. */
+function rotationText({ spec }: Cluster): string {
+  const { automatic, beforeSeconds, maxConcurrent, settleSeconds } = rotationPolicyFromProto(spec?.rotation) ?? defaultRotationPolicy;
+  const begin = automatic ? `by itself ${formatDuration(beforeSeconds * 1000)} before the end of a CA` : 'by an admin alone';
+  return `begins ${begin}; ${maxConcurrent} workers at once; ${formatDuration(settleSeconds * 1000)} for components to read their files again`;
 }
 
 function windowRows({ spec }: Cluster): string[][] {
@@ -76,6 +90,7 @@ async function describe(cluster: Cluster, { api, nowMs }: DescribeContext): Prom
     ['Identity Lifetime', lifetime(spec?.identityLifetimeSeconds)],
     ['Replacement', replacementLines(cluster)],
     ['Maintenance Windows', { headers: ['NAME', 'TIME', 'NODES'], rows: windowRows(cluster) }],
+    ['CA Rotation', rotationText(cluster)],
     ['Kubernetes', bridgeLines(cluster, nowMs)],
     ['Nodes', `${ready}/${nodes.length} ready`],
     [
