@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { configSchema } from '@evercert/coordinator';
 import { parseDocuments, templateVariables } from '@evercert/shared/manifest';
+import { parse } from 'yaml';
 import { exitCodeTable, withGenerated } from '../../scripts/docs-tables.ts';
 import { repositoryRoot } from '../support/tools.ts';
 
@@ -46,6 +48,12 @@ describe('the documentation', () => {
       assert.ok(examples.length >= count);
       for (const example of examples) assert.deepEqual(parseDocuments(example, { file: page }).faults, [], example);
     }
+  });
+
+  it('shows a configuration of several coordinators that is valid', () => {
+    const [, example = ''] = /```yaml\n([\s\S]*?)```/.exec(read('docs/ha.md')) ?? [];
+    const { store, caKeys } = configSchema.parse(parse(example));
+    assert.deepEqual([store.etcd?.endpoints.length, caKeys.provider], [3, 'store']);
   });
 
   it('names every variable of templates', () => {
