@@ -68,7 +68,6 @@ function start({ id, node, address, folder, endpoints, caPins }: AgentSpec): voi
     stateDir: join(folder, 'state'),
     rootDir: join(folder, 'root'),
     statusSocket: join(folder, 'sock'),
-    scanInterval: '10s',
   });
   const abort = new AbortController();
   const logger = new Watched(log.child({ node: id }));

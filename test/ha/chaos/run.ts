@@ -35,7 +35,7 @@ export interface ChaosOptions {
 const cluster = 'chaos';
 const provisioner = 'hosted';
 /** As it is by default. */
-const leadership = { leaseTtl: '10s' };
+const defaults = { leadership: { leaseTtl: '10s' }, heartbeatInterval: '10s', unreachableAfter: '40s' };
 /** Agents that are started at a time. */
 const batch = 20;
 const readyTimeoutMs = 300_000;
@@ -88,7 +88,7 @@ class Run {
 export async function runChaos(options: ChaosOptions): Promise<ChaosSummary> {
   const folder = temporaryFolder('chaos');
   const provisioners = { [provisioner]: { type: 'process', socket: machinesSocket(folder) } };
-  const coordinators = await Coordinators.start({ etcd: { lifetimeSeconds: 7200 }, config: { provisioners, leadership } }).catch(
+  const coordinators = await Coordinators.start({ etcd: { lifetimeSeconds: 7200 }, config: { provisioners, ...defaults } }).catch(
     (error: unknown) => {
       rmSync(folder, { recursive: true });
       throw error;
