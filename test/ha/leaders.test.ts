@@ -150,4 +150,34 @@ describe('the leader of three coordinators', function () {
     assert.equal((await (await coordinators.admin(other)).listNodes(cluster)).length, agents);
     await coordinators.start(leader);
   });
+
+  it('is there again when the store is, and nobody takes agents meanwhile', async () => {
+    const leader = await coordinators.untilLeading();
+    const admin = await coordinators.admin(leader);
+    const name = 'late';
+    const { token } = await admin.createToken(cluster, { name, role: Role.WORKER, addresses: ['127.0.0.60'] });
+    const node = await enroll(at(leader), { token, name, role: Role.WORKER });
+    const agent = new TestAgent(node);
+    await agent.connect();
+    for (const index of coordinators.etcd.members.keys()) await coordinators.etcd.kill(index);
+    await until('the agent to be sent away', 30_000, async () => agent.stream.ended !== undefined);
+    for (const index of coordinators.all.keys()) {
+      const { address, anchors } = at(index);
+      const there = new TestAgent({ ...node, client: nodeClient({ address, anchors }, node.chain, node.privateKey) });
+      await until('every coordinator to refuse it', 15_000, () => there.connect().then(() => false, isUnavailable));
+    }
+    for (const index of coordinators.etcd.members.keys()) await coordinators.etcd.start(index);
+    await coordinators.untilLeading();
+    await until('the agent to be taken again', 30_000, () =>
+      agent.connect().then(
+        () => true,
+        () => false,
+      ),
+    );
+    agent.disconnect();
+  });
 });
+
+function isUnavailable(error: unknown): boolean {
+  return error instanceof EvercertError && error.code === 'Unavailable';
+}
