@@ -1,4 +1,4 @@
-import { type ClusterManifest, type NodeManifest, replacementPolicyOf } from '@evercert/shared/manifest';
+import { type ClusterManifest, type NodeManifest, replacementPolicyOf, rotationPolicyOf } from '@evercert/shared/manifest';
 import type { ClusterRecord, NodeRecord } from '../state/records.ts';
 
 /** A cluster's record as the document that would make it so. */
@@ -6,7 +6,7 @@ export function clusterDocument({ name, policy }: ClusterRecord): ClusterManifes
   return {
     kind: 'Cluster',
     metadata: { name },
-    spec: { ...policy, replacement: replacementPolicyOf(policy), adopt: policy.adopt ?? false },
+    spec: { ...policy, replacement: replacementPolicyOf(policy), rotation: rotationPolicyOf(policy), adopt: policy.adopt ?? false },
   };
 }
 

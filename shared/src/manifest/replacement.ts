@@ -22,12 +22,11 @@ export function replacementPolicyOf(policy: Pick<ClusterPolicy, 'replacement'> |
 
 /** The policy after a Cluster document has been applied to it. */
 export function mergePolicy(before: ClusterPolicy, spec: ClusterManifest['spec']): ClusterPolicy {
-  const { rotation, ...rest } = spec;
   return {
     ...before,
-    ...rest,
+    ...spec,
     replacement: { ...replacementPolicyOf(before), ...spec.replacement },
-    ...(rotation && { rotation: { ...rotationPolicyOf(before), ...rotation } }),
+    rotation: { ...rotationPolicyOf(before), ...spec.rotation },
   };
 }
 
