@@ -4,6 +4,7 @@ import { roleToProto } from '@evercert/shared/wire';
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { stringify } from 'yaml';
+import type { AdminApi } from '../client.ts';
 import { line } from '../environment.ts';
 import { usageError } from '../errors.ts';
 import { renderObject } from '../output/objects.ts';
@@ -116,12 +117,7 @@ function addCreate(token: Command, context: CommandContext): void {
       await withSession(command, context.environment, async (session) => {
         const { api } = session;
         const created = await api.call('createToken', { ...request, cluster: session.requireCluster(), lifetime });
-        const config = await agentConfiguration(
-          session.context.server,
-          created,
-          request.nodeName,
-          async () => (await api.call('getServerInfo', {})).address,
-        );
+        const config = (): Promise<Record<string, unknown>> => agentConfiguration(api, created, request.nodeName);
         const { out } = context.environment;
         if (options.output) {
           const object = {
@@ -129,27 +125,35 @@ function addCreate(token: Command, context: CommandContext): void {
             token: created.token,
             caPin: created.caPin,
             caPins: pinsOf(created),
-            agentConfig: config,
+            agentConfig: await config(),
           };
           out(renderObject(object, options.output));
-        } else if (options.printAgentConfig) out(stringify(config));
+        } else if (options.printAgentConfig) out(stringify(await config()));
         else line(out, created.token);
       });
     });
 }
 
-/** What `evercert-agent --config` needs to join. The coordinator's own word for its address goes before the one that this command used. */
+/** What `evercert-agent --config` needs to join. */
 async function agentConfiguration(
-  server: string,
+  api: AdminApi,
   created: Pick<CreateTokenResponse, 'token' | 'caPin' | 'caPins'>,
   nodeName: string,
-  advertised: () => Promise<string>,
 ): Promise<Record<string, unknown>> {
   return {
-    coordinator: { endpoints: [(await advertised()) || server], caPins: pinsOf(created) },
+    coordinator: { endpoints: await endpointsOf(api), caPins: pinsOf(created) },
     ...(nodeName !== '' && { node: { name: nodeName } }),
     token: created.token,
   };
+}
+
+/** All coordinators that serve. Their own word for their addresses goes before the one that this command used. */
+async function endpointsOf(api: AdminApi): Promise<string[]> {
+  const { address } = await api.call('getServerInfo', {});
+  // A coordinator of an earlier release is alone, and does not know the question.
+  const { coordinators } = await api.call('listCoordinators', {}).catch(() => ({ coordinators: [] }));
+  const known = coordinators.map((coordinator) => coordinator.address);
+  return known.length > 0 ? known : [address || api.server];
 }
 
 /** During a rotation of the control CA, both; a coordinator of an earlier release tells only one. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CertificateAuthority, Cluster, Role, Token } from '@evercert/proto';
+import { CertificateAuthority, Cluster, CoordinatorInstance, Role, Token } from '@evercert/proto';
 import { parse } from 'yaml';
 import { at, fakeApi, node, run } from './support.ts';
 
@@ -190,6 +190,17 @@ describe('evercert token, cluster and renew', () => {
     const { exitCode, err } = await run(['token', 'create', '--role', 'worker', '--groups', 'x'], { api });
     assert.equal(exitCode, 2);
     assert.match(err, /--groups goes with --kubernetes/);
+  });
+
+  it("names all coordinators that serve in the agent's configuration", async () => {
+    const coordinators = ['b.example:7443', 'a.example:7443'].map((address) => CoordinatorInstance.fromPartial({ id: address, address }));
+    const api = fakeApi({
+      createToken: () => ({ token: 'abcdef.0123456789abcdef', info, caPin: 'sha256:00', caPins: [] }),
+      getServerInfo: () => ({ address: 'b.example:7443' }),
+      listCoordinators: () => ({ coordinators }),
+    });
+    const { out } = await run(['token', 'create', '--role', 'worker', '--print-agent-config'], { api });
+    assert.deepEqual((parse(out) as { coordinator: { endpoints: string[] } }).coordinator.endpoints, ['b.example:7443', 'a.example:7443']);
   });
 
   it("prints the agent's configuration with everything that it needs to join", async () => {
