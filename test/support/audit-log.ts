@@ -5,7 +5,7 @@ import {
   afterCheckpoint,
   checkpointBytes,
   encodeSignature,
-  entryLine,
+  entryText,
   formatLine,
   genesis,
   verifyAuditLog,
@@ -105,10 +105,10 @@ export class LogWriter {
       serial: `0${sequence}`,
       ...event,
     };
-    const line = entryLine(this.#hash, { sequence, revision: sequence * 2 }, told);
+    const { text, hash } = entryText(this.#hash, { sequence, revision: sequence * 2 }, told);
     this.#starts.push({ previous: this.#hash, line: this.lines.length });
-    this.#hash = line.hash;
-    this.lines.push(formatLine(line));
+    this.#hash = hash;
+    this.lines.push(text);
     return this;
   }
 

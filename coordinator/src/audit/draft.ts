@@ -1,4 +1,4 @@
-import { type AuditCheckpoint, type AuditEvent, afterCheckpoint, entryLine, formatLine } from '@evercert/shared/audit';
+import { type AuditCheckpoint, type AuditEvent, afterCheckpoint, entryText, formatLine } from '@evercert/shared/audit';
 import type { Block } from './blocks.ts';
 import { auditEvent } from './convert.ts';
 import type { FoundEvent } from './event-feed.ts';
@@ -51,13 +51,13 @@ export class BlockDraft {
 
   /** What the log tells of itself. */
   addEntry(event: AuditEvent, revision: number): void {
-    const line = entryLine(this.#hash, { sequence: this.#head.sequence + this.#entries + 1, revision }, event);
+    const { text, hash } = entryText(this.#hash, { sequence: this.#head.sequence + this.#entries + 1, revision }, event);
     const timeMs = Date.parse(event.time);
     this.#minMs = this.#entries === 0 ? timeMs : Math.min(this.#minMs, timeMs);
     this.#maxMs = Math.max(this.#maxMs, timeMs);
-    this.#lines += formatLine(line);
+    this.#lines += text;
     this.#entries += 1;
-    this.#hash = line.hash;
+    this.#hash = hash;
   }
 
   /** Nothing can be added behind it. */

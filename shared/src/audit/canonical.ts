@@ -14,7 +14,9 @@ export function canonicalJson(value: unknown): string {
   return `{${fields.join(',')}}`;
 }
 
+const odd = /[^ -~]/;
+
 function textOf(text: string): string {
   const json = JSON.stringify(text);
-  return /[^ -~]/.test(json) ? json.replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`) : json;
+  return odd.test(json) ? json.replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`) : json;
 }

@@ -1,5 +1,5 @@
 export { canonicalJson } from './canonical.ts';
-export { afterCheckpoint, entryHash, entryLine, genesis, link } from './chain.ts';
+export { afterCheckpoint, entryHash, entryText, genesis, link } from './chain.ts';
 export type { AuditFault, AuditFaultKind, CheckedLog } from './check-log.ts';
 export { judgeLogs } from './judge-logs.ts';
 export { formatLine, parseLine } from './lines.ts';
