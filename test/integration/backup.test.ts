@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AgentStatus } from '@evercert/agent/status';
 import type { LocalCluster } from '@evercert/local';
@@ -31,22 +31,8 @@ describe('a backup', function () {
         ...env,
       },
     });
-  const restore = (args: string[] = [], env: Record<string, string> = {}): Promise<RunResult> =>
-    cli(
-      [
-        '--config',
-        cluster.coordinator.configPath,
-        'restore',
-        '--from',
-        archive,
-        '--passphrase-file',
-        passphraseFile,
-        '--audit-log',
-        auditLog,
-        ...args,
-      ],
-      env,
-    );
+  const restore = (configPath: string, args: string[] = [], env: Record<string, string> = {}): Promise<RunResult> =>
+    cli(['--config', configPath, 'restore', '--from', archive, '--passphrase-file', passphraseFile, ...args], env);
   const statuses = (): Promise<AgentStatus[]> => Promise.all(cluster.nodes.map((node) => untilReady(node)));
 
   before(async () => {
@@ -95,6 +81,34 @@ describe('a backup', function () {
     assert.equal((await cli(['backup', 'verify', archive, '--passphrase-file', other])).status, 6);
   });
 
+  it('is restored elsewhere through kills at every step, and no coordinator starts on a part of it', async () => {
+    const dataDir = join(folder, 'elsewhere');
+    const configPath = join(folder, 'elsewhere.yaml');
+    mkdirSync(dataDir, { mode: 0o700 });
+    writeFileSync(configPath, JSON.stringify({ dataDir, listen: '127.0.0.1:1', log: { level: 'error' } }));
+    const unopened = await restore(configPath);
+    assert.equal(unopened.status, 6, unopened.stdout + unopened.stderr);
+    assert.match(unopened.stderr, /passphrase file .* is missing/);
+    copyFileSync(join(cluster.coordinator.dataDir, 'ca-passphrase'), join(dataDir, 'ca-passphrase'));
+    const looked = await restore(configPath, ['--dry-run']);
+    assert.equal(looked.status, 0, looked.stderr);
+    assert.ok(!existsSync(join(dataDir, 'keys', cluster.name)));
+    for (const point of ['restore-claimed', 'restore-keys-written', 'restore-copied', 'restore-verified']) {
+      const killed = await restore(configPath, [], { EVERCERT_FAULT_POINT: point });
+      assert.equal(killed.status, 137, `${point}: ${killed.stderr}`);
+      const started = await run(join(coordinatorBin, 'evercert-coordinator'), ['--config', configPath]);
+      assert.equal(started.status, 6, point);
+      assert.match(started.stderr, /not complete/);
+    }
+    const done = await restore(configPath);
+    assert.equal(done.status, 0, done.stderr);
+    assert.match(done.stdout, /completing an earlier run/);
+    assert.match(done.stdout, /No audit log was given/);
+    assert.match(done.stdout, /All CA keys can be opened/);
+    const twice = await restore(configPath);
+    assert.equal(twice.status, 6, twice.stdout);
+  });
+
   it('is followed by renewals and a revocation, which the audit log tells of', async () => {
     const renewed = (now: AgentStatus | undefined, then: AgentStatus | undefined): boolean =>
       now !== undefined &&
@@ -111,31 +125,18 @@ describe('a backup', function () {
     writeFileSync(auditLog, exported.stdout);
   });
 
-  it('is restored in a fresh folder, through kills at every step', async () => {
-    const { dataDir, process: child } = cluster.coordinator;
-    await child.kill();
+  it('is restored in a fresh folder', async () => {
+    const { dataDir, configPath, process: child } = cluster.coordinator;
     const passphrase = readFileSync(join(dataDir, 'ca-passphrase'));
+    await child.kill();
     rmSync(dataDir, { recursive: true });
     mkdirSync(dataDir, { mode: 0o700 });
-    const unopened = await restore();
-    assert.equal(unopened.status, 6, unopened.stdout + unopened.stderr);
-    assert.match(unopened.stderr, /passphrase file .* is missing/);
     writeFileSync(join(dataDir, 'ca-passphrase'), passphrase, { mode: 0o600 });
-    const looked = await restore(['--dry-run']);
-    assert.equal(looked.status, 0, looked.stderr);
-    assert.ok(!existsSync(join(dataDir, 'keys', cluster.name)));
-    for (const point of ['restore-claimed', 'restore-keys-written', 'restore-copied@2', 'restore-verified']) {
-      const killed = await restore([], { EVERCERT_FAULT_POINT: point });
-      assert.notEqual(killed.status, 0, point);
-    }
-    const done = await restore();
+    const done = await restore(configPath, ['--audit-log', auditLog]);
     assert.equal(done.status, 0, done.stderr);
-    assert.match(done.stdout, /completing an earlier run/);
     assert.match(done.stdout, /1 revocations/);
     assert.match(done.stdout, /3 join tokens are void/);
     assert.match(done.stdout, /All CA keys can be opened/);
-    const twice = await restore();
-    assert.equal(twice.status, 6, twice.stdout);
   });
 
   it('brings every agent back without a join, and what is not in it is learned', async () => {
@@ -161,7 +162,7 @@ describe('a backup', function () {
 
   it('goes on with the audit log where the backup ended', async () => {
     await until('the log to tell of the restore', 15_000, async () =>
-      (await cli(['audit', '--reason', 'StoreRestored'])).stdout.includes('StoreRestored'),
+      (await cli(['audit', 'list', '--reason', 'StoreRestored'])).stdout.includes('StoreRestored'),
     );
     const verified = await cli(['audit', 'verify']);
     assert.equal(verified.status, 0, verified.stdout + verified.stderr);

@@ -35,7 +35,7 @@ export async function refuseMarked(store: Store, where: string): Promise<void> {
   throw new EvercertError(
     'FailedPrecondition',
     mark.state === 'arriving'
-      ? `${where} is being filled from ${mark.other} (begun at ${at}) and not complete: run 'evercert-coordinator store migrate' again to its end`
+      ? `${where} is being filled from ${mark.other} (begun at ${at}) and not complete: run 'evercert-coordinator store migrate' again to its end, or 'evercert-coordinator restore' where it is a backup`
       : `what was in ${where} was moved to ${mark.other} at ${at}: configure that store. To use this one all the same, and lose what was written to the other since, run 'evercert-coordinator store unmark'`,
     { metadata: { state: mark.state, other: mark.other } },
   );
