@@ -110,6 +110,38 @@ describe('the etcd driver', () => {
     await store.transact([], [{ type: 'deletePrefix', prefix: '/big/' }]);
   });
 
+  it('reads the end of a large range backwards, page by page', async () => {
+    const names = Array.from(
+      { length: 2000 },
+      (_, i) => `/r/${i % 3 === 0 ? 'demo' : 'other'}/${1_700_000_000_000 + i * 37}-${i % 7 === 0 ? 'é' : 'x'}${i}`,
+    );
+    for (let from = 0; from < names.length; from += 100) {
+      await store.transact(
+        [],
+        names.slice(from, from + 100).map((key) => put(key)),
+      );
+    }
+    const expected = names.toSorted((a, b) => Buffer.compare(Buffer.from(b), Buffer.from(a)));
+    for (const limit of [1, 7, 300]) {
+      const seen: string[] = [];
+      for (let more = true; more && seen.length < 1000; ) {
+        const after = seen.at(-1);
+        const page = await store.range({ prefix: '/r/', reverse: true, limit, ...(after !== undefined && { after }) });
+        seen.push(...page.entries.map(({ key }) => key));
+        more = page.more;
+        if (limit === 1 && seen.length >= 5) break;
+      }
+      assert.deepEqual(seen, expected.slice(0, seen.length));
+    }
+    const below = await store.range({ prefix: '/r/demo/', reverse: true, limit: 600, after: expected.at(-3)! });
+    assert.deepEqual([below.entries.map(({ key }) => key), below.more], [expected.slice(-2), false]);
+    const all = await store.range({ prefix: '', reverse: true, limit: 2 });
+    assert.deepEqual(
+      all.entries.map(({ key }) => key),
+      expected.slice(0, 2),
+    );
+  });
+
   it('shares an etcd with others without seeing them', async () => {
     const other = await open({ keyPrefix: `${keyPrefix.slice(0, -1)}0/` });
     await store.transact([], [put('/k', 'mine')]);

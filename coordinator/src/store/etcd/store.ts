@@ -177,7 +177,7 @@ class RealEtcdStore implements EtcdStore {
   async *snapshot({ prefix, signal }: { prefix: string; signal: AbortSignal }): AsyncGenerator<SnapshotPage, void, void> {
     this.#assertOpen();
     checkPrefix(prefix);
-    const pages = this.#ranges.pages({ prefix });
+    const pages = this.#ranges.snapshot(prefix);
     while (!signal.aborted) {
       const { done, value } = await this.#do(() => pages.next());
       if (done || signal.aborted) return;
