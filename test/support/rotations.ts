@@ -1,6 +1,6 @@
 /** What tests of rotations ask of a local cluster. */
 import assert from 'node:assert/strict';
-import type { LocalCluster } from '@evercert/local';
+import type { AdminApi } from '@evercert/local';
 import {
   type CertificateAuthority,
   type CertificateAuthorityRotation,
@@ -10,11 +10,11 @@ import {
 import { until } from './live.ts';
 
 export class RotationDriver {
-  readonly #cluster: LocalCluster;
+  readonly #cluster: { name: string; admin(): Promise<AdminApi> };
   readonly #timeoutMs: number;
 
   /** @param timeoutMs for a stage to be reached. */
-  constructor(cluster: LocalCluster, timeoutMs: number) {
+  constructor(cluster: { name: string; admin(): Promise<AdminApi> }, timeoutMs: number) {
     this.#cluster = cluster;
     this.#timeoutMs = timeoutMs;
   }
