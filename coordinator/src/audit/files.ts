@@ -88,8 +88,9 @@ export class AuditFiles {
   /** Where a new row of files begins: with the restore after which the log is another, else with all that is kept. */
   async #branchStart(): Promise<number> {
     const any = { cluster: '', node: '', serial: '', actor: '', reason: 'StoreRestored', sinceMs: undefined, untilMs: undefined };
-    const { items } = await this.#options.reader.list(any, { size: 1, token: '' });
-    return items[0]?.sequence ?? 0;
+    const { items } = await this.#options.reader.list(any, { size: 10, token: '' });
+    // Others than the log itself may tell of a restore too.
+    return items.find(({ event }) => event.details?.['storeBefore'] !== undefined)?.sequence ?? 0;
   }
 
   /** Appends what comes behind a place, or all from an entry on, until the stop. */

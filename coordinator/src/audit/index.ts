@@ -1,4 +1,4 @@
-export { revocationDetails } from '../events/details.ts';
+export { revocationDetails, revocationOfDetails } from '../events/details.ts';
 export { AuditLog } from './audit-log.ts';
 export { decodeBlockHead } from './blocks.ts';
 export { auditEvent } from './convert.ts';
@@ -7,6 +7,5 @@ export type { AuditFilter } from './filter.ts';
 export { relinkOperations } from './head.ts';
 export { AuditReader } from './reader.ts';
 export type { AuditHeadRecord, AuditRelinkRecord } from './records.ts';
-export { type RevocationNews, revocationNews } from './revocations.ts';
 export { Sealer, type SealerOptions } from './sealer.ts';
 export { CheckpointSigner } from './signer.ts';

@@ -161,6 +161,8 @@ describe('the files of the audit log', () => {
     sealer = sealing.sealer({ checkpoint: { everyMs: 1000, entries: 1000 } });
     sealer.start();
     await clock.advance(3000);
+    // As a restore does: it tells of itself beside what the log tells.
+    await sealing.tell('StoreRestored');
     begin();
     await sealing.tell('After');
     await sealing.until(async () => (await written()).includes('After'));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { decodeRecord, type EventRecord, EventRecorder, type RevocationRecord } from '@evercert/coordinator';
-import { auditEvent, revocationDetails, revocationNews } from '@evercert/coordinator/audit';
+import { auditEvent, revocationDetails, revocationOfDetails } from '@evercert/coordinator/audit';
 import { FakeClock } from '@evercert/shared/clock';
 import { silentLogger } from '@evercert/shared/logging';
 import { withCode } from '../../../support/node-calls.ts';
@@ -37,25 +37,19 @@ describe('revocations in the audit log', () => {
     for (const entries of [1, 1000]) {
       const event = told('RenewRevocationApplied', revocationDetails(record(entries)));
       assert.ok(JSON.stringify(event).length < 100_000, 'a long one is packed');
-      const news = revocationNews(event);
-      assert.equal(news?.type, 'put');
-      const { yaml, ...rest } = news.record;
+      const found = revocationOfDetails(event.details ?? {});
+      assert.ok(found);
+      const { yaml, ...rest } = found;
       assert.deepEqual(rest, (({ yaml: _applied, ...others }) => others)(record(entries)));
       assert.match(yaml, /^apiVersion: evercert.io\/v1\nkind: RenewRevocation\n/);
     }
   });
 
-  it('go one by one, and with their cluster', () => {
-    assert.deepEqual(revocationNews(told('RenewRevocationDeleted', revocationDetails(record(1)))), {
-      type: 'delete',
-      cluster: 'demo',
-      name: 'stolen',
-    });
-    assert.deepEqual(revocationNews(told('ClusterDeleted', {})), { type: 'deleteAll', cluster: 'demo' });
-    assert.equal(revocationNews(told('CertificateIssued', { issuer: 'cluster-ca' })), undefined);
+  it('are told of by their own events alone', () => {
+    assert.equal(revocationOfDetails(told('CertificateIssued', { issuer: 'cluster-ca' }).details ?? {}), undefined);
   });
 
   it('that cannot be read are an error, not none', () => {
-    assert.throws(() => revocationNews(told('RenewRevocationApplied', { revocationGzip: 'AAAA' })), withCode('DataLoss'));
+    assert.throws(() => revocationOfDetails({ revocationGzip: 'AAAA' }), withCode('DataLoss'));
   });
 });
