@@ -30,11 +30,12 @@ export interface Replayed {
  * Puts what an exported audit log tells of the time since the backup into a restore's plan: revocations, nodes that were removed, tokens that were deleted, identities that were renewed. What
  * loosens (a revocation that was deleted) is believed only where a signature covers it.
  *
+ * @param keys of all entries of the backup.
  * FailedPrecondition: the log does not fit the backup, or leaves a gap. DataLoss: it is not as it was written.
  */
-export async function replayAuditLog(files: readonly string[], plan: RestorePlan): Promise<Replayed> {
+export async function replayAuditLog(files: readonly string[], plan: RestorePlan, keys: ReadonlySet<string>): Promise<Replayed> {
   const { controlCa, auditHead } = plan;
-  if (!controlCa || !auditHead) throw new EvercertError('FailedPrecondition', 'the backup has no audit log that another could continue');
+  if (!controlCa) throw unfit('the backup has no control CA, by which its signatures could be checked');
   const sources = files.map((file) => ({ name: basename(file), bytes: bytesOf(file) }));
   const anchors = generationsOf(controlCa).flatMap(({ generation: { certificate, root } }) =>
     [certificate, ...(root === undefined ? [] : [root])].map((each) => Buffer.from(each, 'base64')),
@@ -42,19 +43,22 @@ export async function replayAuditLog(files: readonly string[], plan: RestorePlan
   const report = await verifyAuditLog(sources, { anchors, partial: true });
   const [fault] = report.faults;
   if (fault) throw new EvercertError('DataLoss', `the audit log is refused: ${fault.source}, entry ${fault.sequence}: ${fault.message}`);
-  if (report.log !== auditHead.log) throw unfit(`it is the log ${report.log ?? 'of no id'}, and the backup's is ${auditHead.log}`);
-  if (report.first > auditHead.sequence + 1)
-    throw unfit(
-      `it begins with entry ${report.first}, and the backup's ends with ${auditHead.sequence}: export it with --from ${auditHead.sequence + 1}`,
-    );
-  const entries = await entriesAfter(files, auditHead.sequence);
-  const replay = new Replay(plan, report.signed);
+  // Of a backup from before the first entry, all that ties the log to it is the control CA's signature.
+  const sequence = auditHead?.sequence ?? 0;
+  if (!auditHead && report.signed === 0) throw unfit('the backup was made before the log began, and no signature shows that it is its own');
+  if (auditHead && report.log !== auditHead.log)
+    throw unfit(`it is the log ${report.log ?? 'of no id'}, and the backup's is ${auditHead.log}`);
+  if (report.first > sequence + 1)
+    throw unfit(`it begins with entry ${report.first}, and the backup's ends with ${sequence}: export it with --from ${sequence + 1}`);
+  const entries = await entriesAfter(files, sequence);
+  const replay = new Replay(plan, keys, report.signed);
   for (const entry of entries) replay.take(entry);
   return replay.finish({ last: report.last, signed: report.signed });
 }
 
 class Replay {
   readonly #plan: RestorePlan;
+  readonly #keys: ReadonlySet<string>;
   readonly #signed: number;
   readonly #joined = new Set<string>();
   readonly #revoked = new Set<string>();
@@ -62,13 +66,16 @@ class Replay {
   #counts = { deletedRevocations: 0, nodes: 0, identities: 0, tokens: 0 };
   #untilMs = 0;
 
-  constructor(plan: RestorePlan, signed: number) {
+  constructor(plan: RestorePlan, keys: ReadonlySet<string>, signed: number) {
     this.#plan = plan;
+    this.#keys = keys;
     this.#signed = signed;
   }
 
   take({ sequence, event }: AuditEntryLine): void {
     this.#untilMs = Math.max(this.#untilMs, Date.parse(event.time));
+    // What the backup itself tells has had its effect in it.
+    if (this.#keys.has(layout.event(event.cluster || layout.controlScope, event.id))) return;
     const { reason, details = {} } = event;
     if (reason === 'RenewRevocationDeleted') this.#released(event, sequence <= this.#signed);
     else this.#revoke(event);
@@ -130,6 +137,8 @@ class Replay {
     else nodes.delete(key);
     changes.set(layout.nodeStatus(cluster, node), undefined);
     changes.set(layout.nodeHealth(cluster, node), undefined);
+    const currents = layout.currents(cluster, node);
+    for (const each of this.#keys) if (each.startsWith(currents)) changes.set(each, undefined);
     if (!after) for (const address of addressesOf(record)) changes.set(layout.address(cluster, address), undefined);
   }
 

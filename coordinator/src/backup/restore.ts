@@ -61,7 +61,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
   const { archive, store, storeName, clock, dryRun, signal } = options;
   const atMs = clock.nowMs();
   const { manifest, keyFiles, plan, keys } = await readWhole(options, atMs);
-  const replayed = options.auditLogs.length === 0 ? undefined : await replayAuditLog(options.auditLogs, plan);
+  const replayed = options.auditLogs.length === 0 ? undefined : await replayAuditLog(options.auditLogs, plan, keys);
   pauseReplacements(plan, archive, atMs);
   await checkFiles(options, keyFiles);
   await refuseRunning(store, storeName);
