@@ -3,7 +3,6 @@ import { EvercertError } from '@evercert/shared/errors';
 import {
   abandoned,
   activated,
-  currentGeneration,
   generationsOf,
   retired,
   reverted,
@@ -107,11 +106,6 @@ export function targetOf(record: RotationRecord): string {
 /** The other one. */
 export function otherOf(record: RotationRecord): string {
   return record.stage.startsWith('Abort') ? record.newSerial : record.oldSerial;
-}
-
-/** It signs now. */
-export function signs(authority: AuthorityRecord, serial: string): boolean {
-  return currentGeneration(authority).serial === serial;
 }
 
 function at(record: RotationRecord, stage: RotationStage, nowMs: number): RotationRecord {
