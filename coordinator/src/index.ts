@@ -5,6 +5,7 @@ export { TokenAdmin } from './enrollment/token-admin.ts';
 export { checkRedemption, checkSecret, hashSecret, newToken, parseToken } from './enrollment/tokens.ts';
 export { EventRecorder } from './events/recorder.ts';
 export { Admission } from './issuance/admission.ts';
+export { coreDumpWarning, guardMemory, refuseRevealingOptions } from './memory-guard.ts';
 export { type AddressQuestion, decideAddresses } from './nodes/addresses.ts';
 export { activeCordon, type CordonOrder, NodeCordons } from './nodes/cordons.ts';
 export {

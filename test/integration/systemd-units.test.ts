@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { chmodSync, cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { KeyBench } from '../support/keys.ts';
 import { findTool, needTool, repositoryRoot, run, runOk } from '../support/tools.ts';
 
 const highestExposure = 2.5;
@@ -42,6 +44,23 @@ describe('the systemd installation', () => {
       assert.ok(statSync(join(root, command)).mode & 0o001, command);
     });
   }
+
+  it('accepts each of the drop-ins that come as examples', async () => {
+    const examples = join(repositoryRoot, 'deploy', 'systemd', 'examples', 'evercert-coordinator.service.d');
+    const dropIns = join(root, 'etc', 'systemd', 'system', 'evercert-coordinator.service.d');
+    for (const name of readdirSync(examples)) {
+      cpSync(join(examples, name), join(dropIns, name), { recursive: true });
+      const result = await run(analyze, ['verify', `--root=${root}`, '--recursive-errors=yes', 'evercert-coordinator.service']);
+      assert.deepEqual([result.status, result.stdout + result.stderr], [0, ''], name);
+      rmSync(dropIns, { recursive: true });
+    }
+  });
+
+  it("lets no copy of the coordinator's memory be written: no core dump, no swap, no debugger by the environment", () => {
+    const unit = readFileSync(join(root, 'lib', 'systemd', 'system', 'evercert-coordinator.service'), 'utf8');
+    for (const line of ['LimitCORE=0', 'CoredumpFilter=elf-headers', 'MemorySwapMax=0', 'UnsetEnvironment=NODE_OPTIONS'])
+      assert.ok(unit.split('\n').includes(line), line);
+  });
 
   it('is refused by the same check when a setting is misspelt', async () => {
     const file = join(root, 'lib', 'systemd', 'system', 'evercert-misspelt.service');
@@ -90,6 +109,30 @@ describe('the systemd installation', () => {
       );
     } finally {
       rmSync(other, { recursive: true, force: true });
+    }
+  });
+
+  it('has the CA keys opened by a passphrase that lies on the disk encrypted alone', async function () {
+    const creds = needTool(this, 'systemd-creds');
+    if (process.getuid?.() !== 0) return this.skip();
+    const folder = mkdtempSync(join(tmpdir(), 'evercert-credentials-'));
+    const bench = await KeyBench.open();
+    try {
+      const encrypted = join(folder, 'ca-passphrase.encrypted');
+      await runOk(creds, ['encrypt', '--with-key=host', '--name=ca-passphrase', '-', encrypted], {
+        input: randomBytes(32).toString('base64'),
+      });
+      // What LoadCredentialEncrypted= does for the service.
+      await runOk(creds, ['decrypt', '--name=ca-passphrase', encrypted, join(folder, 'ca-passphrase')]);
+      chmodSync(join(folder, 'ca-passphrase'), 0o400);
+      const env = { CREDENTIALS_DIRECTORY: folder };
+      await (await bench.provider({ provider: 'file' }, { env })).generate('demo/ca', 'ecdsa-p256');
+      assert.ok(await (await bench.provider({ provider: 'file' }, { env })).signer('demo/ca'));
+      assert.equal(existsSync(join(bench.folder, 'ca-passphrase')), false);
+      await assert.rejects(runOk(creds, ['decrypt', '--name=ca-kek', encrypted, '-']), /./);
+    } finally {
+      await bench.dispose();
+      rmSync(folder, { recursive: true });
     }
   });
 

@@ -69,22 +69,19 @@ export class KeyBench {
 
 export const sealedKeys = '/evercert/v1/keys/';
 
-/** Everything that a key's private part could be told as, for looking where it must not be. */
-export function privateForms(pkcs8: Buffer, scalar: Buffer): { name: string; bytes: Buffer }[] {
-  const forms: { name: string; bytes: Buffer }[] = [];
-  for (const [name, bytes] of [
-    ['PKCS#8', pkcs8],
-    ['number', scalar],
-  ] as const) {
-    forms.push({ name: `${name}, raw`, bytes });
-    forms.push({ name: `${name}, hex`, bytes: Buffer.from(bytes.toString('hex')) });
-    // At any of the three offsets at which base64 may have begun.
-    for (const offset of [0, 1, 2]) forms.push({ name: `${name}, base64`, bytes: Buffer.from(innerBase64(bytes.subarray(offset))) });
-    for (const offset of [0, 1, 2])
-      forms.push({
-        name: `${name}, base64url`,
-        bytes: Buffer.from(innerBase64(bytes.subarray(offset)).replaceAll('+', '-').replaceAll('/', '_')),
-      });
+/** How a private number could stand somewhere, for looking where it must not be: a PEM, a JWK or a hex string of the key has one of these in it. */
+export function formsOf(number: Buffer): { name: string; bytes: Buffer }[] {
+  const forms = [
+    { name: 'raw', bytes: number },
+    { name: 'hex', bytes: Buffer.from(number.toString('hex')) },
+    { name: 'upper-case hex', bytes: Buffer.from(number.toString('hex').toUpperCase()) },
+    { name: 'decimal', bytes: Buffer.from(BigInt(`0x${number.toString('hex')}`).toString()) },
+  ];
+  // At any of the three offsets at which base64 may have begun.
+  for (const offset of [0, 1, 2]) {
+    const text = innerBase64(number.subarray(offset));
+    forms.push({ name: 'base64', bytes: Buffer.from(text) });
+    forms.push({ name: 'base64url', bytes: Buffer.from(text.replaceAll('+', '-').replaceAll('/', '_')) });
   }
   return forms;
 }
