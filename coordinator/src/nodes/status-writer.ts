@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { StatusReport } from '@evercert/proto';
 import type { Clock, Timer } from '@evercert/shared/clock';
+import { toEvercertError } from '@evercert/shared/errors';
 import type { Logger } from '@evercert/shared/logging';
 import { encodeRecord, type NodeStatusRecord } from '../state/records.ts';
 import { type Operation, type Store, storeLimits } from '../store/index.ts';
@@ -29,6 +30,8 @@ const sameAfterMs = 60_000;
 export class StatusWriter {
   readonly #options: StatusWriterOptions;
   readonly #dirty = new Set<string>();
+  /** On their way to the store. */
+  readonly #underWay = new Set<string>();
   /** What was written of each node last. */
   readonly #written = new Map<string, { sha256: string; atMs: number }>();
   #timer: Timer | undefined;
@@ -64,6 +67,7 @@ export class StatusWriter {
   /** The node is gone, or another coordinator writes its reports. */
   forget(key: string): void {
     this.#dirty.delete(key);
+    this.#underWay.delete(key);
     this.#written.delete(key);
   }
 
@@ -73,6 +77,7 @@ export class StatusWriter {
       while (this.#dirty.size > 0) {
         const batch = this.#nextBatch();
         if (batch.length === 0) continue;
+        for (const { key } of batch) this.#underWay.add(key);
         const { revision } = await store.transact(
           [],
           batch.map(({ key, value }): Operation => ({ type: 'put', key, value })),
@@ -81,9 +86,12 @@ export class StatusWriter {
           this.#written.set(key, { sha256, atMs: this.#options.clock.monotonicMs() });
           written(key, record, revision);
         }
+        this.#underWay.clear();
       }
     } catch (error) {
-      // Not lost: the next report, 30 s later at most, brings it again.
+      // News that comes late is a node that seems to have renewed nothing: with short lives, one that is replaced for it.
+      if (toEvercertError(error).retryable) for (const key of this.#underWay) this.#dirty.add(key);
+      this.#underWay.clear();
       logger.warn("cannot write the nodes' reports", { error: String(error) });
     }
   }

@@ -211,6 +211,20 @@ describe('what coordinators tell each other of their nodes', () => {
     assert.ok(written >= 2 && written <= 3, `${written} times`);
   });
 
+  it('brings a report that the store could not take as soon as it can, and not with the next one', async () => {
+    const [a, b] = [await peer('a'), await peer('b')];
+    a.attach('n');
+    a.report('n', 'r1');
+    await advance(2 * second);
+    a.store.cut = true;
+    a.report('n', 'r2');
+    await advance(3 * second);
+    assert.equal(b.revisionOf('n'), 'r1');
+    a.store.cut = false;
+    await advance(3 * second);
+    assert.equal(b.revisionOf('n'), 'r2');
+  });
+
   it('gives a coordinator that starts now the reports of all nodes as they are', async () => {
     const a = await peer('a');
     a.attach('n');
