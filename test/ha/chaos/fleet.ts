@@ -2,6 +2,7 @@
 import { appendFileSync, closeSync, fsyncSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MachineHost, type MachineHostOptions, type MachineKeeper, type MachineOrder, type MachineView } from '@evercert/local';
+import { systemClock } from '@evercert/shared/clock';
 import type { AgentHosts } from './agent-hosts.ts';
 import type { Recorder } from './recorder.ts';
 
@@ -101,7 +102,7 @@ export class Fleet implements MachineKeeper {
   #record(kind: 'call' | 'effect', action: ActionName, node: string): void {
     const key = this.#keys.get(`${action} ${node}`) ?? '';
     const file = openSync(this.#options.record, 'a');
-    appendFileSync(file, `${JSON.stringify({ kind, key, action, node })}\n`);
+    appendFileSync(file, `${JSON.stringify({ kind, key, action, node, atMs: systemClock.nowMs() })}\n`);
     fsyncSync(file);
     closeSync(file);
   }

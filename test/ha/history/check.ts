@@ -26,6 +26,7 @@ export function checkHistory(history: History): Verdict {
       ({ key }) => key,
     ),
     ...steps(history),
+    ...needlessRemovals(history),
     ...folderAgainstLog(seen, issued),
     ...logAgainstFolder(machines, issued),
     ...storeAgainstLog(history, issued),
@@ -148,6 +149,19 @@ function steps({ actions, entries }: History): Fault[] {
 /** `replacement rp-…: Remove is done (KEY)`. */
 function keyOfStep({ message }: Entry): string {
   return /is done \(([^)]+)\)/.exec(message)?.[1] ?? '';
+}
+
+/** A machine that was removed while all of its certificates were good. */
+function needlessRemovals({ machines, actions }: History): Fault[] {
+  const byNode = Map.groupBy(machines, ({ node }) => node);
+  return actions.flatMap(({ kind, action, node, key, atMs }) => {
+    if (kind !== 'effect' || action !== 'remove') return [];
+    const ended = (byNode.get(node) ?? []).filter(({ gone, endMs }) => gone && endMs <= atMs + lateMs);
+    const removed = ended.sort((a, b) => b.endMs - a.endMs)[0];
+    const last = removed && [...Map.groupBy(removed.seen, ({ file }) => file).values()].flatMap((versions) => versions.slice(-1));
+    if (!removed || !last || last.length === 0 || last.some(({ notAfterMs }) => notAfterMs <= atMs)) return [];
+    return [fault('NeedlessRemoval', `${removed.id} was removed (${key}) while all of its certificates were good`)];
+  });
 }
 
 function folderAgainstLog(seen: readonly Seen[], issued: readonly Entry[]): Fault[] {

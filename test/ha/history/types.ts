@@ -62,6 +62,7 @@ export interface Action {
   action: 'create' | 'remove';
   /** Name of the node. */
   node: string;
+  atMs: number;
 }
 
 export interface History {
@@ -76,6 +77,7 @@ export type FaultKind =
   | 'SerialTwice'
   | 'RenewalTwice'
   | 'StepTwice'
+  | 'NeedlessRemoval'
   | 'NotInLog'
   | 'NotInFolder'
   | 'NotInStore'

@@ -38,7 +38,7 @@ function rightHistory(): History {
   machines.push(machine('w-2.2', 210_000, 2));
   log('ReplacementSucceeded', 250_000, { node: 'w-2' });
   const action = (kind: Action['kind'], what: Action['action']): Action => {
-    return { kind, key: key(what === 'remove' ? 'Remove' : 'Create'), action: what, node: 'w-2' };
+    return { kind, key: key(what === 'remove' ? 'Remove' : 'Create'), action: what, node: 'w-2', atMs: 200_000 };
   };
   const issued = entries.filter(({ reason }) => reason === 'CertificateIssued');
   return {
@@ -114,6 +114,13 @@ describe('the judge of histories', () => {
       'a machine that was made twice, by two keys',
       'StepTwice',
       ({ actions }) => void actions.push({ ...actions[3]!, key: 'other' }, { ...actions[4]!, key: 'other' }),
+    ],
+    [
+      'a machine that was removed while its certificates were good',
+      'NeedlessRemoval',
+      ({ actions }) => {
+        for (const action of actions) action.atMs = 90_000;
+      },
     ],
     ['a removal that was left out', 'StepTwice', ({ actions }) => void actions.splice(1, 1)],
     ['an effect that nobody had asked for', 'StepTwice', ({ actions }) => void actions.splice(3, 1)],
