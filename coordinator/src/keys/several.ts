@@ -39,7 +39,7 @@ export class SeveralKeyProviders implements KeyProvider {
 
   async exportShared(id: string): Promise<string> {
     checkSharedKeyId(id);
-    return (await this.#placeOf(id)).exportShared(id);
+    return this.#first(id, (place) => place.exportShared(id));
   }
 
   async delete(id: string): Promise<void> {
@@ -53,7 +53,7 @@ export class SeveralKeyProviders implements KeyProvider {
   }
 
   async kindOf(id: string): Promise<KeyProviderKind> {
-    return (await this.#placeOf(id)).kind;
+    return this.#first(id, (place) => place.kindOf(id));
   }
 
   async close(): Promise<void> {
@@ -70,21 +70,23 @@ export class SeveralKeyProviders implements KeyProvider {
     for (const place of this.#all) if (place !== home && (await place.has(id))) throw takenId(id);
   }
 
-  async #placeOf(id: string): Promise<KeyHolder> {
-    checkKeyId(id);
-    const home = this.#home(id);
-    for (const place of [home, ...this.#all.filter((other) => other !== home)]) if (await place.has(id)) return place;
-    throw missingKey(id);
+  #find(id: string): Promise<Signer> {
+    return this.#first(id, (place) => place.signer(id));
   }
 
-  async #find(id: string): Promise<Signer> {
-    try {
-      return await (await this.#placeOf(id)).signer(id);
-    } catch (error) {
-      if (!isMissing(error)) throw error;
-      // It moved between the two looks.
-      return (await this.#placeOf(id)).signer(id);
+  /** The answer of the first place that has the key. One that moves meanwhile is looked for once more. */
+  async #first<T>(id: string, ask: (place: KeyHolder) => Promise<T>): Promise<T> {
+    checkKeyId(id);
+    const home = this.#home(id);
+    const places = [home, ...this.#all.filter((other) => other !== home)];
+    for (const place of [...places, ...places]) {
+      try {
+        return await ask(place);
+      } catch (error) {
+        if (!isMissing(error)) throw error;
+      }
     }
+    throw missingKey(id);
   }
 
   /** A signer that goes along when its key moves to another place. */

@@ -69,7 +69,8 @@ export class Pkcs11KeyProvider implements KeyHolder {
   }
 
   async kindOf(id: string): Promise<KeyProviderKind> {
-    if (!(await this.has(id))) throw missingKey(id);
+    // What signs here is on the token, also while that is away.
+    if (!this.#open.has(id) && !(await this.has(id))) throw missingKey(id);
     return this.kind;
   }
 
