@@ -2,11 +2,12 @@
 import { cpus } from 'node:os';
 import { Command, Option } from 'commander';
 import { benchAgent } from './agent.ts';
+import { benchKeys } from './keys.ts';
 import { benchRenewal } from './renewal.ts';
 import { benchRevocation } from './revocation.ts';
 import { benchStores } from './store.ts';
 
-const names = ['renewal', 'agent', 'revocation', 'store'] as const;
+const names = ['renewal', 'agent', 'revocation', 'store', 'keys'] as const;
 
 interface Options {
   only?: (typeof names)[number];
@@ -38,7 +39,17 @@ async function run({ only, quick, summary, profile }: Options): Promise<void> {
   }
   if (wanted('revocation')) results['revocation'] = await revocation(quick);
   if (wanted('store')) results['store'] = await stores(quick);
+  if (wanted('keys')) results['keys'] = await keys(quick);
   if (summary === 'json') console.log(JSON.stringify(results));
+}
+
+async function keys(quick: boolean): Promise<unknown> {
+  const results = await benchKeys(quick ? 1 : 5);
+  if (results === undefined) console.log('keys: SoftHSM2 is not installed (Debian: softhsm2)');
+  for (const { place, algorithm, inFlight, perSecond, stallMs } of results ?? []) {
+    console.log(`signatures, ${place}, ${algorithm}, ${inFlight} in flight: ${f(perSecond, 0)}/s, longest stall ${f(stallMs, 1)} ms`);
+  }
+  return results;
 }
 
 async function renewal(quick: boolean, profileDir: string | undefined): Promise<Record<string, unknown>> {
